@@ -1,0 +1,3 @@
+from mdkd.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,64 @@
+"""Progress of an unfinished run: atomic, locked, and tied to the settings it was made under."""
+
+import contextlib
+import fcntl
+import hashlib
+import logging
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mdkd import records
+from mdkd.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+def fingerprint(facts: Any) -> str:
+    """Hex digest of everything that a run's numbers depend on (JSON values)."""
+    return hashlib.sha256(records.canonical(facts).encode()).hexdigest()
+
+
+class Checkpoint:
+    """The checkpoint folder of one run, locked while it is open."""
+
+    def __init__(self, folder: Path, fingerprint: str):
+        self.folder, self.fingerprint = folder, fingerprint
+        self.file = folder / "last.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The saved state, or None. One made under other settings is renamed aside."""
+        if not self.file.exists():
+            return None
+        state = torch.load(self.file, map_location="cpu", weights_only=True)
+        if state["fingerprint"] == self.fingerprint:
+            return state
+        aside = self.folder / f"other-{state['fingerprint'][:12]}.pt"
+        self.file.replace(aside)
+        log.warning("the checkpoint was made under other settings or data: moved to %s", aside)
+        return None
+
+    def save(self, state: dict[str, Any]) -> None:
+        with records.atomic(self.file) as file:
+            torch.save(state | {"fingerprint": self.fingerprint}, file)
+
+    def delete(self) -> None:
+        """Remove the progress of a finished run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def opened(folder: Path, fingerprint: str) -> Iterator[Checkpoint]:
+    """Hold the run's lock; a second process on the same run gets a `UserError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{folder}: another process is training this run; wait for it or stop it"
+            ) from None
+        yield Checkpoint(folder, fingerprint)

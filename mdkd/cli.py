@@ -1,0 +1,185 @@
+"""Command line: argument parsing and log files, nothing else."""
+
+import argparse
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mdkd import __version__, records
+from mdkd.config import Run, parse, read_yaml
+from mdkd.errors import UserError
+from mdkd.layout import Layout
+from mdkd.plan import Artefact, Plan, make_plan, resolve_dataset, resolve_root, resolve_run
+from mdkd.spec import Specification
+
+log = logging.getLogger("mdkd")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb. Returns the exit status: 0, 2 for a user's mistake, 1 for a fault of ours."""
+    args = _parser().parse_args(argv)
+    _start_log(args)
+    try:
+        args.run_verb(args)
+    except UserError as error:
+        log.error("error: %s", error)
+        return 2
+    except Exception:
+        log.error("%s", traceback.format_exc())
+        return 1
+    return 0
+
+
+def cache(args: argparse.Namespace) -> None:
+    from mdkd.data.cache import build
+
+    if args.plan:
+        plan = _plan(args)
+        dataset, root = _get(plan.datasets, args), Path(plan.roots[args.target])
+        layout = Layout(plan.protocol)
+    else:
+        spec = _specification(args)
+        dataset, root = resolve_dataset(spec, args.target), resolve_root(spec, args.target)
+        layout = Layout(spec.user.protocol)
+    build(dataset, root, layout.cache(dataset.name))
+
+
+def train(args: argparse.Namespace) -> None:
+    from mdkd import devices
+
+    device = args.device
+    if args.plan:
+        plan = _plan(args)
+        run, device = _get(plan.runs, args), device or plan.device
+    elif args.target.endswith((".yaml", ".yml", ".json")):
+        run = parse(Run, read_yaml(Path(args.target)), args.target)
+    else:
+        run = resolve_run(_specification(args), args.target)
+    with devices.claim(device or "auto") as device_type:
+        from mdkd import train as training  # torch starts here, with the device settled
+
+        training.train(run, Layout(run.protocol), device_type)
+
+
+def score(args: argparse.Namespace) -> None:
+    from mdkd import score as scoring
+
+    scoring.score(args.target, Layout(_protocol(args)))
+
+
+def report(args: argparse.Namespace) -> None:
+    from mdkd import report as reporting
+
+    plan = _plan(args)
+    layout = Layout(plan.protocol)
+    if args.kind == "metrics":
+        reporting.metrics_csv(list(plan.runs), layout)
+        return
+    partial = args.kind == "partial"
+    chosen = plan.artefacts
+    if args.target:
+        chosen = {args.target: _get(plan.artefacts, args)}
+    folder = layout.results / "partial" if partial else layout.results
+    for artefact in chosen.values():
+        _report_artefact(args.kind, artefact, layout, folder)
+
+
+def _report_artefact(kind: str, artefact: Artefact, layout: Layout, folder: Path) -> None:
+    from mdkd import report as reporting
+
+    if kind in ("table", "partial"):
+        reporting.comparison_table(artefact, layout, folder / "tables")
+    if kind in ("figure", "partial"):
+        from mdkd import plots
+
+        plots.comparison_figure(artefact, layout, folder / "figures")
+    if kind in ("show", "partial"):
+        print((folder / "tables" / f"{artefact.name}.md").read_text())
+        print(f"tables and figures: {folder}/tables, {folder}/figures")
+
+
+def plan(args: argparse.Namespace) -> None:
+    """Print every run with its state, and what shares it."""
+    plan = _plan(args)
+    layout = Layout(plan.protocol)
+    for path, run in plan.runs.items():
+        users = [name for name, artefact in plan.artefacts.items() if path in artefact.runs]
+        state = "done" if (layout.run(path) / "metrics.json").exists() else "to do"
+        epochs = f"{run.recipe.epochs} epochs of {run.dataset.name}"
+        print(f"{state:6} {path}  ({epochs}; {', '.join(users) or 'teacher'})")
+    cells = sum(len(row.cells) for a in plan.artefacts.values() for row in a.rows)
+    print(f"protocol {plan.protocol}: {len(plan.runs)} runs for {cells} cells")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mdkd",
+        description="Benchmark of knowledge-distillation methods for multi-label images.",
+        epilog="The workflow (snakemake) calls these verbs; each can be called by hand.",
+    )
+    parser.add_argument("--version", action="version", version=f"mdkd {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=Path, default=Path("config"), help="configuration folder")
+    common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
+    common.add_argument("--plan", type=Path, help="plan.json to read instead of the configuration")
+    common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
+
+    def verb(function: Any, help: str, target: str | None, **options: Any) -> Any:
+        sub = verbs.add_parser(function.__name__, parents=[common], help=help, description=help)
+        sub.set_defaults(run_verb=function)
+        if target:
+            sub.add_argument("target", help=target, **options)
+        return sub
+
+    verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
+    training = verb(train, "train one network", "run path, or a YAML file with a resolved run")
+    training.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    verb(score, "compute metrics from stored predictions", "run path")
+    reporting = verb(report, "write or show tables and figures", None)
+    reporting.add_argument("kind", choices=("metrics", "table", "figure", "partial", "show"))
+    reporting.add_argument("target", nargs="?", help="artefact; all if left out")
+    verb(plan, "list runs and artefacts", None)
+    return parser
+
+
+def _specification(args: argparse.Namespace) -> Specification:
+    return Specification(args.config, {"protocol": args.protocol} if args.protocol else None)
+
+
+def _plan(args: argparse.Namespace) -> Plan:
+    if args.plan:
+        return parse(Plan, records.read_json(args.plan), str(args.plan))
+    return make_plan(_specification(args))
+
+
+def _protocol(args: argparse.Namespace) -> str:
+    if args.protocol:
+        return args.protocol
+    return records.read_json(args.plan)["protocol"] if args.plan else _plan(args).protocol
+
+
+def _get(entries: dict[str, Any], args: argparse.Namespace) -> Any:
+    if args.target not in entries:
+        from mdkd.config import nearest
+
+        raise UserError(f"{args.target}: not in the plan; {nearest(args.target, entries)}")
+    return entries[args.target]
+
+
+def _start_log(args: argparse.Namespace) -> None:
+    """Messages go to the terminal and, if asked for, to a log file of the job's own."""
+    target = getattr(args, "target", None) or getattr(args, "kind", "")
+    prefix = f"{args.name} {target}".replace("%", "%%").strip()
+    terminal = logging.StreamHandler(sys.stderr)
+    terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
+    handlers: list[logging.Handler] = [terminal]
+    if args.log:
+        args.log.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(args.log, mode="w")
+        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handlers.append(file)
+    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)

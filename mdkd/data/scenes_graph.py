@@ -1,0 +1,366 @@
+"""The label graph of the embedded scenes: a mixture of binary Bayesian trees, and its exact facts.
+
+An image shows one scene; given the scene, labels are drawn along a tree (a forest, in general):
+P(child | parent). A scene has at most 12 labels, so every statistic is a sum over all its states.
+Labels foreign to a scene have probability zero in it. Images without any label are possible, as
+conditioning on "not empty" would break the conditional independences that make a tree a tree.
+
+Shape key: N images, C labels, T states of one scene, A labels of one scene.
+"""
+
+import difflib
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from mdkd import rng
+from mdkd.errors import UserError
+
+MAX_LABELS_PER_SCENE = 12
+
+# Per label: the probability of a root, or (parent, P(label | no parent), P(label | parent)).
+# Parents come before their children in `classes`, so the first n classes are a graph of their own.
+BUILT_IN = {
+    "classes": [
+        *("person", "car", "dog", "parking meter", "chair", "cup", "tv", "cat", "bowl", "bottle"),
+        *("ball", "bench", "traffic light", "bicycle", "book", "orange", "kite", "clock", "bus"),
+        "potted plant",
+    ],
+    "scenes": {
+        "street": {
+            "weight": 0.3,
+            "labels": {
+                "person": 0.65,
+                "car": ["person", 0.35, 0.75],
+                "dog": ["person", 0.06, 0.45],
+                "parking meter": ["car", 0.08, 0.6],
+                "traffic light": ["car", 0.85, 0.25],
+                "bicycle": ["person", 0.1, 0.35],
+                "bus": ["traffic light", 0.1, 0.5],
+            },
+        },
+        "park": {
+            "weight": 0.25,
+            "labels": {
+                "person": 0.6,
+                "dog": ["person", 0.2, 0.65],
+                "ball": ["dog", 0.12, 0.7],
+                "bench": ["person", 0.85, 0.25],
+                "bicycle": ["person", 0.1, 0.4],
+                "kite": ["ball", 0.45, 0.15],
+                "potted plant": ["bench", 0.12, 0.45],
+            },
+        },
+        "kitchen": {
+            "weight": 0.25,
+            "labels": {
+                "person": 0.5,
+                "cup": ["person", 0.4, 0.75],
+                "chair": ["person", 0.15, 0.45],
+                "bowl": ["cup", 0.25, 0.65],
+                "bottle": ["cup", 0.85, 0.25],
+                "orange": ["bowl", 0.12, 0.65],
+                "clock": ["chair", 0.15, 0.4],
+            },
+        },
+        "living room": {
+            "weight": 0.2,
+            "labels": {
+                "person": 0.45,
+                "chair": ["person", 0.35, 0.75],
+                "tv": ["chair", 0.85, 0.25],
+                "cup": ["chair", 0.1, 0.4],
+                "cat": ["chair", 0.15, 0.5],
+                "book": ["cup", 0.2, 0.7],
+                "clock": ["tv", 0.1, 0.4],
+                "potted plant": ["cat", 0.45, 0.15],
+            },
+        },
+    },
+}
+
+
+@dataclass(frozen=True)
+class Node:
+    """One label of a scene: ``given`` = (P(label | no parent), P(label | parent)), equal at roots.
+
+    ``label`` and ``parent`` are positions in the graph's classes; a root has parent None.
+    """
+
+    label: int
+    parent: int | None
+    given: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A forest over some labels (parents first), shown by a fraction ``weight`` of the images."""
+
+    name: str
+    weight: float
+    nodes: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The distribution of label sets: P(scene) and one forest per scene."""
+
+    classes: tuple[str, ...]
+    scenes: tuple[Scene, ...]
+
+
+def parse_graph(data: object, known: tuple[str, ...], source: str = "graph") -> Graph:
+    """The graph written in ``data`` (the form of `BUILT_IN`); weights are scaled to sum to 1.
+
+    ``known`` are the labels that can be drawn; ``source`` is the file named in errors.
+    """
+
+    def require(ok: bool, key: str, message: str) -> None:
+        if not ok:
+            raise UserError(f"{source}: {key}: {message}")
+
+    def is_number(value: object, low: float, high: float) -> bool:
+        return type(value) in (int, float) and low < value < high
+
+    def check_keys(value: object, keys: set[str], where: str) -> None:
+        require(isinstance(value, dict), where, f"a mapping with the keys {sorted(keys)} is needed")
+        for key in [*value, *keys]:
+            require(key in keys, f"{where}.{key}", f"unknown key; the keys are {sorted(keys)}")
+            require(key in value, f"{where}.{key}", "missing key")
+
+    def parse_node(label: object, rule: object, earlier: set[int], where: str) -> Node:
+        require(label in classes, where, "not one of the file's classes")
+        index = classes.index(label)
+        if is_number(rule, 0, 1):
+            return Node(index, None, (rule, rule))
+        require(
+            isinstance(rule, (list, tuple))
+            and len(rule) == 3
+            and all(is_number(p, 0, 1) for p in rule[1:]),
+            where,
+            "a root's probability or [parent, P(label | no parent), P(label | parent)] is needed, "
+            "probabilities strictly between 0 and 1",
+        )
+        parent = classes.index(rule[0]) if rule[0] in classes else None
+        require(parent in earlier, where, f"parent {rule[0]!r} is not a label of this scene above")
+        require(parent < index, where, f"parent {rule[0]!r} must come earlier in 'classes'")
+        return Node(index, parent, (rule[1], rule[2]))
+
+    check_keys(data, {"classes", "scenes"}, "graph")
+    classes = data["classes"]
+    require(isinstance(classes, list) and len(classes) > 1, "classes", "a list of 2 or more labels")
+    for name in classes:
+        close = difflib.get_close_matches(str(name), known, 1) or [", ".join(known)]
+        require(name in known, "classes", f"no picture of {name!r}; did you mean {close[0]}?")
+    require(len(set(classes)) == len(classes), "classes", "a label appears twice")
+
+    require(isinstance(data["scenes"], dict) and data["scenes"], "scenes", "1 or more scenes")
+    scenes = []
+    for name, entry in data["scenes"].items():
+        where = f"scenes.{name}"
+        check_keys(entry, {"weight", "labels"}, where)
+        require(is_number(entry["weight"], 0, math.inf), f"{where}.weight", "must be positive")
+        labels = entry["labels"]
+        require(
+            isinstance(labels, dict) and 0 < len(labels) <= MAX_LABELS_PER_SCENE,
+            f"{where}.labels",
+            f"1 to {MAX_LABELS_PER_SCENE} labels are needed",
+        )
+        nodes: list[Node] = []
+        for label, rule in labels.items():
+            earlier = {node.label for node in nodes}
+            nodes.append(parse_node(label, rule, earlier, f"{where}.labels.{label}"))
+        scenes.append(Scene(str(name), float(entry["weight"]), tuple(nodes)))
+    total = math.fsum(scene.weight for scene in scenes)
+    scenes = [Scene(scene.name, scene.weight / total, scene.nodes) for scene in scenes]
+    return Graph(tuple(classes), tuple(scenes))
+
+
+def first_labels(graph: Graph, count: int) -> Graph:
+    """The distribution of the first ``count`` labels: later ones are leaves, so they just go."""
+    scenes = tuple(
+        Scene(scene.name, scene.weight, tuple(n for n in scene.nodes if n.label < count))
+        for scene in graph.scenes
+    )
+    return Graph(graph.classes[:count], scenes)
+
+
+def sample(graph: Graph, count: int, *keys: rng.Key) -> tuple[np.ndarray, np.ndarray]:
+    """Label sets uint8 ``[N, C]`` and scene numbers int64 ``[N]``; row i depends on (keys, i)."""
+    index_N = np.arange(count)
+    bounds = np.cumsum([scene.weight for scene in graph.scenes])[:-1]
+    scene_N = np.searchsorted(bounds, rng.uniform(*keys, "scene", index_N), side="right")
+    draw_NC = rng.uniform(*keys, "label", index_N[:, None], np.arange(len(graph.classes)))
+    targets_NC = np.zeros(draw_NC.shape, np.uint8)
+    for number, scene in enumerate(graph.scenes):
+        rows = np.flatnonzero(scene_N == number)
+        for node in scene.nodes:
+            parent = 0 if node.parent is None else targets_NC[rows, node.parent]
+            targets_NC[rows, node.label] = draw_NC[rows, node.label] < np.take(node.given, parent)
+    return targets_NC, scene_N
+
+
+def joint(graph: Graph, scene: Scene | None = None) -> np.ndarray:
+    """Exact P(y_k = y_l = y_m = 1), float64 ``[C, C, C]``, of the mixture or within one scene.
+
+    Labels are 0 or 1, so ``[k, k, k]`` is the marginal of k and ``[k, l, l]`` the pair (k, l).
+    """
+    size = len(graph.classes)
+    joint_CCC = np.zeros((size, size, size))
+    if scene is None:
+        for part in graph.scenes:
+            joint_CCC += part.weight * joint(graph, part)
+        return joint_CCC
+    labels = [node.label for node in scene.nodes]
+    state_TA = np.arange(2 ** len(labels))[:, None] >> np.arange(len(labels)) & 1
+    p_T = np.ones(len(state_TA))
+    for column, node in enumerate(scene.nodes):
+        parent_T = 0 if node.parent is None else state_TA[:, labels.index(node.parent)]
+        present_T = np.take(node.given, parent_T)
+        p_T = p_T * np.where(state_TA[:, column], present_T, 1 - present_T)
+    for column, label in enumerate(labels):
+        weighted_TA = (p_T * state_TA[:, column])[:, None] * state_TA
+        joint_CCC[label][np.ix_(labels, labels)] = weighted_TA.T @ state_TA
+    return joint_CCC
+
+
+def marginals(joint_CCC: np.ndarray) -> np.ndarray:
+    """P(y_k = 1), ``[C]``."""
+    return np.einsum("kkk->k", joint_CCC).copy()
+
+
+def pairs(joint_CCC: np.ndarray) -> np.ndarray:
+    """P(y_k = y_l = 1), ``[C, C]``, the marginals on the diagonal."""
+    return np.einsum("kll->kl", joint_CCC).copy()
+
+
+def phi(joint_CCC: np.ndarray) -> np.ndarray:
+    """Correlation coefficients of the labels, ``[C, C]`` in [-1, 1]; 0 where a label is constant.
+
+    The diagonal is 1 for labels that vary.
+    """
+    p_C = marginals(joint_CCC)
+    spread_C = np.sqrt(p_C * (1 - p_C))
+    scale_CC = np.outer(spread_C, spread_C)
+    covariance_CC = pairs(joint_CCC) - np.outer(p_C, p_C)
+    return np.divide(covariance_CC, scale_CC, np.zeros_like(scale_CC), where=scale_CC > 0)
+
+
+def psi(joint_CCC: np.ndarray) -> np.ndarray:
+    """The paper's Psi on labels: E[(y_k - y_l)^2] = P(k) + P(l) - 2 P(k, l), ``[C, C]``."""
+    p_C = marginals(joint_CCC)
+    return p_C[:, None] + p_C[None, :] - 2 * pairs(joint_CCC)
+
+
+def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
+    """I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m]; with m = k or m = l it is 0."""
+    p_C = marginals(joint_CCC)
+    pair_CC = pairs(joint_CCC)
+    ones = np.ones_like(joint_CCC)
+    # Probabilities that k, l or m are 1, broadcast to [k, l, m]; zeros by inclusion-exclusion.
+    p_k, p_l, p_m = (ones * p_C.reshape(shape) for shape in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)))
+    p_kl, p_km, p_lm = ones * pair_CC[:, :, None], ones * pair_CC[:, None], ones * pair_CC[None]
+    present = {
+        (1, 1): (joint_CCC, p_km, p_lm, p_m),
+        (1, 0): (p_km - joint_CCC, p_km, p_m - p_lm, p_m),
+        (0, 1): (p_lm - joint_CCC, p_m - p_km, p_lm, p_m),
+        (0, 0): (p_m - p_km - p_lm + joint_CCC, p_m - p_km, p_m - p_lm, p_m),
+    }
+    l_only, k_only, both = p_l - p_lm, p_k - p_km, p_kl - joint_CCC
+    absent = {
+        (1, 1): (both, k_only, l_only, 1 - p_m),
+        (1, 0): (k_only - both, k_only, 1 - p_m - l_only, 1 - p_m),
+        (0, 1): (l_only - both, 1 - p_m - k_only, l_only, 1 - p_m),
+        (0, 0): (1 - p_m - k_only - l_only + both, 1 - p_m - k_only, 1 - p_m - l_only, 1 - p_m),
+    }
+    total = np.zeros_like(joint_CCC)
+    for case in (present, absent):
+        for p_abc, p_ac, p_bc, p_c in case.values():
+            ok = p_abc > 1e-15  # what is left of a zero after the subtractions
+            ratio = np.divide(p_abc * p_c, p_ac * p_bc, np.ones_like(total), where=ok)
+            total += np.where(ok, p_abc * np.log(ratio), 0.0)
+    return np.maximum(total, 0.0)
+
+
+def chains(scene: Scene) -> list[tuple[int, int, int]]:
+    """All paths k - m - l of the scene's forest, as (k, m, l) with k < l."""
+    neighbours: dict[int, set[int]] = {node.label: set() for node in scene.nodes}
+    for node in scene.nodes:
+        if node.parent is not None:
+            neighbours[node.label].add(node.parent)
+            neighbours[node.parent].add(node.label)
+    return [
+        (k, m, other)
+        for m, around in neighbours.items()
+        for k in sorted(around)
+        for other in sorted(around)
+        if k < other
+    ]
+
+
+def dependencies(graph: Graph) -> dict:
+    """Everything that is known exactly about the labels, as JSON; numbers have 8 decimals.
+
+    ``edges`` are direct dependencies with their log-odds ratio within the scene; ``chains`` are
+    indirect ones, with I(end; end | mediator) in nats, 0 within a scene, and positive in the
+    mixture, where the scene itself is a hidden common cause.
+    """
+
+    def rounded(array: np.ndarray) -> list:
+        return np.round(array, 8).tolist()
+
+    def logit(p: float) -> float:
+        return math.log(p / (1 - p))
+
+    classes = graph.classes
+    joint_CCC = joint(graph)
+    phi_CC, cmi_CCC = phi(joint_CCC), conditional_information(joint_CCC)
+    scenes, edges, paths = {}, [], []
+    for scene in graph.scenes:
+        inside_CCC = joint(graph, scene)
+        inside_phi_CC = phi(inside_CCC)
+        inside_cmi_CCC = conditional_information(inside_CCC)
+        scenes[scene.name] = {
+            "weight": round(scene.weight, 8),
+            "labels": [classes[node.label] for node in scene.nodes],
+            "marginals": rounded(marginals(inside_CCC)),
+        }
+        for node in scene.nodes:
+            if node.parent is None:
+                continue
+            edges.append(
+                {
+                    "scene": scene.name,
+                    "parent": classes[node.parent],
+                    "child": classes[node.label],
+                    "p_without_parent": node.given[0],
+                    "p_with_parent": node.given[1],
+                    "log_odds": round(logit(node.given[1]) - logit(node.given[0]), 8),
+                    "phi": round(float(phi_CC[node.parent, node.label]), 8),
+                    "phi_in_scene": round(float(inside_phi_CC[node.parent, node.label]), 8),
+                }
+            )
+        for k, m, other in chains(scene):
+            paths.append(
+                {
+                    "scene": scene.name,
+                    "ends": [classes[k], classes[other]],
+                    "mediator": classes[m],
+                    "cmi": round(float(cmi_CCC[k, other, m]), 8),
+                    "cmi_in_scene": round(float(inside_cmi_CCC[k, other, m]), 8),
+                    "phi": round(float(phi_CC[k, other]), 8),
+                    "phi_in_scene": round(float(inside_phi_CC[k, other]), 8),
+                }
+            )
+    return {
+        "classes": list(classes),
+        "cardinality": round(float(marginals(joint_CCC).sum()), 8),
+        "scenes": scenes,
+        "edges": edges,
+        "chains": paths,
+        "marginals": rounded(marginals(joint_CCC)),
+        "pairs": rounded(pairs(joint_CCC)),
+        "phi": rounded(phi_CC),
+        "psi": rounded(psi(joint_CCC)),
+    }

@@ -1,0 +1,32 @@
+"""One module per kind of data source, found by its file name.
+
+A source module defines ``Options`` (a frozen dataclass, its settings) and
+``load(options, image_size) -> Table``. It decodes or draws images; it knows no cache or loader.
+
+Shape key: N images, C labels, S pixels on a side.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split: ``image(i)`` returns the ``i``-th image as uint8 ``[S, S, 3]``."""
+
+    ids: list[str]
+    targets_NC: np.ndarray  # uint8 in {0, 1}
+    image: Callable[[int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything a source knows about its images."""
+
+    classes: tuple[str, ...]
+    splits: dict[str, Split]  # "train" and "test"
+    rule: dict  # how the pixels and labels were made, as JSON; part of the cache's fingerprint
+    extras: Callable[[Path], None] | None = None  # writes further files into a folder

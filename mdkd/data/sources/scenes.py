@@ -1,0 +1,94 @@
+"""The embedded data set: procedurally drawn scenes whose label dependencies are known exactly.
+
+Nothing is downloaded; every image is a pure function of (seed, split, index, size, difficulty).
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mdkd.config import read_yaml
+from mdkd.data import scenes_graph, scenes_render
+from mdkd.data.scenes_graph import Graph
+from mdkd.data.scenes_looks import LOOKS
+from mdkd.data.sources import Split, Table
+from mdkd.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Settings of the embedded scenes."""
+
+    train: int = 2000  # images
+    test: int = 1000  # images
+    seed: int = 0  # of label sets and pixels
+    difficulty: float = 1.0  # 0 is clean, 1 the default, 2 the most clutter, noise, uneven light
+    labels: int | None = None  # only the first n labels of the graph; None means all
+    graph: str | None = None  # a YAML or JSON file that replaces the built-in label graph
+
+
+def load(options: Options, image_size: int) -> Table:
+    """The splits ``train`` and ``test`` at ``image_size`` pixels; the extra file is ``graph.json``."""
+    for name, ok, legal in (
+        ("train", options.train > 0, "at least 1"),
+        ("test", options.test > 0, "at least 1"),
+        ("seed", options.seed >= 0, "0 or more"),
+        ("difficulty", 0 <= options.difficulty <= 2, "in [0, 2]"),
+    ):
+        if not ok:
+            raise UserError(f"scenes: {name}: {getattr(options, name)} must be {legal}")
+    if image_size < 16:
+        raise UserError(f"scenes: image size: {image_size} must be at least 16 pixels")
+    graph = read_graph(options)
+    splits = {
+        split: _split(graph, options, split, count, image_size)
+        for split, count in (("train", options.train), ("test", options.test))
+    }
+    described = json.dumps(asdict(graph), sort_keys=True)
+    rule = {
+        "source": "scenes",
+        "renderer": scenes_render.REVISION,
+        "seed": options.seed,
+        "difficulty": options.difficulty,
+        "image_size": image_size,
+        "graph_sha256": hashlib.sha256(described.encode()).hexdigest(),
+    }
+    return Table(graph.classes, splits, rule, partial(_write_extras, graph))
+
+
+def read_graph(options: Options) -> Graph:
+    """The label graph of these options: built in or read from a file, cut to the first labels."""
+    data, source = scenes_graph.BUILT_IN, "scenes"
+    if options.graph is not None:
+        source = options.graph
+        data = read_yaml(Path(source))
+    graph = scenes_graph.parse_graph(data, tuple(LOOKS), source)
+    if options.labels is None:
+        return graph
+    if not 2 <= options.labels <= len(graph.classes):
+        raise UserError(
+            f"scenes: labels: {options.labels} must be between 2 and {len(graph.classes)}, "
+            "the labels of the graph"
+        )
+    return scenes_graph.first_labels(graph, options.labels)
+
+
+def _split(graph: Graph, options: Options, split: str, count: int, size: int) -> Split:
+    targets_NC, scene_N = scenes_graph.sample(graph, count, "scenes", options.seed, split)
+
+    def image(index: int) -> np.ndarray:
+        labels = [graph.classes[k] for k in np.flatnonzero(targets_NC[index])]
+        keys = ("scenes", options.seed, split, "pixels", index)
+        return scenes_render.render(labels, int(scene_N[index]), size, options.difficulty, *keys)
+
+    return Split([f"{split}-{index:06d}" for index in range(count)], targets_NC, image)
+
+
+def _write_extras(graph: Graph, folder: Path) -> None:
+    """Write ``graph.json``: the exact statistics of the labels."""
+    text = json.dumps(scenes_graph.dependencies(graph))
+    (folder / "graph.json").write_text(text + "\n", encoding="utf-8")

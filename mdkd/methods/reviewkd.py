@@ -1,0 +1,116 @@
+"""Knowledge review (ReviewKD): Chen et al., CVPR 2021."""
+
+# Shape key: B images, M mid channels, S / T student / teacher channels, H x W map size.
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mdkd.methods.base import method
+from mdkd.methods.common import widen
+from mdkd.outputs import Output, Spec
+
+
+@method("reviewkd", needs=("pooled", "maps"))
+class ReviewKD(nn.Module):
+    """Student maps are fused from deep to shallow and compared with the teacher's, level by level.
+
+    Levels are the map sizes that both networks have (of several maps of one size the deepest), and
+    the pooled vectors as maps of size 1. Nothing is typed in: sizes come from the networks' specs.
+    The fusion blocks are layers like the student's own and follow autocast; comparisons do not.
+    """
+
+    def __init__(
+        self, student_spec: Spec, teacher_spec: Spec, *, weight: float, mid_channels: int
+    ) -> None:
+        super().__init__()
+        self.weight = weight
+        student_maps, teacher_maps = _deepest_of_size(student_spec), _deepest_of_size(teacher_spec)
+        shared = sorted(student_maps.keys() & teacher_maps.keys() - {1})  # small: deep
+        self.student_maps = [student_maps[size] for size in shared]
+        self.teacher_maps = [teacher_maps[size] for size in shared]
+        student_channels = [student_spec.map_channels[i] for i in self.student_maps]
+        teacher_channels = [teacher_spec.map_channels[i] for i in self.teacher_maps]
+        self.blocks = nn.ModuleList(
+            Fusion(student, teacher, mid_channels, fuse=depth > 0)
+            for depth, (student, teacher) in enumerate(
+                zip(
+                    [student_spec.pooled_dim, *student_channels],
+                    [teacher_spec.pooled_dim, *teacher_channels],
+                    strict=True,
+                )
+            )
+        )
+
+    def forward(self, student: Output, teacher: Output, target_BC: Tensor) -> dict[str, Tensor]:
+        """The sum over levels of the hierarchical context loss."""
+        if not self.weight:
+            return {}
+        students = [
+            student.pooled_BD[..., None, None],
+            *(student.maps[i] for i in self.student_maps),
+        ]
+        teachers = [
+            teacher.pooled_BD[..., None, None],
+            *(teacher.maps[i] for i in self.teacher_maps),
+        ]
+        loss, deeper_BMHW = 0.0, None
+        for block, x_BSHW, teacher_BTHW in zip(self.blocks, students, teachers, strict=True):
+            output_BTHW, deeper_BMHW = block(widen(x_BSHW), deeper_BMHW)
+            loss = loss + hierarchical_context(widen(output_BTHW), widen(teacher_BTHW.detach()))
+        return {"reviewkd": self.weight * loss}
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion (ABF) of one student map with the fused result one level deeper."""
+
+    def __init__(self, in_channels: int, out_channels: int, mid_channels: int, *, fuse: bool):
+        super().__init__()
+        self.reduce = nn.Conv2d(in_channels, mid_channels, 1, bias=False)
+        self.reduce_norm = BatchNorm(mid_channels)
+        self.attention = nn.Conv2d(2 * mid_channels, 2, 1) if fuse else None
+        self.expand = nn.Conv2d(mid_channels, out_channels, 3, padding=1, bias=False)
+        self.expand_norm = BatchNorm(out_channels)
+        nn.init.kaiming_uniform_(self.reduce.weight, a=1)
+        nn.init.kaiming_uniform_(self.expand.weight, a=1)
+
+    def forward(self, x_BSHW: Tensor, deeper_BMHW: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The map to compare, [B, T, H, W], and the fused map for the next, shallower level."""
+        fused_BMHW = self.reduce_norm(self.reduce(x_BSHW))
+        if self.attention is not None:
+            deeper_BMHW = F.interpolate(deeper_BMHW, size=fused_BMHW.shape[-2:], mode="nearest")
+            both = torch.cat((fused_BMHW, deeper_BMHW), 1)
+            here_B1HW, there_B1HW = self.attention(both).sigmoid().split(1, dim=1)
+            fused_BMHW = here_B1HW * fused_BMHW + there_B1HW * deeper_BMHW
+        return self.expand_norm(self.expand(fused_BMHW)), fused_BMHW
+
+
+class BatchNorm(nn.BatchNorm2d):
+    """A single image pooled to 1 x 1 has no variance: then the running statistics are used."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        if self.training and x_BCHW.numel() == x_BCHW.shape[1]:
+            return F.batch_norm(
+                x_BCHW, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        return super().forward(x_BCHW)
+
+
+def hierarchical_context(student_BTHW: Tensor, teacher_BTHW: Tensor) -> Tensor:
+    """HCL: mean squared error at full size and pooled to 4, 2 and 1, weights 1, 1/2, 1/4, 1/8.
+
+    Sizes not below the map's own are left out; the weights that are used sum to 1.
+    """
+    loss, weight, total = F.mse_loss(student_BTHW, teacher_BTHW), 1.0, 1.0
+    for size in (4, 2, 1):
+        if size < student_BTHW.shape[-1]:
+            weight /= 2
+            total += weight
+            loss = loss + weight * F.mse_loss(
+                F.adaptive_avg_pool2d(student_BTHW, size), F.adaptive_avg_pool2d(teacher_BTHW, size)
+            )
+    return loss / total
+
+
+def _deepest_of_size(spec: Spec) -> dict[int, int]:
+    """Index of the last map of each size."""
+    return {size: index for index, size in enumerate(spec.map_sizes)}

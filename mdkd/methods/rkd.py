@@ -1,0 +1,74 @@
+"""Relational knowledge distillation (RKD): Park et al., CVPR 2019."""
+
+# Shape key: B images, D channels (student and teacher may differ).
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from mdkd.errors import UserError
+from mdkd.methods.base import method
+from mdkd.methods.common import no_autocast, widen
+from mdkd.outputs import Output
+
+SMALLEST = 1e-12  # squared distance below which two images count as one
+
+
+@method("rkd", needs=("logits", "pooled"))
+def rkd(
+    student: Output,
+    teacher: Output,
+    target_BC: Tensor,
+    *,
+    distance: float,
+    angle: float,
+    input: str,
+) -> dict[str, Tensor]:
+    """Smooth L1 between relations of images: mean over B^2 distances and over B^3 angles.
+
+    `input` is what relates: "pooled" features or "logits".
+    """
+    if input == "pooled":
+        student_BD, teacher_BD = student.pooled_BD, teacher.pooled_BD
+    elif input == "logits":
+        student_BD, teacher_BD = student.logits_BC, teacher.logits_BC
+    else:
+        raise UserError(f"method rkd: input must be 'pooled' or 'logits', got {input!r}")
+
+    student_BBD = _differences(widen(student_BD))
+    teacher_BBD = _differences(widen(teacher_BD.detach()))
+    terms = {}
+    if distance:
+        gap = F.smooth_l1_loss(_distances(student_BBD), _distances(teacher_BBD))
+        terms["distance"] = distance * gap
+    if angle:
+        terms["angle"] = angle * F.smooth_l1_loss(_angles(student_BBD), _angles(teacher_BBD))
+    return terms
+
+
+def _differences(x_BD: Tensor) -> Tensor:
+    # Explicit: through inner products, close images of large norm would lose all their digits.
+    return x_BD.unsqueeze(1) - x_BD.unsqueeze(0)
+
+
+def _distances(differences_BBD: Tensor) -> Tensor:
+    """|f_i - f_j| over its mean over i != j, [B, B]."""
+    num_images = len(differences_BBD)
+    distances_BB = differences_BBD.square().sum(2).clamp_min(SMALLEST).sqrt()
+    itself_BB = torch.eye(num_images, dtype=distances_BB.dtype, device=distances_BB.device)
+    distances_BB = distances_BB * (1 - itself_BB)
+    pairs = max(num_images * (num_images - 1), 1)
+    return distances_BB / (distances_BB.sum() / pairs).clamp_min(SMALLEST)
+
+
+def _angles(differences_BBD: Tensor) -> Tensor:
+    """Cosine at image j between f_i - f_j and f_k - f_j, [j, i, k]."""
+    squared_BB1 = differences_BBD.square().sum(2, keepdim=True)
+    # Two equal images have no direction: zero, with zero gradient instead of 1 / |0|.
+    scale_BB1 = torch.where(
+        squared_BB1 > SMALLEST,
+        squared_BB1.clamp_min(SMALLEST).rsqrt(),
+        torch.zeros_like(squared_BB1),
+    )
+    directions_BBD = differences_BBD * scale_BB1
+    with no_autocast(directions_BBD):
+        return directions_BBD @ directions_BBD.transpose(1, 2)

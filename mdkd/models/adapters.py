@@ -1,0 +1,113 @@
+"""Backbones of timm and torchvision, brought to one form: image -> (pooled vector, maps).
+
+Both return one map for each resolution, the deepest there, from a quarter of the image size (the
+stem's maps are left out: five-level ReviewKD starts there too) down to the final map.
+timm and torchvision take seconds to import: nothing else in this package imports them.
+
+Shape key: B images, 3 colours, D channels, H x W pixels.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+import timm
+import torchvision
+from timm.models.vgg import VGG
+from torch import Tensor, nn
+from torchvision.models import efficientnet, mobilenetv2, mobilenetv3, regnet, resnet, shufflenetv2
+from torchvision.models import vgg as torchvision_vgg
+
+from mdkd.errors import UserError
+
+FIRST_STRIDE = 4
+
+# The families of torchvision whose forward pass runs the child modules in order, up to the pooling.
+SEQUENTIAL = (
+    efficientnet.EfficientNet,
+    mobilenetv2.MobileNetV2,
+    mobilenetv3.MobileNetV3,
+    regnet.RegNet,
+    resnet.ResNet,
+    shufflenetv2.ShuffleNetV2,
+    torchvision_vgg.VGG,
+)
+CONTAINERS = ("features", "trunk_output")  # child modules that hold the layers of a network
+AFTER_LAYERS = ("avgpool", "classifier", "fc")
+
+
+class TimmBackbone(nn.Module):
+    """Any network of timm that offers `forward_intermediates`, without its classifier."""
+
+    def __init__(self, name: str, image_size: int, pretrained: bool) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise _unknown(name, timm.list_models())
+        if pretrained and not timm.models.is_model_pretrained(name):
+            raise UserError(f"net {name!r}: timm has no pretrained weights; use none or a file")
+        try:
+            settings = timm.models.get_pretrained_cfg(name)
+            fixed_size = settings is not None and settings.fixed_input_size
+            size = {"img_size": image_size} if fixed_size else {}
+            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **size)
+        except (RuntimeError, AssertionError) as error:  # an unknown tag, an impossible size
+            raise UserError(f"net {name!r} at {image_size} px: {error}") from error
+        if not hasattr(self.model, "forward_intermediates"):
+            raise UserError(f"net {name!r}: timm does not offer its intermediate maps")
+        if isinstance(self.model, VGG):
+            # Two hidden layers of 4,096 units: 120 M parameters that no other backbone has after
+            # its last map, and that a label-wise head would never read.
+            self.model.pre_logits = nn.Identity()
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        final, maps = self.model.forward_intermediates(image_B3HW)
+        pooled_BD = self.model.forward_head(final, pre_logits=True)
+        if final.ndim == 3:  # tokens [B, T, D] of one resolution, class tokens first
+            tokens_BDT = final[:, self.model.num_prefix_tokens :].transpose(1, 2)
+            final = tokens_BDT.unflatten(2, maps[-1].shape[2:])
+        elif getattr(self.model, "output_fmt", "NCHW") == "NHWC":  # Swin's final map stays so
+            final = final.permute(0, 3, 1, 2)
+        return pooled_BD, _deepest([*maps, final], image_B3HW)
+
+
+class TorchvisionBackbone(nn.Module):
+    """A network of torchvision out of the families in `SEQUENTIAL`, without its classifier."""
+
+    def __init__(self, name: str, pretrained: bool) -> None:
+        super().__init__()
+        known = torchvision.models.list_models(torchvision.models)
+        if name not in known:
+            raise _unknown(name, known, prefix="tv:")
+        self.model = torchvision.models.get_model(
+            name, weights="IMAGENET1K_V1" if pretrained else None
+        )
+        if not isinstance(self.model, SEQUENTIAL):
+            families = ", ".join(family.__name__ for family in SEQUENTIAL)
+            raise UserError(f"net 'tv:{name}': only {families} are supported; try timm's name")
+        for child in ("classifier", "fc"):
+            if hasattr(self.model, child):
+                delattr(self.model, child)
+
+    def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        x_BDHW, maps = image_B3HW, []
+        for layer in self._layers():
+            x_BDHW = layer(x_BDHW)
+            maps.append(x_BDHW)
+        return x_BDHW.mean(dim=(2, 3)), _deepest(maps, image_B3HW)
+
+    def _layers(self) -> Iterable[nn.Module]:
+        for name, child in self.model.named_children():
+            if name in CONTAINERS:
+                yield from child
+            elif name not in AFTER_LAYERS:
+                yield child
+
+
+def _deepest(maps: list[Tensor], image_B3HW: Tensor) -> tuple[Tensor, ...]:
+    """The last map of each resolution, from a quarter of the image (rounded up) downwards."""
+    largest = -(-image_B3HW.shape[3] // FIRST_STRIDE)
+    return tuple({x.shape[3]: x for x in maps if x.shape[3] <= largest}.values())
+
+
+def _unknown(name: str, known: list[str], prefix: str = "") -> UserError:
+    close = get_close_matches(name.partition(".")[0], known, n=3) or ["none"]
+    return UserError(f"net {prefix + name!r}: unknown; close names: {', '.join(close)}")

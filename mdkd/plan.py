@@ -1,0 +1,244 @@
+"""Expand the specification into unique runs and the cells of every artefact.
+
+Rules ask for runs, tables ask for cells; a cell names its runs, so everything that can be shared
+is shared. Imports no torch: the workflow expands the plan at every start.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mdkd import registry
+from mdkd.config import Dataset, Method, Run, parse
+from mdkd.errors import UserError
+from mdkd.spec import NAME, Experiment, Pair, Specification
+
+VARIANT = r"[A-Za-z0-9._-]+"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One place of a table: the runs it averages, or the reason why there can be none."""
+
+    runs: list[str]
+    unavailable: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    label: str
+    role: Literal["teacher", "student", "method"]
+    cells: list[Cell]  # one per column
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """All that a table or figure needs to know besides the records of its runs."""
+
+    name: str
+    kind: str
+    title: str
+    protocol: str
+    seeds: list[int]
+    columns: list[str]
+    metrics: list[str]
+    rows: list[Row]
+    notes: list[str]
+
+    @property
+    def runs(self) -> list[str]:
+        """Paths of all runs, each once, in the order of the table."""
+        return list(dict.fromkeys(r for row in self.rows for cell in row.cells for r in cell.runs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The expanded specification: plain data, which the jobs of a workflow read from a file."""
+
+    protocol: str
+    device: str
+    datasets: dict[str, Dataset]
+    roots: dict[str, str]  # where each data set's files lie; changes no number
+    runs: dict[str, Run]  # by path; teachers before their students
+    artefacts: dict[str, Artefact]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def make_plan(spec: Specification) -> Plan:
+    """Every run and artefact of the requested experiments, each once."""
+    artefacts = {name: _comparison(spec, name, e) for name, e in spec.experiments.items()}
+    runs: dict[str, Run] = {}
+    for artefact in artefacts.values():
+        for path in artefact.runs:
+            run = resolve_run(spec, path)
+            if run.teacher is not None:
+                runs[run.teacher] = resolve_run(spec, run.teacher)
+            runs[path] = run
+    datasets = {run.dataset.name: run.dataset for run in runs.values()}
+    return Plan(
+        protocol=spec.user.protocol,
+        device=spec.user.device,
+        datasets=datasets,
+        roots={name: str(resolve_root(spec, name)) for name in datasets},
+        runs=runs,
+        artefacts=artefacts,
+    )
+
+
+def resolve_dataset(spec: Specification, name: str) -> Dataset:
+    """A data set by name, with the protocol's changes to its options, all defaults filled in."""
+    entry = spec.lookup("datasets", name)
+    options = entry.options | spec.protocol.datasets.get(name, {})
+    source = registry.load("mdkd.data.sources", entry.source)
+    return Dataset(
+        name=name,
+        source=entry.source,
+        image_size=spec.protocol.image_size,
+        options=asdict(parse(source.Options, options, f"data set '{name}': options")),
+    )
+
+
+def resolve_root(spec: Specification, name: str) -> Path:
+    """The folder below which a data set's files lie."""
+    return Path(spec.user.data_root) / spec.lookup("datasets", name).root
+
+
+def resolve_run(spec: Specification, path: str) -> Run:
+    """The run of an identity, whether any artefact asks for it or not.
+
+    ``supervised/{dataset}/{arch}/seed{n}`` or
+    ``distill/{dataset}/{teacher}--{student}/{method}/{variant}/seed{n}``.
+    """
+    supervised = re.fullmatch(rf"supervised/({NAME})/({NAME})/seed(\d+)", path)
+    distilled = re.fullmatch(
+        rf"distill/({NAME})/({NAME})--({NAME})/({NAME})/({VARIANT})/seed(\d+)", path
+    )
+    teacher, method, variant = None, "vanilla", "default"
+    if supervised:
+        dataset, arch, seed = supervised.groups()
+    elif distilled:
+        dataset, teacher_arch, arch, method, variant, seed = distilled.groups()
+        spec.lookup("archs", teacher_arch, path)
+        teacher = f"supervised/{dataset}/{teacher_arch}/seed{spec.protocol.teacher_seed}"
+    else:
+        raise UserError(
+            f"{path}: not a run path; write supervised/DATASET/ARCH/seedN "
+            "or distill/DATASET/TEACHER--STUDENT/METHOD/VARIANT/seedN"
+        )
+    settings = settings_of_variant(spec, method, variant, path)
+    return Run(
+        path=path,
+        protocol=spec.user.protocol,
+        dataset=resolve_dataset(spec, dataset),
+        arch=arch,
+        net=spec.lookup("archs", arch, path).net,
+        stem=spec.protocol.stem,
+        weights=spec.protocol.weights,
+        head=spec.protocol.head,
+        recipe=spec.protocol.recipe,
+        method=Method(
+            name=method, revision=spec.methods[method].revision, settings=settings
+        ),
+        teacher=teacher,
+        seed=int(seed),
+    )
+
+
+def variant_of(spec: Specification, method: str, changes: dict[str, Any]) -> str:
+    """The slug of what differs from the defaults, such as ``bd3-0.5_bd4-0``, or ``default``."""
+    defaults = spec.settings(method)
+    parts = []
+    for key in sorted(changes):
+        value = changes[key]
+        if value != defaults[key]:
+            parts.append(f"{key}-{value if isinstance(value, str) else format(value, 'g')}")
+    return "_".join(parts) or "default"
+
+
+def settings_of_variant(
+    spec: Specification, method: str, variant: str, where: str
+) -> dict[str, Any]:
+    """The inverse of `variant_of`: all settings of a method under a slug."""
+    settings = spec.settings(method, where)
+    if variant == "default":
+        return settings
+    keys = "|".join(sorted(map(re.escape, settings), key=len, reverse=True)) or "(?!)"
+    changes: dict[str, Any] = {}
+    for key, text in re.findall(rf"(?:^|_)({keys})-(.+?)(?=_(?:{keys})-|$)", variant):
+        try:
+            changes[key] = text if isinstance(settings[key], str) else float(text)
+        except ValueError:
+            raise UserError(f"{where}: '{text}' is no number for {method}'s {key}") from None
+    changes = spec.changed_settings(method, changes, where)
+    if variant_of(spec, method, changes) != variant:
+        known = ", ".join(settings) or "none"
+        raise UserError(f"{where}: '{variant}' is no variant of {method}; its settings: {known}")
+    return settings | changes
+
+
+def _comparison(spec: Specification, name: str, experiment: Experiment) -> Artefact:
+    """Rows Teacher, then one per method; one column per pair."""
+    where = f"{spec.folder}/experiments/{name}.yaml: methods"
+    teachers = [
+        f"supervised/{pair.dataset}/{pair.teacher}/seed{spec.protocol.teacher_seed}"
+        for pair in experiment.pairs
+    ]
+    rows = [Row(label="Teacher", role="teacher", cells=[Cell(runs=[run]) for run in teachers])]
+    for entry in experiment.methods:
+        method, changes = _method_entry(entry, where)
+        changes = spec.changed_settings(method, changes, where)
+        variant = variant_of(spec, method, changes)
+        label = spec.methods[method].label
+        rows.append(
+            Row(
+                label=label if variant == "default" else f"{label} ({variant})",
+                role="student" if method == "vanilla" else "method",
+                cells=[_cell(spec, pair, method, variant) for pair in experiment.pairs],
+            )
+        )
+    return Artefact(
+        name=name,
+        kind=experiment.kind,
+        title=experiment.title,
+        protocol=spec.user.protocol,
+        seeds=spec.seeds,
+        columns=[_column(spec, pair) for pair in experiment.pairs],
+        metrics=experiment.metrics,
+        rows=rows,
+        notes=experiment.notes,
+    )
+
+
+def _cell(spec: Specification, pair: Pair, method: str, variant: str) -> Cell:
+    if reason := _unavailable(spec, method):
+        return Cell(runs=[], unavailable=reason)
+    if method == "vanilla":
+        stem = f"supervised/{pair.dataset}/{pair.student}"
+    else:
+        stem = f"distill/{pair.dataset}/{pair.teacher}--{pair.student}/{method}/{variant}"
+    return Cell(runs=[f"{stem}/seed{seed}" for seed in spec.seeds])
+
+
+def _unavailable(spec: Specification, method: str) -> str | None:
+    """Why a method cannot run under this protocol's head, or None."""
+    head = spec.protocol.head
+    label_wise = head.kind == "mldecoder" and head.queries is None
+    if "embeddings" in spec.methods[method].needs and not label_wise:
+        return "needs one embedding per label (head mldecoder, queries null)"
+    return None
+
+
+def _column(spec: Specification, pair: Pair) -> str:
+    teacher, student = spec.archs[pair.teacher].label, spec.archs[pair.student].label
+    return f"{spec.datasets[pair.dataset].label}: {teacher} → {student}"
+
+
+def _method_entry(entry: Any, where: str) -> tuple[str, Any]:
+    if isinstance(entry, str):
+        return entry, {}
+    if isinstance(entry, dict) and len(entry) == 1:
+        return next(iter(entry.items()))
+    raise UserError(f"{where}: {entry!r}: write a name, or one name with its settings")

@@ -1,0 +1,69 @@
+"""Records on disk: small JSON files, each written whole or not at all, each by one writer."""
+
+import hashlib
+import json
+import os
+import subprocess
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Iterator
+
+from mdkd.errors import UserError
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[BinaryIO]:
+    """Open a file that appears under its name only once it is complete and on disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def canonical(record: Any) -> str:
+    """One text per value: sorted keys, no spaces."""
+    return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def write_json(path: Path, record: Any) -> None:
+    """Write a record with sorted keys, so that equal records are equal files."""
+    text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
+    with atomic(path) as file:
+        file.write(text.encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a record; a missing or damaged one is a `UserError` that names the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such record; run the job that makes it first") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: damaged record ({error}); delete it and run again") from None
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit that ``folder`` is at, with ``+`` appended if tracked files differ from it."""
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True)
+        status = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True
+        )
+    except FileNotFoundError:
+        return None
+    if commit.returncode != 0:
+        return None
+    return commit.stdout.strip() + ("+" if status.stdout.strip() else "")

@@ -1,0 +1,214 @@
+"""From records to tables: CSV, Markdown and LaTeX. Never imports torch; never trains or scores.
+
+Metrics are fractions in records and percentages here, and only here.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mdkd import records
+from mdkd.layout import Layout
+from mdkd.plan import Artefact
+
+GAP = "–"  # a run that has not been made yet
+
+
+def metrics_csv(run_paths: list[str], layout: Layout) -> None:
+    """Write ``metrics.csv``: every scored run of the plan, one row per metric."""
+    text = collect(run_paths, layout).to_csv(index=False, lineterminator="\n")
+    with records.atomic(layout.results / "metrics.csv") as file:
+        file.write(text.encode())
+
+
+def collect(run_paths: list[str], layout: Layout) -> pd.DataFrame:
+    """One tidy row per run and metric of all runs that have been scored.
+
+    Columns: kind, dataset, teacher, student, method, variant, seed, metric, value (a fraction).
+    """
+    rows = []
+    for path in run_paths:
+        file = layout.run(path) / "metrics.json"
+        if not file.exists():
+            continue
+        run = records.read_json(layout.run(path) / "run.json")["run"]
+        parts = path.split("/")
+        teacher = run["teacher"].split("/")[2] if run["teacher"] else ""
+        for metric, value in records.read_json(file)["metrics"].items():
+            rows.append(
+                {
+                    "kind": parts[0],
+                    "dataset": run["dataset"]["name"],
+                    "teacher": teacher,
+                    "student": run["arch"],
+                    "method": run["method"]["name"],
+                    "variant": parts[4] if parts[0] == "distill" else "default",
+                    "seed": run["seed"],
+                    "metric": metric,
+                    "value": value,
+                }
+            )
+    columns = "kind dataset teacher student method variant seed metric value".split()
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
+    """Mean and spread of every cell of a comparison.
+
+    Columns: row, role, column, metric, mean, std (fractions; std with n - 1, NaN for one run),
+    runs, planned, state (``done``, ``partial``, ``missing`` or ``n/a: reason``), rank (1 is the
+    best method of its column and metric, ties share a rank; NaN for the teacher and gaps).
+    """
+    rows = []
+    for row in artefact.rows:
+        for column, cell in zip(artefact.columns, row.cells, strict=True):
+            files = [layout.run(path) / "metrics.json" for path in cell.runs]
+            found = [records.read_json(file)["metrics"] for file in files if file.exists()]
+            state = "done" if len(found) == len(files) else "partial" if found else "missing"
+            for metric in artefact.metrics:
+                values = pd.Series([metrics[metric] for metrics in found], dtype=float)
+                rows.append(
+                    {
+                        "row": row.label,
+                        "role": row.role,
+                        "column": column,
+                        "metric": metric,
+                        "mean": values.mean(),
+                        "std": values.std(),
+                        "runs": len(found),
+                        "planned": len(files),
+                        "state": f"n/a: {cell.unavailable}" if cell.unavailable else state,
+                    }
+                )
+    frame = pd.DataFrame(rows)
+    # rank what is printed: two cells that read the same share a rank
+    ranked = frame[frame["role"] != "teacher"].assign(printed=lambda f: (100 * f["mean"]).round(2))
+    frame["rank"] = ranked.groupby(["column", "metric"])["printed"].rank("min", ascending=False)
+    return frame
+
+
+def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
+    """Write ``{name}.csv .md .tex`` of a comparison into ``folder``."""
+    frame = summary(artefact, layout)
+    notes = table_notes(artefact, frame)
+    csv = frame.assign(mean=(100 * frame["mean"]).round(4), std=(100 * frame["std"]).round(4))
+    texts = {
+        "csv": csv.to_csv(index=False, lineterminator="\n"),
+        "md": _markdown(artefact, frame, notes),
+        "tex": _latex(artefact, frame, notes),
+    }
+    for suffix, text in texts.items():
+        with records.atomic(folder / f"{artefact.name}.{suffix}") as file:
+            file.write(text.encode())
+
+
+def table_notes(artefact: Artefact, frame: pd.DataFrame) -> list[str]:
+    """What must stand under a table for its numbers to be read rightly."""
+    done, planned = len(artefact.runs), len(artefact.runs)
+    cells = frame.drop_duplicates(["row", "column"])
+    done = int(cells["runs"].sum())
+    planned = int(cells["planned"].sum())
+    runs = f"{done} runs" if done == planned else f"{done} of {planned} runs; {GAP} not yet run"
+    seeds = ", ".join(map(str, artefact.seeds))
+    plural = "s" if len(artefact.seeds) > 1 else ""
+    notes = [
+        f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}. Percentages, mean ± standard "
+        "deviation over seeds of the last epoch; the teacher is one run shared by all methods.",
+        "Best method bold, second underlined.",
+    ]
+    if any(metric.endswith("_k") for metric in artefact.metrics):
+        notes.append(
+            "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
+            "labels (oracle k), the form that L2D's code computes and the paper follows."
+        )
+    reasons = frame.loc[frame["state"].str.startswith("n/a"), ["row", "state"]].drop_duplicates()
+    notes += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
+    return notes + list(artefact.notes)
+
+
+def _entries(artefact: Artefact, frame: pd.DataFrame) -> list[tuple[Any, list[dict]]]:
+    """The cells of each row of a printed table, left to right."""
+    index = frame.set_index(["row", "column", "metric"]).to_dict("index")
+    return [
+        (row, [index[row.label, c, m] for c in artefact.columns for m in artefact.metrics])
+        for row in artefact.rows
+    ]
+
+
+def _text(cell: dict, plus_minus: str) -> str:
+    """``mean ± std`` in percent; a gap or ``n/a`` where there is no number."""
+    if cell["state"].startswith("n/a"):
+        return "n/a"
+    if not cell["runs"]:
+        return GAP
+    spread = f" {plus_minus} {100 * cell['std']:.2f}" if cell["runs"] > 1 else ""
+    mark = "*" if cell["state"] == "partial" else ""
+    return f"{100 * cell['mean']:.2f}{spread}{mark}"
+
+
+def _markdown(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
+    several = len(artefact.columns) > 1
+    head = [f"{c}, {m}" if several else m for c in artefact.columns for m in artefact.metrics]
+    lines = [f"| | {' | '.join(head)} |", f"|---|{'---:|' * len(head)}"]
+    for row, cells in _entries(artefact, frame):
+        texts = []
+        for cell in cells:
+            text = _text(cell, "±")
+            texts.append({1.0: f"**{text}**", 2.0: f"<u>{text}</u>"}.get(cell["rank"], text))
+        lines.append(f"| {row.label.replace('|', chr(92) + '|')} | {' | '.join(texts)} |")
+    title = artefact.title if several else f"{artefact.title}. {artefact.columns[0]}"
+    return "\n".join([f"**{title}**", "", *lines, "", *(f"- {note}" for note in notes)]) + "\n"
+
+
+def _latex(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
+    """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
+    metrics = artefact.metrics
+    width = len(metrics)
+    spans = [
+        f"\\multicolumn{{{width}}}{{c}}{{{tex_escape(column)}}}" for column in artefact.columns
+    ]
+    rules = [
+        f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(spans))
+    ]
+    names = [tex_escape(metric) for metric in metrics] * len(spans)
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table*}",
+        "\\centering\\small",
+        f"\\caption{{{tex_escape(artefact.title)}. {' '.join(map(tex_escape, notes))}}}",
+        f"\\label{{tab:{artefact.name}}}",
+        f"\\begin{{tabular}}{{l{'r' * width * len(spans)}}}",
+        "\\toprule",
+        f" & {' & '.join(spans)} \\\\",
+        "".join(rules),
+        f" & {' & '.join(names)} \\\\",
+        "\\midrule",
+    ]
+    roles = [row.role for row in artefact.rows]
+    for i, (row, cells) in enumerate(_entries(artefact, frame)):
+        if i and roles[i] == "method" and roles[i - 1] != "method":
+            lines.append("\\midrule")
+        texts = []
+        for cell in cells:
+            text = tex_escape(_text(cell, "±"))
+            wrap = {1.0: "\\textbf", 2.0: "\\underline"}.get(cell["rank"])
+            texts.append(f"{wrap}{{{text}}}" if wrap else text)
+        lines.append(f"{tex_escape(row.label)} & {' & '.join(texts)} \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
+
+
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "→": "$\\rightarrow$",
+    "–": "--",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+}
+
+
+def tex_escape(text: str) -> str:
+    """Plain text as LaTeX source that prints it."""
+    return "".join(_TEX.get(char, char) for char in text)

@@ -1,0 +1,219 @@
+"""Read and check the specification in ``config/``: every mistake is found here, before any job.
+
+Errors are one line that names the file, the key and the nearest valid name. Imports no torch.
+"""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from mdkd.config import Head, Recipe, nearest, parse, read_yaml
+from mdkd.errors import UserError
+
+NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
+METRICS = ("mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserConfig:
+    """``config.yaml``: what a user edits."""
+
+    protocol: str
+    experiments: list[str] | None = None  # None: those the protocol names
+    seeds: list[int] | None = None  # None: those the protocol names
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    data_root: str = "data"  # relative roots of data sets lie below it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """``protocols/*.yaml``: how everything is trained, and how much of it."""
+
+    experiments: list[str]
+    seeds: list[int]
+    image_size: int
+    stem: str
+    head: Head
+    recipe: Recipe
+    weights: str | None = None
+    teacher_seed: int = 0
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed source options
+    methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed method settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """Who teaches whom on which data: a column of a comparison."""
+
+    dataset: str
+    teacher: str
+    student: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """``experiments/*.yaml``: one artefact of the benchmark."""
+
+    kind: Literal["comparison"]
+    title: str
+    pairs: list[Pair]
+    methods: list[Any]  # a name, or {name: {setting: value}}
+    metrics: list[str]
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # data sets of its own
+    notes: list[str] = field(default_factory=list)  # printed under the table
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetEntry:
+    """One line of ``datasets.yaml``."""
+
+    label: str
+    source: str
+    root: str = "."  # absolute, or below data_root
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchEntry:
+    """One line of ``architectures.yaml``."""
+
+    label: str
+    net: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodEntry:
+    """One line of ``methods.yaml``."""
+
+    label: str
+    revision: int
+    needs: list[str]
+    settings: dict[str, Any]
+
+
+class Specification:
+    """The checked content of a configuration folder under one protocol.
+
+    Args:
+        folder: the configuration folder.
+        overrides: keys of ``config.yaml`` given elsewhere, on the command line say.
+    """
+
+    def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
+        self.folder = folder
+        self.user = self._user(overrides or {})
+        self.methods: dict[str, MethodEntry] = self._entries("methods", MethodEntry)
+        self.archs: dict[str, ArchEntry] = self._entries("architectures", ArchEntry)
+        self.datasets: dict[str, DatasetEntry] = self._entries("datasets", DatasetEntry)
+        self.protocol = self._protocol()
+        self.seeds = self.protocol.seeds if self.user.seeds is None else self.user.seeds
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            where = self._file("config" if self.user.seeds else f"protocols/{self.user.protocol}")
+            raise UserError(f"{where}: seeds: give distinct integers >= 0, found {self.seeds}")
+        names = self.user.experiments or self.protocol.experiments
+        self.experiments = {name: self._experiment(name) for name in names}
+
+    def lookup(self, table: str, name: str, where: str | None = None) -> Any:
+        """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
+        entries = getattr(self, table)
+        if name not in entries:
+            singular = {"methods": "method", "archs": "architecture", "datasets": "data set"}
+            place = where or str(self.folder)
+            raise UserError(f"{place}: unknown {singular[table]} '{name}'; {nearest(name, entries)}")
+        return entries[name]
+
+    def settings(self, method: str, where: str | None = None) -> dict[str, Any]:
+        """A method's settings under this protocol."""
+        entry = self.lookup("methods", method, where)
+        return entry.settings | self.protocol.methods.get(method, {})
+
+    def changed_settings(self, method: str, changes: Any, where: str) -> dict[str, Any]:
+        """Checked changes to a method's settings, each in the type of the default.
+
+        Numbers must survive being written with six digits, for they become part of a path.
+        """
+        defaults = self.lookup("methods", method, where).settings
+        if not isinstance(changes, dict):
+            raise UserError(f"{where}: {method}: expected settings, found {changes!r}")
+        checked = {}
+        for key, value in changes.items():
+            place = f"{where}: {method}"
+            if key not in defaults:
+                raise UserError(f"{place}: unknown setting '{key}'; {nearest(key, defaults)}")
+            kind = type(defaults[key])
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not (isinstance(value, str) if kind is str else number):
+                raise UserError(f"{place}: {key}: expected {kind.__name__}, found {value!r}")
+            if number and (kind(value) != value or float(format(value, "g")) != value):
+                raise UserError(f"{place}: {key}: {value!r} is not a {kind.__name__} of six digits")
+            checked[key] = kind(value)
+        return checked
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.yaml"
+
+    def _user(self, overrides: dict[str, Any]) -> UserConfig:
+        file = self._file("config")
+        content = read_yaml(file)
+        if isinstance(content, dict):
+            content = content | overrides
+            for key in ("experiments", "seeds"):  # one bare value is a list of one
+                if isinstance(content.get(key), str | int):
+                    content[key] = [content[key]]
+        return parse(UserConfig, content, str(file))
+
+    def _entries(self, name: str, cls: type) -> dict[str, Any]:
+        file = self._file(name)
+        content = read_yaml(file)
+        if not isinstance(content, dict):
+            raise UserError(f"{file}: expected one entry per name")
+        return {key: self._entry(cls, key, entry, str(file)) for key, entry in content.items()}
+
+    def _entry(self, cls: type, name: Any, entry: Any, where: str) -> Any:
+        if not re.fullmatch(NAME, str(name)):
+            raise UserError(f"{where}: '{name}': names are lower-case words joined by '_'")
+        return parse(cls, entry, f"{where}: {name}")
+
+    def _protocol(self) -> Protocol:
+        file = self._file(f"protocols/{self.user.protocol}")
+        protocol = parse(Protocol, read_yaml(file), str(file))
+        recipe = protocol.recipe
+        for key, value, low, high in (
+            ("image_size", protocol.image_size, 16, 4096),
+            ("teacher_seed", protocol.teacher_seed, 0, 2**31),
+            ("recipe: epochs", recipe.epochs, 1, 10**6),
+            ("recipe: batch_size", recipe.batch_size, 2, 10**6),
+            ("recipe: lr", recipe.lr, 1e-12, 1e3),
+            ("recipe: weight_decay", recipe.weight_decay, 0, 1e3),
+            ("recipe: cutout", recipe.cutout, 0, 0.99),
+        ):
+            if not low <= value <= high:
+                raise UserError(f"{file}: {key}: {value} is not in {low:g} .. {high:g}")
+        for name in protocol.datasets:
+            self.lookup("datasets", name, f"{file}: datasets")
+        for name, changes in protocol.methods.items():
+            self.changed_settings(name, changes, f"{file}: methods")
+        return protocol
+
+    def _experiment(self, name: str) -> Experiment:
+        file = self._file(f"experiments/{name}")
+        experiment = parse(Experiment, read_yaml(file), str(file))
+        if not (experiment.pairs and experiment.methods and experiment.metrics):
+            raise UserError(f"{file}: pairs, methods and metrics must name at least one each")
+        for metric in experiment.metrics:
+            if metric not in METRICS:
+                hint = nearest(metric, METRICS)
+                raise UserError(f"{file}: metrics: unknown metric '{metric}'; {hint}")
+        for key, entry in experiment.datasets.items():
+            if key in self.datasets:
+                raise UserError(f"{file}: datasets: '{key}' is defined elsewhere too; rename it")
+            self.datasets[key] = self._entry(DatasetEntry, key, entry, f"{file}: datasets")
+        for i, pair in enumerate(experiment.pairs):
+            where = f"{file}: pairs[{i}]"
+            self.lookup("datasets", pair.dataset, where)
+            self.lookup("archs", pair.teacher, where)
+            self.lookup("archs", pair.student, where)
+            if pair.teacher == pair.student:
+                raise UserError(f"{where}: teacher and student are both '{pair.teacher}'")
+        return experiment

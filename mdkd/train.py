@@ -1,0 +1,353 @@
+"""Train one network, supervised or distilled, and write down all there is to know about it.
+
+Shape key: B images, C labels.
+"""
+
+import dataclasses
+import json
+import logging
+import math
+import platform
+import resource
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mdkd import checkpoint, methods, records, rng
+from mdkd.config import Recipe, Run, parse
+from mdkd.data.cache import Cache, open_cache
+from mdkd.data.loader import Loader
+from mdkd.errors import UserError
+from mdkd.layout import Layout
+from mdkd.models.build import Network, build_network
+
+log = logging.getLogger(__name__)
+
+
+def train(run: Run, layout: Layout, device_type: str) -> None:
+    """Train ``run`` and leave its record, history, weights and predictions in its folder.
+
+    Resumes from the run's checkpoint if there is one; on the CPU the result is then bit-equal to
+    that of an uninterrupted run. SIGTERM and SIGUSR1 save a checkpoint and exit with status 143.
+    """
+    torch.set_num_threads(1)  # thread count changes bits; two jobs side by side are faster anyway
+    torch.backends.cudnn.benchmark = True
+    device = torch.device(device_type)
+    cache = open_cache(layout.cache(run.dataset.name))
+    teacher_record = _teacher_record(run, layout)
+    facts = {
+        "run": dataclasses.asdict(run),
+        "cache": cache.fingerprint,
+        "teacher": teacher_record["weights_sha256"] if teacher_record else None,
+    }
+    with checkpoint.opened(layout.checkpoint(run.path), checkpoint.fingerprint(facts)) as saved:
+        student = _network(run, cache, device, rng.torch_seed(run.seed, "init", run.arch))
+        teacher = _teacher(teacher_record, layout, cache, device) if teacher_record else None
+        torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
+        method = methods.build(
+            run.method.name,
+            student.spec,
+            teacher.spec if teacher else None,
+            run.method.settings,
+        )
+        if isinstance(method, nn.Module):
+            method.to(device)
+        progress = _fit(run, student, teacher, method, cache, device, saved)
+        _write_results(run, layout, student, method, cache, device, facts, progress)
+        saved.delete()
+
+
+def _fit(
+    run: Run,
+    student: Network,
+    teacher: Network | None,
+    method: Callable[..., dict[str, Tensor]],
+    cache: Cache,
+    device: torch.device,
+    saved: checkpoint.Checkpoint,
+) -> dict[str, Any]:
+    """The training loop. Returns the progress: step, history and seconds spent."""
+    recipe = run.recipe
+    loader = Loader(cache.splits["train"], recipe, run.seed, device)
+    connectors = list(method.parameters()) if isinstance(method, nn.Module) else []
+    optimizer = _optimizer(student, connectors, recipe, device)
+    steps_per_epoch = loader.steps_per_epoch()
+    last_step = recipe.epochs * steps_per_epoch
+    progress: dict[str, Any] = {"step": 0, "history": [], "wall_s": 0.0, "sums": {}, "probe": {}}
+
+    state = saved.load()
+    if state:
+        student.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+        if isinstance(method, nn.Module):
+            method.load_state_dict(state["method"])
+        progress = state["progress"]
+        log.info("resumed at step %d of %d", progress["step"], last_step)
+    sums = {name: torch.tensor(value, device=device) for name, value in progress["sums"].items()}
+    stop = _stop_signals()
+    started = time.monotonic() - progress["wall_s"]
+
+    def save() -> None:
+        progress["wall_s"] = time.monotonic() - started
+        progress["sums"] = {name: value.tolist() for name, value in sums.items()}
+        saved.save(
+            {
+                "student": student.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "method": method.state_dict() if isinstance(method, nn.Module) else {},
+                "progress": progress,  # no RNG state: every step seeds its own
+            }
+        )
+
+    student.train()
+    for epoch in range(progress["step"] // steps_per_epoch, recipe.epochs):
+        first_step = progress["step"] % steps_per_epoch
+        epoch_started, epoch_first = time.monotonic(), first_step
+        for step, batch in enumerate(loader.train(epoch, first_step), first_step):
+            torch.manual_seed(rng.torch_seed(run.seed, "step", progress["step"]))  # for dropout
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(recipe, progress["step"], last_step)
+
+            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                student_output = student(batch.images_BCHW)
+                with torch.no_grad():
+                    teacher_output = teacher(batch.images_BCHW) if teacher else None
+            losses = {
+                "bce": supervised_loss(
+                    student_output.logits_BC.float(), batch.targets_BC, recipe.bce_reduction
+                ),
+                **method(student_output, teacher_output, batch.targets_BC),
+            }
+            if step == 0:
+                progress["probe"] = gradient_ratios(losses, list(student.parameters()))
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(losses.values())).sum().backward()
+            optimizer.step()
+
+            for name, loss in losses.items():
+                sums[name] = sums.get(name, 0.0) + loss.detach()
+            progress["step"] += 1
+            if stop.received:
+                save()
+                log.warning("%s: checkpoint saved at step %d", stop.received, progress["step"])
+                raise SystemExit(143)
+
+        images = (steps_per_epoch - epoch_first) * recipe.batch_size
+        images_per_s = images / (time.monotonic() - epoch_started)
+        means = {name: value.item() / steps_per_epoch for name, value in sums.items()}  # sync
+        sums = {}
+        diverged = [name for name, value in means.items() if not math.isfinite(value)]
+        if diverged:
+            raise UserError(
+                f"{run.path}: loss '{diverged[0]}' is not finite in epoch {epoch + 1}; "
+                f"lower its weight, or recipe: lr (now {recipe.lr:g})"
+            )
+        left_s = (last_step - progress["step"]) * recipe.batch_size / images_per_s
+        progress["history"].append(
+            {
+                "epoch": epoch + 1,
+                "lr": learning_rate(recipe, progress["step"] - 1, last_step),
+                "losses": means,
+                "gradient_ratios": progress["probe"],
+                "images_per_s": images_per_s,
+                "left_s": left_s,
+            }
+        )
+        log.info(
+            "epoch %*d/%d  loss %.3f (%s)  %.0f images/s  %s left",
+            len(str(recipe.epochs)),
+            epoch + 1,
+            recipe.epochs,
+            sum(means.values()),
+            " ".join(f"{name} {value:.3g}" for name, value in means.items()),
+            images_per_s,
+            _clock(left_s),
+        )
+        save()
+    progress["wall_s"] = time.monotonic() - started
+    return progress
+
+
+def supervised_loss(logits_BC: Tensor, targets_BC: Tensor, reduction: str) -> Tensor:
+    """Binary cross-entropy, Eq. 1: summed over labels, averaged over images (``sum_mean``).
+
+    ``sum_sum`` sums over both (L2D's code), ``mean_mean`` averages over both.
+    """
+    total = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum")
+    images, labels = logits_BC.shape
+    return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": images * labels}[reduction]
+
+
+def learning_rate(recipe: Recipe, step: int, last_step: int) -> float:
+    """Cosine annealing from ``recipe.lr`` at step 0 to 0 at ``last_step``, per step."""
+    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / last_step))
+
+
+def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
+    """Norm of each weighted term's gradient over the BCE's, on the student's parameters.
+
+    Reads the graph and leaves it as it was: the training step that follows is bit-equal.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    norms = {}
+    for name, loss in losses.items():
+        gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
+        squares = [g.float().square().sum() for g in gradients if g is not None]
+        norms[name] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
+    bce = norms.pop("bce")
+    return {name: norm / bce if bce else math.inf for name, norm in norms.items()}
+
+
+@torch.no_grad()
+def predict(network: Network, loader: Loader) -> np.ndarray:
+    """Logits of every image of a split, float32 ``[N, C]``, in the cache's order."""
+    network.eval()
+    logits = []
+    for batch in loader.test():
+        on_gpu = batch.images_BCHW.device.type == "cuda"
+        with torch.autocast(batch.images_BCHW.device.type, torch.bfloat16, enabled=on_gpu):
+            logits.append(network(batch.images_BCHW).logits_BC.float().cpu())
+    return torch.cat(logits).numpy()
+
+
+def _optimizer(
+    student: Network, connectors: list[nn.Parameter], recipe: Recipe, device: torch.device
+) -> torch.optim.Optimizer:
+    """Adam with L2 weight decay on matrices and filters, none on biases and norms."""
+    trained = [p for p in [*student.parameters(), *connectors] if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
+
+
+def _network(run: Run, cache: Cache, device: torch.device, seed: int) -> Network:
+    torch.manual_seed(seed)
+    network = build_network(
+        run.net,
+        num_labels=len(cache.classes),
+        image_size=run.dataset.image_size,
+        stem=run.stem,
+        head=run.head,
+        weights=run.weights,
+    )
+    return network.to(device, memory_format=torch.channels_last)
+
+
+def _teacher_record(run: Run, layout: Layout) -> dict | None:
+    if run.teacher is None:
+        return None
+    return records.read_json(layout.run(run.teacher) / "run.json")
+
+
+def _teacher(record: dict, layout: Layout, cache: Cache, device: torch.device) -> Network:
+    """The frozen teacher, rebuilt from its own record and checked against it."""
+    run = parse(Run, record["run"], f"teacher {record['run']['path']}")
+    file = layout.run(run.path) / "model.pt"
+    if record["cache"] != cache.fingerprint:
+        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; run it again")
+    if not file.exists() or records.sha256(file) != record["weights_sha256"]:
+        raise UserError(f"{file}: missing, or not the weights of its run.json; run it again")
+    teacher = _network(dataclasses.replace(run, weights=None), cache, device, seed=0)
+    teacher.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+    return teacher.eval().requires_grad_(False)
+
+
+def _write_results(
+    run: Run,
+    layout: Layout,
+    student: Network,
+    method: Callable,
+    cache: Cache,
+    device: torch.device,
+    facts: dict,
+    progress: dict,
+) -> None:
+    """Score the test split and write weights, predictions, history and, last, the record."""
+    folder = layout.run(run.path)
+    test = cache.splits["test"]
+    logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
+    with records.atomic(folder / "model.pt") as file:
+        torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
+    with records.atomic(folder / "predictions.npz") as file:
+        np.savez_compressed(
+            file, logits_NC=logits_NC, targets_NC=test.targets_NC, ids=np.array(test.ids)
+        )
+    with records.atomic(folder / "history.jsonl") as file:
+        for epoch in progress["history"]:
+            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
+    connectors = method.parameters() if isinstance(method, nn.Module) else []
+    images = progress["step"] * run.recipe.batch_size
+    record = facts | {
+        "weights_sha256": records.sha256(folder / "model.pt"),
+        "predictions_sha256": records.sha256(folder / "predictions.npz"),
+        "classes": list(cache.classes),
+        "parameters": {
+            "backbone": sum(p.numel() for p in student.backbone.parameters()),
+            "head": sum(p.numel() for p in student.head.parameters()),
+            "connectors": sum(p.numel() for p in connectors),  # trained, not part of the student
+        },
+        "wall_s": progress["wall_s"],
+        "images_per_s": images / progress["wall_s"],
+        "peak_memory_bytes": _peak_memory_bytes(device),
+        "final_epoch": progress["history"][-1],
+        "environment": environment(device),
+    }
+    records.write_json(folder / "run.json", record)
+
+
+def environment(device: torch.device) -> dict[str, str | None]:
+    """What else the numbers may depend on: code, versions, processor."""
+    on_gpu = device.type == "cuda"
+    return {
+        "git_revision": records.git_revision(Path(__file__).parent),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def _peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the GPU's allocator, or of the process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in kB except there
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+class _stop_signals:
+    """Remember SIGTERM and SIGUSR1 until the running step is done."""
+
+    def __init__(self) -> None:
+        self.received: str | None = None
+        for number in (signal.SIGTERM, signal.SIGUSR1):
+            signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: object) -> None:
+        self.received = signal.Signals(number).name
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,74 @@
+# The wildcards of a rule name its run; `params` holds all that its numbers depend on, so that a
+# changed setting re-runs what it touches and nothing else. A change of code does not: raise the
+# method's revision in config/methods.yaml. Inputs are small records, never weights or pixels.
+
+
+rule train_supervised:
+    input:
+        cache="cache/{protocol}/{dataset}/meta.json",
+    output:
+        multiext(
+            f"results/{{protocol}}/runs/{SUPERVISED}/",
+            "run.json",
+            "history.jsonl",
+            "model.pt",
+            "predictions.npz",
+        ),
+    log:
+        f"logs/{{protocol}}/train/{SUPERVISED}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=min(GPUS, 1),
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=1440,
+    params:
+        settings=lambda w: asdict(PLAN.runs[SUPERVISED.format(**w)]),
+    shell:
+        "python -m mdkd train {params.settings[path]} --plan {PLAN_FILE} --log {log}"
+
+
+rule distill:
+    input:
+        cache="cache/{protocol}/{dataset}/meta.json",
+        teacher=lambda w: "results/{protocol}/runs/{teacher}/run.json".format(
+            protocol=w.protocol, teacher=PLAN.runs[DISTILLED.format(**w)].teacher
+        ),
+    output:
+        multiext(
+            f"results/{{protocol}}/runs/{DISTILLED}/",
+            "run.json",
+            "history.jsonl",
+            "model.pt",
+            "predictions.npz",
+        ),
+    log:
+        f"logs/{{protocol}}/train/{DISTILLED}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=min(GPUS, 1),
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=1440,
+    params:
+        settings=lambda w: asdict(PLAN.runs[DISTILLED.format(**w)]),
+    shell:
+        "python -m mdkd train {params.settings[path]} --plan {PLAN_FILE} --log {log}"
+
+
+rule score:
+    input:
+        "results/{protocol}/runs/{run}/run.json",
+    output:
+        ensure("results/{protocol}/runs/{run}/metrics.json", non_empty=True),
+    log:
+        "logs/{protocol}/score/{run}.log",
+    conda:
+        "../../environment.yml"
+    resources:
+        mem_mb=4000,
+        runtime=30,
+    shell:
+        "python -m mdkd score {wildcards.run} --protocol {wildcards.protocol} --log {log}"
