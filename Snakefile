@@ -26,6 +26,7 @@ except UserError as error:
 
 RESULTS = f"results/{PLAN.protocol}"
 PLAN_FILE = f"{RESULTS}/plan.json"  # written when a run starts, read by its jobs
+METRICS = f"{RESULTS}/runs/{{}}/metrics.json"
 SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
 
@@ -59,19 +60,19 @@ include: "workflow/rules/report.smk"
 
 
 rule all:
-    localrule: True
     default_target: True
     input:
         rules.collect.output,
         expand(rules.table_comparison.output, artefact=PLAN.artefacts),
         expand(rules.figure_comparison.output, artefact=PLAN.artefacts),
+    localrule: True
 
 
 rule comparison:
-    localrule: True
     input:
         expand(rules.table_comparison.output, artefact=PLAN.artefacts),
         expand(rules.figure_comparison.output, artefact=PLAN.artefacts),
+    localrule: True
 
 
 onstart:
@@ -79,9 +80,14 @@ onstart:
 
 
 onsuccess:
-    settings = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
-    shell(
-        f"snakemake --quiet all --report {RESULTS}/report.html --config {settings} "
-        f"> logs/{PLAN.protocol}/report.log 2>&1 || true"
-    )
+    # The HTML report needs everything; after a part only (`snakemake some_target`) there is none.
+    if all(Path(file).exists() for file in rules.all.input):
+        given = {key: value for key, value in config.items() if value is not None}
+        settings = " ".join(
+            f"'{key}={json.dumps(value)}'" for key, value in given.items()
+        )
+        shell(
+            f"snakemake all --report {RESULTS}/report.html --config {settings} "
+            f"> logs/{PLAN.protocol}/report.log 2>&1"
+        )
     shell(f"python -m mdkd report show --plan {PLAN_FILE}")

@@ -97,8 +97,22 @@ def _report_artefact(kind: str, artefact: Artefact, layout: Layout, folder: Path
 
         plots.comparison_figure(artefact, layout, folder / "figures")
     if kind in ("show", "partial"):
-        print((folder / "tables" / f"{artefact.name}.md").read_text())
-        print(f"tables and figures: {folder}/tables, {folder}/figures")
+        _show(artefact.name, layout, folder)
+
+
+def _show(name: str, layout: Layout, folder: Path) -> None:
+    """The end message: a table, and where to look at the rest."""
+    table = folder / "tables" / f"{name}.md"
+    if table.exists():
+        print(f"\n{table.read_text()}")
+    for what, file in (
+        ("table", table.with_suffix(".tex")),
+        ("figure", folder / "figures" / f"{name}.pdf"),
+        ("numbers", layout.results / "metrics.csv"),
+        ("report", layout.results / "report.html"),
+    ):
+        if file.exists():
+            print(f"{what:8} {file}")
 
 
 def plan(args: argparse.Namespace) -> None:

@@ -1,9 +1,9 @@
 """Where everything lies below the working directory; the protocol is a folder level.
 
-    cache/{protocol}/{dataset}/            pixels and labels, made once
-    checkpoints/{protocol}/{run path}/     progress of unfinished runs; no workflow output
-    results/{protocol}/runs/{run path}/    run.json metrics.json history.jsonl model.pt ...
-    results/{protocol}/tables|figures/     artefacts, built from records alone
+cache/{protocol}/{dataset}/            pixels and labels, made once
+checkpoints/{protocol}/{run path}/     progress of unfinished runs; no workflow output
+results/{protocol}/runs/{run path}/    run.json metrics.json history.jsonl model.pt ...
+results/{protocol}/tables|figures/     artefacts, built from records alone
 """
 
 from dataclasses import dataclass

@@ -139,9 +139,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
         weights=spec.protocol.weights,
         head=spec.protocol.head,
         recipe=spec.protocol.recipe,
-        method=Method(
-            name=method, revision=spec.methods[method].revision, settings=settings
-        ),
+        method=Method(name=method, revision=spec.methods[method].revision, settings=settings),
         teacher=teacher,
         seed=int(seed),
     )

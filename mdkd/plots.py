@@ -32,7 +32,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 
 def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
-    """One panel per pair: mAP of every method with its runs, their mean and spread, and both baselines."""
+    """One panel per pair: mAP of each method's runs, their mean and spread, and both baselines."""
     sns.set_theme(style="whitegrid", context="paper", font="DejaVu Sans")
     frame = summary(artefact, layout)
     metric = artefact.metrics[0]
@@ -45,10 +45,11 @@ def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
         _comparison_panel(axis, artefact, frame[frame["column"] == column], i, layout)
         axis.set_title(column, fontsize=9)
         axis.set_xlabel(f"{metric} (%)")
+    axes[0][0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
     seeds = ", ".join(map(str, artefact.seeds))
     figure.text(
         0.0,
-        -0.03,
+        -0.12,
         f"protocol {artefact.protocol}; seeds {seeds}; dots are runs, diamonds their mean, "
         "whiskers one standard deviation",
         fontsize=7,
@@ -76,10 +77,8 @@ def _comparison_panel(
     student, teacher = frame[frame["role"] == "student"], frame[frame["role"] == "teacher"]
     for cells, style, label in ((student, ":", "student"), (teacher, "--", "teacher")):
         if len(cells) and cells["runs"].iloc[0]:
-            axis.axvline(100 * cells["mean"].iloc[0], linestyle=style, color="black", linewidth=1)
-            axis.text(
-                100 * cells["mean"].iloc[0], -0.75, label, fontsize=7, ha="center", va="bottom"
-            )
+            mean = 100 * cells["mean"].iloc[0]
+            axis.axvline(mean, linestyle=style, color="black", linewidth=1, label=label)
     axis.set_yticks(range(len(methods)), [row.label for row in methods])
     axis.invert_yaxis()
     axis.grid(axis="y", visible=False)

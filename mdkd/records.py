@@ -4,9 +4,10 @@ import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Iterator
+from typing import Any, BinaryIO
 
 from mdkd.errors import UserError
 
@@ -38,14 +39,14 @@ def write_json(path: Path, record: Any) -> None:
         file.write(text.encode() + b"\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read a record; a missing or damaged one is a `UserError` that names the file."""
+def read_json(path: Path, fix: str = "run the job that makes it first") -> Any:
+    """Read a record; a missing or damaged one is a `UserError` that names the file and the fix."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such record; run the job that makes it first") from None
+        raise UserError(f"{path}: no such file; {fix}") from None
     except json.JSONDecodeError as error:
-        raise UserError(f"{path}: damaged record ({error}); delete it and run again") from None
+        raise UserError(f"{path}: not valid JSON ({error}); delete it, then {fix}") from None
 
 
 def sha256(path: Path) -> str:

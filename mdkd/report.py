@@ -1,8 +1,9 @@
-"""From records to tables: CSV, Markdown and LaTeX. Never imports torch; never trains or scores.
+"""From records to tables: CSV, Markdown, LaTeX and HTML. Never imports torch, never trains.
 
 Metrics are fractions in records and percentages here, and only here.
 """
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from mdkd import records
 from mdkd.layout import Layout
 from mdkd.plan import Artefact
 
+RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 GAP = "–"  # a run that has not been made yet
 
 
@@ -49,8 +51,7 @@ def collect(run_paths: list[str], layout: Layout) -> pd.DataFrame:
                     "value": value,
                 }
             )
-    columns = "kind dataset teacher student method variant seed metric value".split()
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "metric", "value"])
 
 
 def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
@@ -89,7 +90,7 @@ def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
 
 
 def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
-    """Write ``{name}.csv .md .tex`` of a comparison into ``folder``."""
+    """Write ``{name}.csv .md .tex .html`` of a comparison into ``folder``."""
     frame = summary(artefact, layout)
     notes = table_notes(artefact, frame)
     csv = frame.assign(mean=(100 * frame["mean"]).round(4), std=(100 * frame["std"]).round(4))
@@ -97,6 +98,7 @@ def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
         "csv": csv.to_csv(index=False, lineterminator="\n"),
         "md": _markdown(artefact, frame, notes),
         "tex": _latex(artefact, frame, notes),
+        "html": _html(artefact, frame, notes),
     }
     for suffix, text in texts.items():
         with records.atomic(folder / f"{artefact.name}.{suffix}") as file:
@@ -105,7 +107,6 @@ def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
 
 def table_notes(artefact: Artefact, frame: pd.DataFrame) -> list[str]:
     """What must stand under a table for its numbers to be read rightly."""
-    done, planned = len(artefact.runs), len(artefact.runs)
     cells = frame.drop_duplicates(["row", "column"])
     done = int(cells["runs"].sum())
     planned = int(cells["planned"].sum())
@@ -115,7 +116,7 @@ def table_notes(artefact: Artefact, frame: pd.DataFrame) -> list[str]:
     notes = [
         f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}. Percentages, mean ± standard "
         "deviation over seeds of the last epoch; the teacher is one run shared by all methods.",
-        "Best method bold, second underlined.",
+        "Best bold, second underlined, the teacher apart.",
     ]
     if any(metric.endswith("_k") for metric in artefact.metrics):
         notes.append(
@@ -161,6 +162,31 @@ def _markdown(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     return "\n".join([f"**{title}**", "", *lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
+def _html(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
+    """A page of its own, for the workflow's report."""
+    several = len(artefact.columns) > 1
+    head = [f"{c}, {m}" if several else m for c in artefact.columns for m in artefact.metrics]
+    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *head])]
+    for row, cells in _entries(artefact, frame):
+        line = f"<th>{escape(row.label)}</th>"
+        for cell in cells:
+            text = _text(cell, "±")
+            tag = {1.0: "b", 2.0: "u"}.get(cell["rank"], "span")
+            line += f"<td><{tag}>{text}</{tag}></td>"
+        lines.append(line)
+    title = artefact.title if several else f"{artefact.title}. {artefact.columns[0]}"
+    return (
+        '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
+        "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
+        "td{text-align:right}th{text-align:left}</style>\n"
+        f"<h3>{escape(title)}</h3>\n<table>\n"
+        + "\n".join(f"<tr>{line}</tr>" for line in lines)
+        + "\n</table>\n<ul>"
+        + "".join(f"<li>{escape(note)}</li>" for note in notes)
+        + "</ul>\n"
+    )
+
+
 def _latex(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
     metrics = artefact.metrics
@@ -168,9 +194,7 @@ def _latex(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     spans = [
         f"\\multicolumn{{{width}}}{{c}}{{{tex_escape(column)}}}" for column in artefact.columns
     ]
-    rules = [
-        f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(spans))
-    ]
+    rules = [f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(spans))]
     names = [tex_escape(metric) for metric in metrics] * len(spans)
     lines = [
         "% needs \\usepackage{booktabs}",

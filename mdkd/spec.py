@@ -118,9 +118,9 @@ class Specification:
         """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
         entries = getattr(self, table)
         if name not in entries:
-            singular = {"methods": "method", "archs": "architecture", "datasets": "data set"}
-            place = where or str(self.folder)
-            raise UserError(f"{place}: unknown {singular[table]} '{name}'; {nearest(name, entries)}")
+            kind = {"methods": "method", "archs": "architecture", "datasets": "data set"}[table]
+            hint = nearest(name, entries)
+            raise UserError(f"{where or self.folder}: unknown {kind} '{name}'; {hint}")
         return entries[name]
 
     def settings(self, method: str, where: str | None = None) -> dict[str, Any]:

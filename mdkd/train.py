@@ -239,7 +239,7 @@ def _network(run: Run, cache: Cache, device: torch.device, seed: int) -> Network
         head=run.head,
         weights=run.weights,
     )
-    return network.to(device, memory_format=torch.channels_last)
+    return network.to(device).to(memory_format=torch.channels_last)
 
 
 def _teacher_record(run: Run, layout: Layout) -> dict | None:

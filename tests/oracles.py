@@ -22,7 +22,7 @@ def smooth_l1(a, b):
 
 def dependency_loss(student, teacher, order, level):
     """Eqs. 4-8 ("batch") or 10-13 ("instance") over all sequences, each with its reverse once."""
-    num_images, num_labels = student.shape
+    _num_images, num_labels = student.shape
     sequences = [s for s in itertools.permutations(range(num_labels), order) if s[0] < s[-1]]
 
     def pair(p):  # [images or 1, labels, labels]

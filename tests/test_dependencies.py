@@ -86,7 +86,8 @@ def test_properties_of_the_definition():
     student, teacher = probabilities(5, 9)
     orders = range(2, 10)
     batch, instance = multi_order_losses(student, teacher, orders, orders)
-    assert (batch > 0).all() and (batch <= instance).all()  # Jensen
+    assert (batch > 0).all()
+    assert (batch <= instance).all()
     assert (instance <= instance[0]).all()
     shuffled = torch.randperm(9, generator=torch.Generator().manual_seed(1))
     permuted = multi_order_losses(student[:, shuffled], teacher[:, shuffled], orders, orders)
@@ -105,7 +106,8 @@ def test_properties_of_the_definition():
 def test_the_teacher_is_a_constant():
     student, teacher = (p.requires_grad_() for p in probabilities(3, 4))
     (batch_loss(student, teacher, 3) + instance_loss(student, teacher, 3)).backward()
-    assert student.grad.abs().max() > 0 and teacher.grad is None
+    assert student.grad.abs().max() > 0
+    assert teacher.grad is None
 
 
 @pytest.mark.parametrize("size", [(32, 80), (64, 20), (4, 5000)])

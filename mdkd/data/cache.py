@@ -138,6 +138,7 @@ def _contact_sheet(cache: Cache, path: Path, columns: int = 8, rows: int = 6) ->
         sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (x, y))
         names = [cache.classes[c] for c in np.flatnonzero(split.targets_NC[i])]
         for line in range(3):
-            draw.text((x, y + side + 1 + 12 * line), ", ".join(names[2 * line : 2 * line + 2]), "black")
+            words = ", ".join(names[2 * line : 2 * line + 2])
+            draw.text((x, y + side + 1 + 12 * line), words, "black")
     with records.atomic(path) as file:
         sheet.save(file, format="PNG")

@@ -146,7 +146,7 @@ LOOKS = {
         ),
         **FUR,
         textures=("stripes", "plain"),
-        size=(0.13, 0.20),
+        size=(0.15, 0.22),
     ),
     "bowl": Look(
         (
@@ -173,10 +173,11 @@ LOOKS = {
     ),
     "ball": Look(
         (("main", "disc", 0.0, 0.0, 0.88), ("accent", "disc", 0.0, 0.0, 0.28)),
+        hue=(0.85, 1.05),
         saturation=(0.7, 1.0),
         value=(0.7, 1.0),
         textures=("stripes", "dots", "checks"),
-        size=(0.08, 0.13),
+        size=(0.10, 0.15),
         tilt=1.0,
     ),
     "bench": Look(
@@ -225,8 +226,9 @@ LOOKS = {
             ("accent", "box", -0.5, -0.02, 0.1, 0.8),
             ("light", "box", 0.1, -0.35, 0.32, 0.12),
         ),
+        hue=(0.6, 0.9),
         saturation=(0.5, 0.9),
-        size=(0.10, 0.16),
+        size=(0.12, 0.19),
         tilt=0.4,
         turns=True,
     ),
@@ -249,10 +251,11 @@ LOOKS = {
             ("accent", "line", 0.0, -0.9, 0.0, 0.45, 0.05),
             ("accent", "line", -0.55, -0.3, 0.55, -0.3, 0.05),
         ),
+        hue=(0.85, 1.15),
         saturation=(0.7, 1.0),
         value=(0.7, 1.0),
         textures=("checks", "stripes"),
-        size=(0.12, 0.20),
+        size=(0.15, 0.23),
         tilt=0.5,
     ),
     "clock": Look(
@@ -265,7 +268,7 @@ LOOKS = {
         hue=(0.0, 0.12),
         saturation=(0.4, 0.9),
         value=(0.3, 0.8),
-        size=(0.09, 0.15),
+        size=(0.11, 0.17),
         tilt=1.0,
         turns=True,
     ),
@@ -279,7 +282,9 @@ LOOKS = {
             ("dark", "disc", -0.55, 0.44, 0.2),
             ("dark", "disc", 0.55, 0.44, 0.2),
         ),
-        **PAINTWORK,
+        hue=(0.0, 0.17),
+        saturation=(0.7, 0.95),
+        value=(0.6, 0.95),
         textures=("plain", "stripes"),
         size=(0.18, 0.27),
     ),
@@ -300,7 +305,12 @@ LOOKS = {
     ),
 }
 
-_ANYTHING = {"textures": ("plain", "stripes", "dots", "checks"), "tilt": 1.0, "turns": True}
+_ANYTHING = {
+    "saturation": (0.3, 0.8),
+    "textures": ("plain", "stripes", "dots", "checks"),
+    "tilt": 1.0,
+    "turns": True,
+}
 CLUTTER = (
     Look((("main", "disc", 0.0, 0.0, 0.8),), **_ANYTHING, size=(0.04, 0.09)),
     Look((("main", "oval", 0.0, 0.0, 0.95, 0.4),), **_ANYTHING, size=(0.05, 0.12)),

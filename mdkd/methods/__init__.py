@@ -57,6 +57,6 @@ def build(
     for key in known:
         if key not in settings:
             raise UserError(f"method {name}: setting {key!r} is missing")
-    if inspect.isclass(info.factory):
+    if info.has_parameters:
         return info.factory(student_spec, teacher_spec, **settings)
     return functools.partial(info.factory, **settings)

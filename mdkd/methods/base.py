@@ -13,6 +13,11 @@ class MethodInfo(NamedTuple):
     needs: tuple[str, ...]
     factory: Callable[..., Any]
 
+    @property
+    def has_parameters(self) -> bool:
+        """Whether building it gives an `nn.Module`, whose parameters are to be trained."""
+        return isinstance(self.factory, type)
+
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
 declared: dict[str, MethodInfo] = {}

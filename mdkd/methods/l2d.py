@@ -35,13 +35,18 @@ def l2d(
         return terms
     image_N, label_N = (target_BC > 0.5).cpu().nonzero().unbind(1)  # the one wait
     place_N = (image_N * target_BC.shape[1] + label_N).to(target_BC.device, non_blocking=True)
-    student_NE = widen(student.embeddings_BCE.flatten(0, 1).index_select(0, place_N))
-    teacher_NE = widen(teacher.embeddings_BCE.detach().flatten(0, 1).index_select(0, place_N))
+    student_NE = _embeddings(student, place_N)
+    teacher_NE = _embeddings(teacher, place_N).detach()
     if cd:
         terms["cd"] = cd * _group_loss(student_NE, teacher_NE, label_N)
     if id:
         terms["id"] = id * _group_loss(student_NE, teacher_NE, image_N)
     return terms
+
+
+def _embeddings(output: Output, place_N: Tensor) -> Tensor:
+    assert output.embeddings_BCE is not None, "methods.build refuses networks without embeddings"
+    return widen(output.embeddings_BCE.flatten(0, 1).index_select(0, place_N))
 
 
 class _Pairs(NamedTuple):
@@ -67,7 +72,8 @@ def _group_loss(student_NE: Tensor, teacher_NE: Tensor, group_N: Tensor) -> Tens
         _relative_distances(teacher_NE, pairs),
         reduction="none",
     )
-    return (gap_P * (2 / pairs.size_G[pairs.group_P])).sum()  # 2: (i, j) and (j, i)
+    size_P = pairs.size_G.index_select(0, pairs.group_P)
+    return (2 * gap_P / size_P).sum()  # 2: (i, j) and (j, i)
 
 
 def _relative_distances(x_NE: Tensor, pairs: _Pairs) -> Tensor:

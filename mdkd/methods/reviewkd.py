@@ -53,11 +53,11 @@ class ReviewKD(nn.Module):
             teacher.pooled_BD[..., None, None],
             *(teacher.maps[i] for i in self.teacher_maps),
         ]
-        loss, deeper_BMHW = 0.0, None
+        losses, deeper_BMHW = [], None
         for block, x_BSHW, teacher_BTHW in zip(self.blocks, students, teachers, strict=True):
             output_BTHW, deeper_BMHW = block(widen(x_BSHW), deeper_BMHW)
-            loss = loss + hierarchical_context(widen(output_BTHW), widen(teacher_BTHW.detach()))
-        return {"reviewkd": self.weight * loss}
+            losses.append(hierarchical_context(widen(output_BTHW), widen(teacher_BTHW.detach())))
+        return {"reviewkd": self.weight * torch.stack(losses).sum()}
 
 
 class Fusion(nn.Module):
@@ -76,7 +76,7 @@ class Fusion(nn.Module):
     def forward(self, x_BSHW: Tensor, deeper_BMHW: Tensor | None) -> tuple[Tensor, Tensor]:
         """The map to compare, [B, T, H, W], and the fused map for the next, shallower level."""
         fused_BMHW = self.reduce_norm(self.reduce(x_BSHW))
-        if self.attention is not None:
+        if self.attention is not None and deeper_BMHW is not None:
             deeper_BMHW = F.interpolate(deeper_BMHW, size=fused_BMHW.shape[-2:], mode="nearest")
             both = torch.cat((fused_BMHW, deeper_BMHW), 1)
             here_B1HW, there_B1HW = self.attention(both).sigmoid().split(1, dim=1)

@@ -9,6 +9,7 @@ Shape key: B images, 3 colours, D channels, H x W pixels.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 import timm
 import torchvision
@@ -38,6 +39,8 @@ AFTER_LAYERS = ("avgpool", "classifier", "fc")
 class TimmBackbone(nn.Module):
     """Any network of timm that offers `forward_intermediates`, without its classifier."""
 
+    model: Any  # timm's networks share no base class that declares what is used here
+
     def __init__(self, name: str, image_size: int, pretrained: bool) -> None:
         super().__init__()
         if not timm.is_model(name):
@@ -47,7 +50,7 @@ class TimmBackbone(nn.Module):
         try:
             settings = timm.models.get_pretrained_cfg(name)
             fixed_size = settings is not None and settings.fixed_input_size
-            size = {"img_size": image_size} if fixed_size else {}
+            size: Any = {"img_size": image_size} if fixed_size else {}
             self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **size)
         except (RuntimeError, AssertionError) as error:  # an unknown tag, an impossible size
             raise UserError(f"net {name!r} at {image_size} px: {error}") from error

@@ -33,6 +33,7 @@ def cifar_net(name: str, stem: str) -> "CifarNet":
     >>> sum(p.numel() for p in cifar_net("resnet20", "cifar").parameters())
     271824
     """
+    block: type[nn.Module]
     if match := re.fullmatch(r"resnet(\d+)(?:x(\d+(?:\.\d+)?))?", name):
         depth, factor = int(match[1]), float(match[2] or 1)
         block, stem_width, extra_layers = BasicBlock, max(16, round(8 * factor)), 2
@@ -90,7 +91,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv2 = _conv3x3(channels, channels)
         self.bn2 = nn.BatchNorm2d(channels)
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride != 1 or channels_in != channels:
             self.shortcut = nn.Sequential(
                 nn.Conv2d(channels_in, channels, 1, stride, bias=False), nn.BatchNorm2d(channels)

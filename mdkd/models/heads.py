@@ -45,7 +45,7 @@ def build_head(
 class GapHead(nn.Module):
     """A linear classifier on the globally pooled map; it makes no label embeddings."""
 
-    embedding_dim = None
+    embedding_dim: int | None = None
 
     def __init__(self, pooled_dim: int, num_labels: int) -> None:
         super().__init__()
@@ -62,6 +62,8 @@ class MLDecoderHead(nn.Module):
     of its own ("group fully-connected pooling"); the last Q * G - C logits are cut off. With one
     query per label, the decoder outputs are the label embeddings that L2D distils.
     """
+
+    queries_QE: Tensor
 
     def __init__(self, settings: HeadSettings, map_dim: int, num_labels: int) -> None:
         super().__init__()

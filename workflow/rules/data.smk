@@ -15,6 +15,7 @@ rule prepare_dataset:
         mem_mb=4000,
         runtime=240,
     params:
+        plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.datasets[w.dataset]),
     shell:
-        "python -m mdkd cache {wildcards.dataset} --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd cache {wildcards.dataset} --plan {params.plan} --log {log}"

@@ -1,55 +1,84 @@
+# Tables and figures from the records of finished runs. Rebuilding them costs seconds.
+
+
 rule collect:
-    localrule: True
     input:
-        [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.runs],
+        [METRICS.format(run) for run in PLAN.runs],
     output:
         f"{RESULTS}/metrics.csv",
     log:
         f"logs/{PLAN.protocol}/collect.log",
+    localrule: True
     conda:
         "../../environment.yml"
+    params:
+        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report metrics --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd report metrics --plan {params.plan} --log {log}"
 
 
 rule table_comparison:
-    localrule: True
     input:
-        lambda w: [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.artefacts[w.artefact].runs],
+        lambda w: [METRICS.format(run) for run in PLAN.artefacts[w.artefact].runs],
     output:
-        multiext(f"{RESULTS}/tables/{{artefact}}", ".csv", ".md", ".tex"),
+        csv=f"{RESULTS}/tables/{{artefact}}.csv",
+        md=f"{RESULTS}/tables/{{artefact}}.md",
+        tex=report(
+            f"{RESULTS}/tables/{{artefact}}.tex",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"artefact": "{artefact}", "content": "table, LaTeX"},
+        ),
+        html=report(
+            f"{RESULTS}/tables/{{artefact}}.html",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"artefact": "{artefact}", "content": "table"},
+        ),
     log:
         f"logs/{PLAN.protocol}/tables/{{artefact}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
+        plan=PLAN_FILE,
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
-        "python -m mdkd report table {wildcards.artefact} --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd report table {wildcards.artefact} --plan {params.plan} --log {log}"
 
 
 rule figure_comparison:
-    localrule: True
     input:
-        lambda w: [f"{RESULTS}/runs/{run}/metrics.json" for run in PLAN.artefacts[w.artefact].runs],
+        lambda w: [METRICS.format(run) for run in PLAN.artefacts[w.artefact].runs],
     output:
-        multiext(f"{RESULTS}/figures/{{artefact}}", ".pdf", ".svg", ".png"),
+        pdf=f"{RESULTS}/figures/{{artefact}}.pdf",
+        png=f"{RESULTS}/figures/{{artefact}}.png",
+        svg=report(
+            f"{RESULTS}/figures/{{artefact}}.svg",
+            caption="../report/comparison.rst",
+            category="Comparison",
+            labels={"artefact": "{artefact}", "content": "figure"},
+        ),
     log:
         f"logs/{PLAN.protocol}/figures/{{artefact}}.log",
+    localrule: True
     conda:
         "../../environment.yml"
     params:
+        plan=PLAN_FILE,
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
-        "python -m mdkd report figure {wildcards.artefact} --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd report figure {wildcards.artefact} --plan {params.plan} --log {log}"
 
 
 rule partial:
-    # Tables and figures of whatever has been scored so far, gaps marked; waits for nothing.
-    localrule: True
     log:
         f"logs/{PLAN.protocol}/partial.log",
+    # Tables and figures of whatever has been scored so far, gaps marked; waits for nothing.
+    localrule: True
     conda:
         "../../environment.yml"
+    params:
+        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report partial --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd report partial --plan {params.plan} --log {log}"

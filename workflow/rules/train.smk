@@ -24,9 +24,10 @@ rule train_supervised:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=1440,
     params:
+        plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.runs[SUPERVISED.format(**w)]),
     shell:
-        "python -m mdkd train {params.settings[path]} --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd train {params.settings[path]} --plan {params.plan} --log {log}"
 
 
 rule distill:
@@ -53,9 +54,10 @@ rule distill:
         mem_mb=lambda w, attempt: 8000 * attempt,
         runtime=1440,
     params:
+        plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.runs[DISTILLED.format(**w)]),
     shell:
-        "python -m mdkd train {params.settings[path]} --plan {PLAN_FILE} --log {log}"
+        "python -m mdkd train {params.settings[path]} --plan {params.plan} --log {log}"
 
 
 rule score:

@@ -32,7 +32,7 @@ class Options:
 
 
 def load(options: Options, image_size: int) -> Table:
-    """The splits ``train`` and ``test`` at ``image_size`` pixels; the extra file is ``graph.json``."""
+    """The splits ``train`` and ``test`` at ``image_size`` pixels, and ``graph.json``."""
     for name, ok, legal in (
         ("train", options.train > 0, "at least 1"),
         ("test", options.test > 0, "at least 1"),

@@ -1,0 +1,57 @@
+# make quick   the benchmark on embedded data: minutes on two CPU cores
+# make test    the tests
+# Both install what they need into .venv first; `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: help install quick smoke test lint format lock clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make quick    run the benchmark on embedded data and show its table"
+	@echo "make test     run the tests"
+	@echo "make smoke    run the same jobs in seconds; the numbers mean nothing"
+	@echo "make lint     check style, types and the workflow"
+	@echo "make format   bring all files into the project's style"
+	@echo "make lock     renew requirements.lock from pyproject.toml (needs uv)"
+	@echo "make clean    remove results, caches, checkpoints and logs of quick and smoke"
+
+install: $(VENV)/.installed
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python >= 3.11 is needed, $(PYTHON) is %d.%d; use make PYTHON=..." % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
+	@touch $@
+
+quick: install
+	snakemake --cores all --config protocol=quick
+
+smoke: install
+	snakemake --cores all --config protocol=smoke
+
+test: install
+	pytest
+
+lint: install
+	ruff check
+	ruff format --check
+	mypy
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+format: install
+	ruff check --fix
+	ruff format
+	snakefmt Snakefile workflow
+
+lock:
+	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
+		pyproject.toml --output-file requirements.lock
+
+clean:
+	rm -rf $(foreach d,results cache checkpoints logs,$(d)/quick $(d)/smoke)

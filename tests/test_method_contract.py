@@ -1,0 +1,213 @@
+"""What every method promises; a new file in mdkd/methods is tested without being named here."""
+
+import pytest
+import torch
+from method_cases import (
+    CONFIG,
+    LABELS,
+    NAMES,
+    STUDENT,
+    TEACHER,
+    gradients,
+    leaves,
+    make,
+    output,
+    over,
+    targets,
+    total,
+    trainable,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mdkd import methods
+
+# The fusion blocks stand between student and teacher, so equal networks do not give zero.
+NOT_MINIMAL_AT_EQUALITY = {"reviewkd"}
+# Its list of pairs depends on the labels; documented in the method.
+MAY_READ_LABELS_ON_THE_HOST = {"l2d"}
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+def test_code_and_configuration_agree(name):
+    info = methods.get(name)
+    assert info.name == name
+    assert list(info.needs) == CONFIG[name]["needs"]
+    assert list(methods.settings_of(info)) == list(CONFIG[name]["settings"])
+    assert set(CONFIG[name]) == {"label", "revision", "needs", "settings"}
+
+
+def test_configuration_lists_exactly_the_files():
+    assert sorted(CONFIG) == NAMES
+
+
+def test_reads_only_what_it_needs(name):
+    info = methods.get(name)
+    fields = {
+        "logits": "logits_BC",
+        "pooled": "pooled_BD",
+        "maps": "maps",
+        "embeddings": "embeddings_BCE",
+    }
+    hidden = {field: None for need, field in fields.items() if need not in info.needs}
+    student, teacher = output(STUDENT, 5, 1), output(TEACHER, 5, 2)
+    loss = make(name)
+    seen = loss(student._replace(**hidden), teacher._replace(**hidden), targets(5))
+    torch.testing.assert_close(seen, loss(student, teacher, targets(5)))
+
+
+def test_terms_are_finite_scalars_with_gradients_for_the_student_alone(name):
+    student, teacher = trainable(output(STUDENT, 5, 1)), trainable(output(TEACHER, 5, 2))
+    terms = make(name)(student, teacher, targets(5))
+    assert all(term.ndim == 0 and term.isfinite() for term in terms.values())
+    if name == "vanilla":
+        assert terms == {}
+        return
+    total(terms).backward()
+    received = [x.grad for x in leaves(student) if x.grad is not None]
+    assert received
+    assert all(g.isfinite().all() for g in received)
+    assert max(g.abs().max() for g in received) > 0
+    assert all(x.grad is None for x in leaves(teacher))
+
+
+def test_minimal_when_the_student_is_the_teacher(name):
+    if name in NOT_MINIMAL_AT_EQUALITY:
+        pytest.skip("trained parts stand between student and teacher")
+    student = trainable(output(STUDENT, 5, 1))
+    terms = make(name, teacher_spec=STUDENT)(student, student, targets(5))
+    assert all(abs(term) < 1e-12 for term in terms.values())
+    other = make(name)(student, output(TEACHER, 5, 2), targets(5))
+    for here, elsewhere in zip(gradients(terms, student), gradients(other, student), strict=True):
+        assert here.norm() <= 1e-5 * elsewhere.norm()  # PKT's formula holds an epsilon of 1e-7
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_finite_at_extreme_logits(name, dtype):
+    generator = torch.Generator().manual_seed(3)
+    student, teacher = output(STUDENT, 6, 1, dtype), output(TEACHER, 6, 2, dtype)
+    signs = torch.randint(0, 2, (2, 6, LABELS), generator=generator) * 2 - 1
+    signs[:, 0] = torch.tensor([[1], [-1]])  # one image on which they disagree throughout
+    student = trainable(student._replace(logits_BC=100 * signs[0].to(dtype)))
+    teacher = teacher._replace(logits_BC=100 * signs[1].to(dtype))
+    terms = make(name, dtype=torch.float32)(student, teacher, targets(6))
+    assert all(t.dtype == torch.float32 and t.isfinite() for t in terms.values())
+    assert all(g.isfinite().all() for g in gradients(terms, student))
+
+
+@pytest.mark.parametrize(
+    ("change", "bound"),
+    [
+        (lambda x: x[[0, 0, 1, 2, 3]], 1e4),  # two equal images
+        (lambda x: x[[0, 0, 0, 0, 0]], 1e4),
+        (torch.zeros_like, 1e8),  # PKT's kernel is steep there: its epsilon is 1e-7
+    ],
+    ids=["two equal", "all equal", "zero"],
+)
+def test_degenerate_features(name, change, bound):
+    student = trainable(over(output(STUDENT, 5, 1, torch.float32), change))
+    teacher = output(TEACHER, 5, 2, torch.float32)
+    terms = make(name, dtype=torch.float32)(student, teacher, targets(5))
+    assert all(t.isfinite() for t in terms.values())
+    assert all(g.isfinite().all() and g.abs().max() < bound for g in gradients(terms, student))
+
+
+def test_order_of_the_batch_does_not_matter(name):
+    student, teacher, target = output(STUDENT, 6, 1), output(TEACHER, 6, 2), targets(6)
+    shuffled = torch.tensor([3, 0, 5, 1, 4, 2])
+    expected = make(name)(student, teacher, target)
+    terms = make(name)(
+        over(student, lambda x: x[shuffled]), over(teacher, lambda x: x[shuffled]), target[shuffled]
+    )
+    torch.testing.assert_close(terms, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("positives", [0, 1, 3, LABELS])
+def test_a_batch_of_one_image(name, positives):
+    student, teacher = trainable(output(STUDENT, 1, 1)), output(TEACHER, 1, 2)
+    target = (torch.arange(LABELS) < positives).float().unsqueeze(0)
+    terms = make(name)(student, teacher, target)
+    assert all(t.isfinite() for t in terms.values())
+    assert all(g.isfinite().all() for g in gradients(terms, student))
+
+
+def test_types_of_targets_do_not_matter(name):
+    student, teacher, loss = output(STUDENT, 5, 1), output(TEACHER, 5, 2), make(name)
+    expected = loss(student, teacher, targets(5))
+    for dtype in (torch.bool, torch.uint8, torch.bfloat16):
+        torch.testing.assert_close(loss(student, teacher, targets(5).to(dtype)), expected)
+
+
+def test_low_precision_inputs_give_float32_losses(name):
+    student = trainable(output(STUDENT, 5, 1, torch.bfloat16))
+    teacher = output(TEACHER, 5, 2, torch.bfloat16)
+    loss = make(name, dtype=torch.float32)
+    terms = loss(student, teacher, targets(5))
+    wide = loss(over(student, torch.Tensor.float), over(teacher, torch.Tensor.float), targets(5))
+    assert all(t.dtype == torch.float32 for t in terms.values())
+    torch.testing.assert_close(terms, wide)
+    assert all(g.isfinite().all() for g in gradients(terms, student))
+
+
+def test_autocast_does_not_reach_the_losses(name):
+    student = trainable(output(STUDENT, 5, 1, torch.float32))
+    teacher = output(TEACHER, 5, 2, torch.float32)
+    loss = make(name, dtype=torch.float32)
+    results = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+            terms = loss(student, teacher, targets(5))
+        results.append((terms, gradients(terms, student)))
+    # The fusion blocks of ReviewKD are layers and may follow autocast.
+    tolerance = {"rtol": 0.1, "atol": 0.1} if name == "reviewkd" else {"rtol": 0, "atol": 0}
+    torch.testing.assert_close(*results, **tolerance)
+    assert all(t.dtype == torch.float32 for t in results[1][0].values())
+
+
+def test_weights_multiply_and_a_weight_of_zero_drops_its_term(name):
+    sizes = {"mid_channels"}
+    weights = {
+        key: value
+        for key, value in CONFIG[name]["settings"].items()
+        if not isinstance(value, str) and key not in sizes
+    }
+    student, teacher = output(STUDENT, 5, 1), output(TEACHER, 5, 2)
+    terms = make(name)(student, teacher, targets(5))
+    assert len(terms) == sum(value != 0 for value in weights.values())
+    doubled = make(name, **{k: 2 * v for k, v in weights.items()})(student, teacher, targets(5))
+    torch.testing.assert_close(doubled, {key: 2 * term for key, term in terms.items()})
+    assert make(name, **dict.fromkeys(weights, 0))(student, teacher, targets(5)) == {}
+
+
+class NoWaiting(TorchDispatchMode):
+    """Fails on what makes the host wait for an accelerator: reading a value or a count."""
+
+    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        called = func.overloadpacket.__name__.strip("_")
+        assert called not in {name.strip("_") for name in self.WAITS}, called
+        if called.startswith("index"):
+            indices = args[1] if isinstance(args[1], (list, tuple)) else [args[1]]
+            assert all(i is None or getattr(i, "dtype", None) != torch.bool for i in indices)
+        return func(*args, **(kwargs or {}))
+
+
+def test_the_training_step_waits_for_nothing(name):
+    if name in MAY_READ_LABELS_ON_THE_HOST:
+        pytest.skip("lists its pairs on the host, as documented")
+    student, teacher = trainable(output(STUDENT, 5, 1)), output(TEACHER, 5, 2)
+    loss, target = make(name), targets(5)
+    with NoWaiting():
+        terms = loss(student, teacher, target)
+        gradients(terms, student)
+
+
+def test_the_watch_itself_works():
+    x = torch.ones(3)
+    for wait in (x.sum().item, x.nonzero, lambda: x[x > 0], lambda: bool(x.sum() > 0)):
+        with pytest.raises(AssertionError), NoWaiting():
+            wait()

@@ -1,0 +1,150 @@
+"""Metrics against scikit-learn, against numbers worked out by hand, and at their edges."""
+
+import warnings
+
+import numpy as np
+import pytest
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
+
+from mdkd.metrics import average_precision, average_precisions, evaluate, f1_scores, top_k
+from mdkd.score import probabilities
+
+
+def random_case(seed, images=60, labels=7, ties=True):
+    """Scores with many ties; label 2 is never true, image 3 has no label, image 4 has all."""
+    random = np.random.default_rng(seed)
+    targets_NC = (random.random((images, labels)) < 0.3).astype(np.uint8)
+    scores_NC = random.random((images, labels))
+    if ties:
+        scores_NC = np.round(scores_NC * 8) / 8
+    targets_NC[3], targets_NC[4], targets_NC[:, 2] = 0, 1, 0
+    return scores_NC.astype(np.float32), targets_NC
+
+
+def top_k_by_sorting(scores_NC, k_N):
+    predicted_NC = np.zeros(scores_NC.shape, int)
+    for image, (scores, k) in enumerate(zip(scores_NC, k_N, strict=True)):
+        best = sorted(range(len(scores)), key=lambda label: (-scores[label], label))[:k]
+        predicted_NC[image, best] = 1
+    return predicted_NC
+
+
+@pytest.mark.parametrize("ties", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precision_is_scikit_learns(seed, ties):
+    scores_NC, targets_NC = random_case(seed, ties=ties)
+    aps_C = average_precisions(scores_NC, targets_NC)
+    for label, ap in enumerate(aps_C):
+        if label != 2:
+            expected = average_precision_score(targets_NC[:, label], scores_NC[:, label])
+            assert ap == pytest.approx(expected, abs=1e-14)
+    assert np.isnan(aps_C[2])
+    mean = np.mean([ap for label, ap in enumerate(aps_C) if label != 2])
+    assert evaluate(scores_NC, targets_NC)["mAP"] == pytest.approx(mean, abs=1e-14)
+
+
+def test_average_precision_by_hand():
+    # hits at ranks 1 and 3: (1/1 + 2/3) / 2
+    assert average_precision(np.array([0.9, 0.5, 0.4, 0.1]), np.array([1, 0, 1, 0])) == (
+        pytest.approx(5 / 6)
+    )
+    # all tied: one threshold, precision 1/4 at recall 1
+    assert average_precision(np.full(4, 0.5), np.array([0, 0, 0, 1])) == 0.25
+    assert average_precision(np.array([0.1]), np.array([1])) == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_f1_scores_are_scikit_learns(seed):
+    scores_NC, targets_NC = random_case(seed)
+    result = evaluate(scores_NC, targets_NC)
+    at_half = (scores_NC >= 0.5).astype(int)
+    oracle = top_k_by_sorting(scores_NC, targets_NC.sum(axis=1))
+    top3 = top_k_by_sorting(scores_NC, np.full(len(scores_NC), 3))
+
+    def micro(predicted):
+        return f1_score(targets_NC, predicted, average="micro", zero_division=0)
+
+    def harmonic(predicted):
+        options = {"average": "macro", "zero_division": 0}
+        p = precision_score(targets_NC, predicted, **options)
+        r = recall_score(targets_NC, predicted, **options)
+        return 2 * p * r / (p + r)
+
+    expected = {
+        "OF1": micro(at_half),
+        "CF1": harmonic(at_half),
+        "OF1_k": micro(oracle),
+        "CF1_k": f1_score(targets_NC, oracle, average="macro", zero_division=0),
+        "OF1_top3": micro(top3),
+        "CF1_top3": harmonic(top3),
+    }
+    assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def test_class_f1_by_hand():
+    predicted = np.array([[1, 1, 0], [1, 1, 0], [0, 0, 0], [1, 0, 0]])
+    targets = np.array([[1, 0, 0], [1, 1, 1], [0, 1, 0], [0, 0, 0]])
+    # hits 2 1 0, predicted 3 2 0, positives 2 2 1
+    overall, harmonic, macro = f1_scores(predicted, targets)
+    assert overall == pytest.approx(2 * 3 / (5 + 5))
+    cp, cr = (2 / 3 + 1 / 2 + 0) / 3, (2 / 2 + 1 / 2 + 0) / 3
+    assert harmonic == pytest.approx(2 * cp * cr / (cp + cr))
+    assert macro == pytest.approx((2 * 2 / (3 + 2) + 2 * 1 / (2 + 2) + 0) / 3)
+    assert harmonic != pytest.approx(macro)
+
+
+def test_oracle_k_takes_as_many_as_are_true():
+    scores_NC, targets_NC = random_case(0)
+    predicted_NC = top_k(scores_NC, targets_NC.sum(axis=1))
+    assert (predicted_NC.sum(axis=1) == targets_NC.sum(axis=1)).all()
+    assert not predicted_NC[3].any()  # no label
+    everything = np.ones((2, 4), np.uint8)
+    assert top_k(np.random.default_rng(0).random((2, 4)), everything.sum(axis=1)).all()
+    assert top_k(np.zeros((1, 4)), np.array([2])).tolist() == [[True, True, False, False]]
+
+
+def test_perfect_scores_are_one_everywhere():
+    targets_NC = np.tile(np.eye(4, dtype=np.uint8) | np.roll(np.eye(4, dtype=np.uint8), 1, 1), 2)
+    targets_NC = targets_NC[:, :4] | np.roll(targets_NC[:, :4], 1, 1)  # three labels each
+    assert set(targets_NC.sum(axis=1)) == {3}
+    assert set(evaluate(targets_NC.astype(float), targets_NC).values()) == {1.0}
+
+
+def test_no_positive_at_all_gives_zeros_and_no_average_precision():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        result = evaluate(np.full((3, 4), 0.25), np.zeros((3, 4), np.uint8))
+    assert np.isnan(result.pop("mAP"))
+    assert set(result.values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("scores", "says"),
+    [
+        (np.array([[2.0, -1.0]]), "probabilities"),
+        (np.array([[np.nan, 0.5]]), "probabilities"),
+        (np.array([[0.5]]), "N, C"),
+        (np.array([0.5, 0.5]), "N, C"),
+    ],
+)
+def test_what_is_no_probability_is_refused(scores, says):
+    with pytest.raises(ValueError, match=says):
+        evaluate(scores, np.zeros((1, 2), np.uint8) if scores.ndim == 2 else np.zeros(2))
+
+
+def test_probabilities_are_the_sigmoid_at_any_logit():
+    logits = np.array([[-1e30, -1e4, -104, -88, -17, -1, -0.0, 0, 1e-6, 3, 17, 88, 1e4, 1e30]])
+    logits = np.concatenate([logits, np.random.default_rng(0).normal(0, 9, (50, 14))])
+    logits = logits.astype(np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        p = probabilities(logits)
+    assert p.dtype == np.float32
+    wide = logits.astype(np.float64)
+    small = np.exp(-np.abs(wide))
+    expected = np.where(wide >= 0, 1 / (1 + small), small / (1 + small))
+    np.testing.assert_allclose(p, expected, rtol=3e-7, atol=1e-44)
+    assert ((p >= 0) & (p <= 1)).all()
+    assert p[0, 0] == 0
+    assert p[0, -1] == 1
+    assert p[0, 7] == 0.5
