@@ -54,7 +54,7 @@ def train(run: Run, layout: Layout, device_type: str) -> None:
         method = methods.build(
             run.method.name,
             student.spec,
-            teacher.spec if teacher else None,
+            (teacher or student).spec,
             run.method.settings,
         )
         if isinstance(method, nn.Module):

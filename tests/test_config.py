@@ -66,7 +66,7 @@ BROKEN = {
     "unknown protocol": ("config.yaml", put("protocol", "smok"), "smok.yaml", "'smoke'?"),
     "unknown experiment": (SMOKE, put("experiments", ["comparisn"]), "comparisn", "'comparison'?"),
     "unknown method": (COMPARISON, put("methods", ["mkd"]), "methods", "'mkd'", "'mdkd'?"),
-    "unknown setting": (COMPARISON, put("methods", [{"mdkd": {"bd": 1}}]), "mdkd", "'bd'", "bd2"),
+    "unknown setting": (COMPARISON, put("methods", [{"mdkd": {"bd": 1}}]), "mdkd", "'bd'", "'bd6'?"),
     "setting's type": (COMPARISON, put("methods", [{"mld": {"mld": "a"}}]), "mld: mld", "'a'"),
     "too many digits": (COMPARISON, put("methods", [{"mld": {"mld": 0.12345678}}]), "six digits"),
     "setting's name": (SMOKE, put("methods", {"mld": {"mdl": 1}}), "mld", "'mdl'", "'mld'?"),
@@ -75,7 +75,7 @@ BROKEN = {
     "two methods": (COMPARISON, put("methods", [{"mld": {}, "ps": {}}]), "methods", "one name"),
     "unknown arch": (COMPARISON, put("pairs", 0, "teacher", "resnet2O"), "pairs[0]", "'resnet20'?"),
     "unknown data": (COMPARISON, put("pairs", 0, "dataset", "scene"), "pairs[0]", "'scenes'?"),
-    "unknown metric": (COMPARISON, put("metrics", ["map"]), "metrics", "'map'", "'mAP'?"),
+    "unknown metric": (COMPARISON, put("metrics", ["map"]), "metrics", "'map'", "mAP"),
     "own teacher": (COMPARISON, put("pairs", 0, "student", "resnet20"), "pairs[0]", "both"),
     "no pairs": (COMPARISON, put("pairs", []), "pairs", "at least one"),
     "redefined data": (
