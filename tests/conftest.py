@@ -1,13 +1,19 @@
 """Shared fixtures: a shrunk configuration, a cache of few images, and trainings of seconds."""
 
+import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from mdkd.layout import Layout
+from mdkd.plan import resolve_dataset, resolve_run
+from mdkd.spec import Specification
 
 ROOT = Path(__file__).parents[1]
 TINY = {"scenes": {"train": 48, "test": 32}}
@@ -52,3 +58,62 @@ def copy_config(folder):
 def config(tmp_path):
     """A folder of settings that a test may spoil."""
     return copy_config(tmp_path / "config")
+
+
+@pytest.fixture(autouse=True)
+def _leave_the_process_as_it_was():
+    """The command line sets log handlers, and a training signal handlers."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    root.handlers[:], root.level = handlers, level
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+
+
+class Workbench:
+    """A working directory with a cache and a teacher, and short cuts to train in it."""
+
+    def __init__(self, base, config):
+        self.base, self.spec = base, Specification(config)
+        self.layout = Layout("smoke", base)
+
+    def resolve(self, path):
+        return resolve_run(self.spec, path)
+
+    def train(self, run):
+        """Train a run or the path of one; returns the folder of its results."""
+        from mdkd.train import train
+
+        run = self.resolve(run) if isinstance(run, str) else run
+        train(run, self.layout, "cpu")
+        return self.layout.run(run.path)
+
+    def copy(self, base):
+        """The same in another directory: cache and finished runs, no checkpoints."""
+        for folder in ("cache", "results"):
+            shutil.copytree(self.base / folder, base / folder)
+        return Workbench(base, self.spec.folder)
+
+
+TEACHER = "supervised/scenes/resnet20/seed0"
+
+
+@pytest.fixture(scope="session")
+def taught(tmp_path_factory):
+    """A workbench with a trained teacher; never train in it, train in copies."""
+    from mdkd.data.cache import build
+
+    base = tmp_path_factory.mktemp("taught")
+    bench = Workbench(base, copy_config(base / "config"))
+    dataset = resolve_dataset(bench.spec, "scenes")
+    build(dataset, base / "data", bench.layout.cache("scenes"))
+    bench.train(TEACHER)
+    return bench
+
+
+@pytest.fixture
+def bench(taught, tmp_path):
+    """A workbench of a test's own."""
+    return taught.copy(tmp_path / "bench")

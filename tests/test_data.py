@@ -21,7 +21,6 @@ CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=2, batch_size=4, lr=0.1, weight_decay=0, flip=True, cutout=0.5)
 
 
-
 def splitmix(*keys):
     """The same bits with Python's integers, one element at a time."""
     mask, state = 2**64 - 1, 0
@@ -83,8 +82,6 @@ def test_every_place_of_a_permutation_is_equally_likely():
     first = [int(rng.permutation(5, seed, "order", 0)[0]) for seed in range(2000)]
     counts = np.bincount(first, minlength=5)
     assert ((counts - 400) ** 2 / 400).sum() < 18.5  # 4 degrees, p = 0.001
-
-
 
 
 def images_of(n, size=12, seed=0):
@@ -168,8 +165,6 @@ def test_orders_are_permutations_that_differ_between_epochs_and_seeds():
     orders = [order(50, seed, epoch).tolist() for seed in (0, 1) for epoch in (0, 1)]
     assert all(sorted(o) == list(range(50)) for o in orders)
     assert len({tuple(o) for o in orders}) == 4
-
-
 
 
 SIZE, CLASSES = 6, ("cat", "dog", "a tree")
@@ -320,8 +315,6 @@ def test_an_interrupted_build_leaves_no_valid_cache(make, tmp_path):
         make(replace(table, splits=table.splits | {"test": split}))
     with pytest.raises(UserError, match=r"meta\.json"):
         open_cache(tmp_path / "cache")
-
-
 
 
 def cached_split(n=11, size=8):
