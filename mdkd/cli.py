@@ -10,7 +10,7 @@ from typing import Any
 
 from mdkd import __version__, records
 from mdkd.config import Run, parse, read_yaml
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.spec import Specification
@@ -178,8 +178,6 @@ def _protocol(args: argparse.Namespace) -> str:
 
 def _get(entries: dict[str, Any], args: argparse.Namespace) -> Any:
     if args.target not in entries:
-        from mdkd.config import nearest
-
         raise UserError(f"{args.target}: not in the plan; {nearest(args.target, entries)}")
     return entries[args.target]
 

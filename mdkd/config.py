@@ -5,7 +5,6 @@ wrong types and missing values with one line that names the file, the key and th
 """
 
 import dataclasses
-import difflib
 import types
 import typing
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 import yaml
 
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest
 
 T = TypeVar("T")
 
@@ -80,13 +79,6 @@ class Run:
     method: Method
     teacher: str | None  # path of the teacher's run, None for supervised runs
     seed: int
-
-
-def nearest(name: object, valid: typing.Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, or all of them."""
-    names = sorted(valid)
-    close = difflib.get_close_matches(str(name), names, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}"
 
 
 class _Loader(yaml.SafeLoader):

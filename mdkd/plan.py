@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import registry
-from mdkd.config import Dataset, Method, Run, parse
+from mdkd.config import Dataset, Method, Run
 from mdkd.errors import UserError
 from mdkd.spec import NAME, Experiment, Pair, Specification
 
@@ -90,14 +89,11 @@ def make_plan(spec: Specification) -> Plan:
 
 def resolve_dataset(spec: Specification, name: str) -> Dataset:
     """A data set by name, with the protocol's changes to its options, all defaults filled in."""
-    entry = spec.lookup("datasets", name)
-    options = entry.options | spec.protocol.datasets.get(name, {})
-    source = registry.load("mdkd.data.sources", entry.source)
     return Dataset(
         name=name,
-        source=entry.source,
+        source=spec.lookup("datasets", name).source,
         image_size=spec.protocol.image_size,
-        options=asdict(parse(source.Options, options, f"data set '{name}': options")),
+        options=spec.source_options(name),
     )
 
 
@@ -190,9 +186,12 @@ def _comparison(spec: Specification, name: str, experiment: Experiment) -> Artef
         changes = spec.changed_settings(method, changes, where)
         variant = variant_of(spec, method, changes)
         label = spec.methods[method].label
+        label = label if variant == "default" else f"{label} ({variant})"
+        if label in [row.label for row in rows]:
+            raise UserError(f"{where}: '{method}' makes row '{label}' twice; remove one")
         rows.append(
             Row(
-                label=label if variant == "default" else f"{label} ({variant})",
+                label=label,
                 role="student" if method == "vanilla" else "method",
                 cells=[_cell(spec, pair, method, variant) for pair in experiment.pairs],
             )

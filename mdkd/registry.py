@@ -1,13 +1,11 @@
 """Plug-ins by file discovery: a module below a package is found by its name, no list is kept."""
 
-import difflib
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Iterable
 from types import ModuleType
 
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest
 
 SHARED = frozenset({"base", "common"})  # code that plug-ins share, not plug-ins
 
@@ -25,14 +23,5 @@ def load(package: str, name: str) -> ModuleType:
     """Import the one plug-in that is called `name`."""
     known = names(package)
     if name not in known:
-        raise UserError(f"{package}: there is no {name!r}{nearest(name, known)}")
+        raise UserError(f"{package}: there is no {name!r}; {nearest(name, known)}")
     return importlib.import_module(f"{package}.{name}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest valid name, or all of them if none is near."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    if close:
-        return f"; did you mean {close[0]!r}?"
-    return f"; choose from: {', '.join(known) or '(none)'}"

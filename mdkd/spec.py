@@ -4,12 +4,13 @@ Errors are one line that names the file, the key and the nearest valid name. Imp
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd.config import Head, Recipe, nearest, parse, read_yaml
-from mdkd.errors import UserError
+from mdkd import registry
+from mdkd.config import Head, Recipe, parse, read_yaml
+from mdkd.errors import UserError, nearest
 
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
 METRICS = ("mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3")
@@ -33,7 +34,7 @@ class Protocol:
     experiments: list[str]
     seeds: list[int]
     image_size: int
-    stem: str
+    stem: Literal["cifar", "small", "imagenet"]  # of the CIFAR-style networks
     head: Head
     recipe: Recipe
     weights: str | None = None
@@ -88,7 +89,7 @@ class MethodEntry:
 
     label: str
     revision: int
-    needs: list[str]
+    needs: list[Literal["logits", "pooled", "maps", "embeddings"]]
     settings: dict[str, Any]
 
 
@@ -109,7 +110,8 @@ class Specification:
         self.protocol = self._protocol()
         self.seeds = self.protocol.seeds if self.user.seeds is None else self.user.seeds
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            where = self._file("config" if self.user.seeds else f"protocols/{self.user.protocol}")
+            from_protocol = self.user.seeds is None
+            where = self._file(f"protocols/{self.user.protocol}" if from_protocol else "config")
             raise UserError(f"{where}: seeds: give distinct integers >= 0, found {self.seeds}")
         names = self.user.experiments or self.protocol.experiments
         self.experiments = {name: self._experiment(name) for name in names}
@@ -149,6 +151,19 @@ class Specification:
                 raise UserError(f"{place}: {key}: {value!r} is not a {kind.__name__} of six digits")
             checked[key] = kind(value)
         return checked
+
+    def source_options(self, dataset: str) -> dict[str, Any]:
+        """All options of a data set's source under this protocol, defaults filled in."""
+        entry = self.lookup("datasets", dataset)
+        where = f"{self._file('datasets')}: {dataset}"
+        try:
+            source = registry.load("mdkd.data.sources", entry.source)
+        except UserError as error:
+            raise UserError(f"{where}: source: {error}") from None
+        own = asdict(parse(source.Options, entry.options, f"{where}: options"))
+        changes = self.protocol.datasets.get(dataset, {})
+        where = f"{self._file(f'protocols/{self.user.protocol}')}: datasets: {dataset}"
+        return asdict(parse(source.Options, own | changes, where))
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
@@ -214,6 +229,8 @@ class Specification:
             self.lookup("datasets", pair.dataset, where)
             self.lookup("archs", pair.teacher, where)
             self.lookup("archs", pair.student, where)
+            if pair in experiment.pairs[:i]:
+                raise UserError(f"{where}: stands twice; remove one")
             if pair.teacher == pair.student:
                 raise UserError(f"{where}: teacher and student are both '{pair.teacher}'")
         return experiment

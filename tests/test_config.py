@@ -5,8 +5,8 @@ import yaml
 from conftest import edit_text, edit_yaml, python
 
 from mdkd.cli import main
-from mdkd.config import Head, Recipe, nearest, parse, read_yaml
-from mdkd.errors import UserError
+from mdkd.config import Head, Recipe, parse, read_yaml
+from mdkd.errors import UserError, nearest
 from mdkd.plan import make_plan
 from mdkd.spec import Specification
 

@@ -329,7 +329,7 @@ def test_weight_files_in_both_formats(tmp_path, suffix):
 def test_unknown_tensors_in_a_weight_file(tmp_path):
     path = tmp_path / "weights.pth"
     torch.save(build("cifar:resnet14").backbone.state_dict(), path)
-    with pytest.raises(UserError, match="has unknown .* tensors: stages.0.1.conv1.weight, .*"):
+    with pytest.raises(UserError, match=r"has unknown .* tensors: stages.0.1.conv1.weight, .*"):
         build("cifar:resnet8", weights=str(path))
 
 

@@ -111,7 +111,7 @@ VARIANTS = [
     ("reviewkd", {"mid_channels": 32}, "mid_channels-32"),
     ("reviewkd", {"weight": 0.25, "mid_channels": 8}, "mid_channels-8_weight-0.25"),
     ("rkd", {"input": "logits", "angle": 0}, "angle-0_input-logits"),
-    ("pkt", {"weight": 3e7}, "weight-3e+07"),
+    ("pkt", {"weight": 3e7}, "weight-3e07"),
 ]
 
 
@@ -122,6 +122,8 @@ def test_variants_are_readable_and_invertible(config, method, changes, slug):
     assert variant_of(spec, method, checked) == slug
     settings = settings_of_variant(spec, method, slug, "here")
     assert settings == spec.methods[method].settings | changes
+    run = resolve_run(spec, f"distill/scenes/resnet20--resnet8/{method}/{slug}/seed0")
+    assert run.method.settings == settings
     types = {key: type(value) for key, value in spec.methods[method].settings.items()}
     assert {key: type(value) for key, value in settings.items()} == types
 

@@ -15,7 +15,7 @@ from mdkd.methods.base import method
 def test_unknown_method_names_the_nearest():
     with pytest.raises(UserError, match="'mdkt'; did you mean 'mdkd'"):
         methods.get("mdkt")
-    with pytest.raises(UserError, match="choose from: l2d, mdkd"):
+    with pytest.raises(UserError, match="valid: l2d, mdkd"):
         methods.get("zzzzzzzz")
     with pytest.raises(UserError, match="'common'"):
         methods.get("common")
@@ -29,7 +29,7 @@ def test_settings_must_match_exactly():
         methods.build("mdkd", STUDENT, TEACHER, {k: settings[k] for k in settings if k != "norm"})
     with pytest.raises(UserError, match="method reviewkd: unknown setting 'mid_channel'; did you"):
         methods.build("reviewkd", STUDENT, TEACHER, {"weight": 1.0, "mid_channel": 8})
-    with pytest.raises(UserError, match="method vanilla: unknown setting 'weight'; choose from"):
+    with pytest.raises(UserError, match="method vanilla: unknown setting 'weight'; valid"):
         methods.build("vanilla", STUDENT, TEACHER, {"weight": 1})
 
 

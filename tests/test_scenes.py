@@ -11,6 +11,7 @@ import pytest
 
 from mdkd.data import scenes_graph
 from mdkd.data.scenes_looks import LOOKS
+from mdkd.data.scenes_render import render
 from mdkd.data.sources.scenes import Options, load, read_graph
 from mdkd.errors import UserError
 
@@ -207,9 +208,12 @@ def test_seeds_and_splits_differ(table):
     assert len(set(ids)) == 240
 
 
-def test_every_label_has_a_look_and_can_be_drawn():
-    from mdkd.data.scenes_render import render
+def test_a_scene_may_have_twelve_labels():
+    image = render(scenes_graph.BUILT_IN["classes"][:12], 0, 48, 2.0, "twelve")
+    assert image.shape == (48, 48, 3)
 
+
+def test_every_label_has_a_look_and_can_be_drawn():
     blank = render([], 0, 48, 0.0, "looks")
     drawn = {name: render([name], 0, 48, 0.0, "looks") for name in scenes_graph.BUILT_IN["classes"]}
     assert set(drawn) == set(LOOKS)

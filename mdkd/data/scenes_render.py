@@ -9,6 +9,8 @@ Positions and sizes are in sides of the image, so one scene can be drawn at any 
 Shape key: S pixels on a side, H x W the window around one object, P random numbers of one object.
 """
 
+import math
+
 import numpy as np
 
 from mdkd import rng
@@ -18,7 +20,7 @@ REVISION = 1  # raised whenever a pixel changes; part of the rule of every data 
 
 MAX_CLUTTER = 8
 _GRID = 3  # objects start in different cells of a 3 x 3 grid, so that none hides another fully
-_DRAWS = 24  # random numbers per object, more than any object uses
+_DRAWS = 32  # random numbers per object and for the scenery, more than any of them uses
 
 
 class Draws:
@@ -86,7 +88,7 @@ def polygon(u, v, *corners):
     distance = None
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
         dx, dy = x1 - x0, y1 - y0
-        length = (dx * dx + dy * dy) ** 0.5
+        length = math.sqrt(dx * dx + dy * dy)
         edge = ((u - x0) * dy - (v - y0) * dx) / length
         distance = edge if distance is None else np.maximum(distance, edge)
     return distance
@@ -176,7 +178,8 @@ def render(
 ) -> np.ndarray:
     """The image uint8 ``[S, S, 3]`` of a label set; a pure function of its arguments.
 
-    Difficulty 0 draws each object once, upright light, no clutter, no noise; 1 is the default.
+    At difficulty 0 each label shows once, at the centre of its cell, on its scene's own backdrop,
+    in even light, without clutter or noise. 1 is the default, and 2 is twice as much of these.
     """
     unit_KP = rng.uniform(
         *keys, "object", np.arange(1 + 2 * len(labels) + MAX_CLUTTER)[:, None], np.arange(_DRAWS)
@@ -190,7 +193,7 @@ def render(
 
     looks = [LOOKS[name] for name in labels]
     looks += [look for look in looks if scenery.between(0, 1) < 0.2 * hard]
-    clutter = min(int(scenery.between(1, 5) * difficulty), MAX_CLUTTER)
+    clutter = min(int(scenery.between(1, 7) * difficulty), MAX_CLUTTER)
     cell_K = rng.permutation(_GRID * _GRID, *keys, "cell")
     order_K = rng.permutation(len(looks) + clutter, *keys, "order")
     for position, number in enumerate(order_K.tolist()):
@@ -200,16 +203,16 @@ def render(
         centre = tuple(
             0.18 + 0.32 * place + draws.between(-0.11, 0.11) * hard for place in (column, row)
         )
-        draw_object(canvas_3SS, look, draws, centre, 0.03 * difficulty)
+        draw_object(canvas_3SS, look, draws, centre, 0.04 * difficulty)
 
-    gain = 1.0 + scenery.between(-0.25, 0.2) * difficulty
-    slope_x, slope_y = (scenery.between(-0.4, 0.4) * difficulty for _ in range(2))
+    gain = 1.0 + scenery.between(-0.3, 0.25) * difficulty
+    slope_x, slope_y = (scenery.between(-0.5, 0.5) * difficulty for _ in range(2))
     position_S = (np.arange(size) + 0.5) / size - 0.5
     light_SS = gain * (1.0 + slope_x * position_S + slope_y * position_S[:, None])
     canvas_3SS *= light_SS
     noise_SS = rng.bits(*keys, "noise", np.arange(size * size)).reshape(size, size)
     for channel in range(3):  # 16 of the 64 bits each
         sixteen_SS = (noise_SS >> np.uint64(16 * channel)) & np.uint64(0xFFFF)
-        canvas_3SS[channel] += (sixteen_SS / 65536.0 - 0.5) * (0.16 * difficulty)
+        canvas_3SS[channel] += (sixteen_SS / 65536.0 - 0.5) * (0.2 * difficulty)
     pixels_3SS = np.floor(np.clip(canvas_3SS, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
     return np.ascontiguousarray(pixels_3SS.transpose(1, 2, 0))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mdkd import registry
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest
 from mdkd.methods.base import MethodInfo, declared
 from mdkd.outputs import Spec
 
@@ -53,7 +53,7 @@ def build(
     known = settings_of(info)
     for key in settings:
         if key not in known:
-            raise UserError(f"method {name}: unknown setting {key!r}{registry.nearest(key, known)}")
+            raise UserError(f"method {name}: unknown setting {key!r}; {nearest(key, known)}")
     for key in known:
         if key not in settings:
             raise UserError(f"method {name}: setting {key!r} is missing")

@@ -16,8 +16,8 @@ def ps(student: Output, teacher: Output, target_BC: Tensor, *, weight: float) ->
     """KL between softmaxes over {one positive} and all negatives, summed over the positives.
 
     The average over images counts those without positives, as 0. With logits s and t and their
-    logsumexps S_p and T_p over the softmax of positive p, KL_p = sum_j q_j (t_j - s_j) - (T_p - S_p)
-    where q is the teacher's softmax. Its negatives share one expectation E of t - s among all
+    logsumexps S_p and T_p in the softmax of positive p, KL_p = sum_j q_j (t_j - s_j) - (T_p - S_p),
+    q the teacher's softmax. Its negatives share one expectation E of t - s among all
     positives of an image, so KL_p = q_p (t_p - s_p) + (1 - q_p) E - (T_p - S_p): no loop.
     """
     if not weight:
