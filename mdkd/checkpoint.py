@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import hashlib
 import logging
+import pickle
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,7 +34,10 @@ class Checkpoint:
         """The saved state, or None. One made under other settings is renamed aside."""
         if not self.file.exists():
             return None
-        state = torch.load(self.file, map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(self.file, map_location="cpu", weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError):
+            raise UserError(f"{self.file}: damaged checkpoint; delete it and run again") from None
         if state["fingerprint"] == self.fingerprint:
             return state
         aside = self.folder / f"other-{state['fingerprint'][:12]}.pt"

@@ -148,7 +148,8 @@ def variant_of(spec: Specification, method: str, changes: dict[str, Any]) -> str
     for key in sorted(changes):
         value = changes[key]
         if value != defaults[key]:
-            parts.append(f"{key}-{value if isinstance(value, str) else format(value, 'g')}")
+            text = value if isinstance(value, str) else format(value, "g").replace("e+", "e")
+            parts.append(f"{key}-{text}")
     return "_".join(parts) or "default"
 
 

@@ -176,6 +176,8 @@ class Specification:
             for key in ("experiments", "seeds"):  # one bare value is a list of one
                 if isinstance(content.get(key), str | int):
                     content[key] = [content[key]]
+            if isinstance(content.get("seeds"), list):  # snakemake --config reads items as text
+                content["seeds"] = [int(s) if str(s).isdigit() else s for s in content["seeds"]]
         return parse(UserConfig, content, str(file))
 
     def _entries(self, name: str, cls: type) -> dict[str, Any]:

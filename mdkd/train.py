@@ -7,12 +7,9 @@ import dataclasses
 import json
 import logging
 import math
-import platform
-import resource
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import checkpoint, methods, records, rng
+from mdkd import checkpoint, methods, provenance, records, rng
 from mdkd.config import Recipe, Run, parse
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
@@ -91,7 +88,7 @@ def _fit(
         progress = state["progress"]
         log.info("resumed at step %d of %d", progress["step"], last_step)
     sums = {name: torch.tensor(value, device=device) for name, value in progress["sums"].items()}
-    stop = _stop_signals()
+    stop = _StopSignals()
     started = time.monotonic() - progress["wall_s"]
 
     def save() -> None:
@@ -297,45 +294,14 @@ def _write_results(
         },
         "wall_s": progress["wall_s"],
         "images_per_s": images / progress["wall_s"],
-        "peak_memory_bytes": _peak_memory_bytes(device),
+        "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "final_epoch": progress["history"][-1],
-        "environment": environment(device),
+        "environment": provenance.environment(device),
     }
     records.write_json(folder / "run.json", record)
 
 
-def environment(device: torch.device) -> dict[str, str | None]:
-    """What else the numbers may depend on: code, versions, processor."""
-    on_gpu = device.type == "cuda"
-    return {
-        "git_revision": records.git_revision(Path(__file__).parent),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
-        "cpu": _cpu_name(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-    }
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
-
-
-def _peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the GPU's allocator, or of the process on the CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in kB except there
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-class _stop_signals:
+class _StopSignals:
     """Remember SIGTERM and SIGUSR1 until the running step is done."""
 
     def __init__(self) -> None:

@@ -112,6 +112,8 @@ def open_cache(folder: Path) -> Cache:
         images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))
         targets_NC = np.array(_load(folder / f"labels_{name}.npy", (n, len(classes))))
         ids = records.read_json(folder / f"ids_{name}.json")
+        if len(ids) != n:
+            raise UserError(f"{folder}/ids_{name}.json: {len(ids)} ids, not {n}; delete {folder}")
         splits[name] = CachedSplit(ids, images_NSSC, targets_NC)
     return Cache(classes, splits, meta["fingerprint"], meta)
 
@@ -119,7 +121,7 @@ def open_cache(folder: Path) -> Cache:
 def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: damaged cache ({error}); delete {path.parent}") from None
     if array.shape != shape or array.dtype != np.uint8:
         raise UserError(f"{path}: shape {array.shape}, expected {shape}; delete {path.parent}")

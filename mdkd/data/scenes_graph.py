@@ -255,32 +255,26 @@ def psi(joint_CCC: np.ndarray) -> np.ndarray:
 
 def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
     """I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m]; with m = k or m = l it is 0."""
-    p_C = marginals(joint_CCC)
-    pair_CC = pairs(joint_CCC)
-    ones = np.ones_like(joint_CCC)
-    # Probabilities that k, l or m are 1, broadcast to [k, l, m]; zeros by inclusion-exclusion.
-    p_k, p_l, p_m = (ones * p_C.reshape(shape) for shape in ((-1, 1, 1), (1, -1, 1), (1, 1, -1)))
-    p_kl, p_km, p_lm = ones * pair_CC[:, :, None], ones * pair_CC[:, None], ones * pair_CC[None]
-    present = {
-        (1, 1): (joint_CCC, p_km, p_lm, p_m),
-        (1, 0): (p_km - joint_CCC, p_km, p_m - p_lm, p_m),
-        (0, 1): (p_lm - joint_CCC, p_m - p_km, p_lm, p_m),
-        (0, 0): (p_m - p_km - p_lm + joint_CCC, p_m - p_km, p_m - p_lm, p_m),
-    }
-    l_only, k_only, both = p_l - p_lm, p_k - p_km, p_kl - joint_CCC
-    absent = {
-        (1, 1): (both, k_only, l_only, 1 - p_m),
-        (1, 0): (k_only - both, k_only, 1 - p_m - l_only, 1 - p_m),
-        (0, 1): (l_only - both, 1 - p_m - k_only, l_only, 1 - p_m),
-        (0, 0): (1 - p_m - k_only - l_only + both, 1 - p_m - k_only, 1 - p_m - l_only, 1 - p_m),
-    }
-    total = np.zeros_like(joint_CCC)
-    for case in (present, absent):
-        for p_abc, p_ac, p_bc, p_c in case.values():
-            ok = p_abc > 1e-15  # what is left of a zero after the subtractions
-            ratio = np.divide(p_abc * p_c, p_ac * p_bc, np.ones_like(total), where=ok)
-            total += np.where(ok, p_abc * np.log(ratio), 0.0)
-    return np.maximum(total, 0.0)
+    p_C, pair_CC = marginals(joint_CCC), pairs(joint_CCC)
+    p_k, p_l, p_m = p_C[:, None, None], p_C[:, None], p_C
+    p_kl, p_km, p_lm = pair_CC[:, :, None], pair_CC[:, None, :], pair_CC[None]
+    total_CCC = np.zeros_like(joint_CCC)
+    # For m = 1, then m = 0: P(k = l = 1, m), P(k = 1, m), P(l = 1, m) and P(m) ...
+    for both, with_k, with_l, any_kl in (
+        (joint_CCC, p_km, p_lm, p_m),
+        (p_kl - joint_CCC, p_k - p_km, p_l - p_lm, 1 - p_m),
+    ):
+        # ... and from them P(k, l, m), P(k, m) and P(l, m) for the four values of (k, l).
+        for p_klm, is_k, is_l in (
+            (both, with_k, with_l),
+            (with_k - both, with_k, any_kl - with_l),
+            (with_l - both, any_kl - with_k, with_l),
+            (any_kl - with_k - with_l + both, any_kl - with_k, any_kl - with_l),
+        ):
+            ok = p_klm > 1e-15  # what is left of a zero after the subtractions
+            ratio = np.divide(p_klm * any_kl, is_k * is_l, np.ones_like(total_CCC), where=ok)
+            total_CCC += np.where(ok, p_klm * np.log(ratio), 0.0)
+    return np.maximum(total_CCC, 0.0)
 
 
 def chains(scene: Scene) -> list[tuple[int, int, int]]:

@@ -59,7 +59,7 @@ class TimmBackbone(nn.Module):
         if isinstance(self.model, VGG):
             # Two hidden layers of 4,096 units: 120 M parameters that no other backbone has after
             # its last map, and that a label-wise head would never read.
-            self.model.pre_logits = nn.Identity()
+            self.model.pre_logits = nn.Identity()  # type: ignore[assignment]
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         final, maps = self.model.forward_intermediates(image_B3HW)

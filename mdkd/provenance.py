@@ -1,0 +1,55 @@
+"""What else a run's numbers and speed may depend on: code, versions, processor, memory."""
+
+import platform
+import resource
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+
+
+def environment(device: torch.device) -> dict[str, str | None]:
+    """What else the numbers may depend on: code, versions, processor."""
+    on_gpu = device.type == "cuda"
+    return {
+        "git_revision": git_revision(Path(__file__).parent),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "timm", "numpy")},
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        "cpu": _cpu_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak of the GPU's allocator, or of the process on the CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in kB except there
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def git_revision(folder: Path) -> str | None:
+    """The commit that ``folder`` is at, with ``+`` appended if tracked files differ from it."""
+    commit = _git(folder, "rev-parse", "HEAD")
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
+    return commit and commit + ("+" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    try:
+        command = ["git", "-C", str(folder), *arguments]
+        result = subprocess.run(command, capture_output=True, text=True)
+    except FileNotFoundError:
+        return None
+    return result.stdout.strip() if result.returncode == 0 else None

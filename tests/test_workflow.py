@@ -1,0 +1,216 @@
+"""The workflow as a user runs it: what is planned, what is made, and what a change redoes."""
+
+import re
+import shutil
+import subprocess
+
+import pytest
+import yaml
+from conftest import ROOT, copy_config, edit_text, edit_yaml, environment
+
+PARTS = ("Snakefile", "workflow", "profiles", "mdkd", "environment.yml")
+
+
+class Project:
+    """A copy of the project in which snakemake runs."""
+
+    def __init__(self, folder, default=False):
+        self.folder = folder
+        for part in PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, folder / part)
+        if default:
+            shutil.copytree(ROOT / "config", folder / "config")
+        else:
+            copy_config(folder / "config")
+
+    def run(self, *command):
+        return subprocess.run(
+            command,
+            cwd=self.folder,
+            env=environment() | {"PYTHONPATH": str(self.folder)},
+            capture_output=True,
+            text=True,
+        )
+
+    def snakemake(self, *arguments):
+        result = self.run("snakemake", "--cores", "1", *arguments)
+        assert result.returncode == 0, result.stdout + result.stderr
+        return result.stdout + result.stderr
+
+    def planned(self, *arguments):
+        """Jobs of a dry run, by rule; empty if there is nothing to do."""
+        text = self.snakemake("--dry-run", *arguments)
+        if "Nothing to be done" in text:
+            return {}
+        lines = re.findall(r"^(\w+) +(\d+)$", text[text.rindex("Job stats:") :], re.MULTILINE)
+        return {rule: int(count) for rule, count in lines}
+
+    @property
+    def results(self):
+        return self.folder / "results" / "smoke"
+
+
+@pytest.fixture(scope="module")
+def default(tmp_path_factory):
+    """The project as it is cloned."""
+    return Project(tmp_path_factory.mktemp("default"), default=True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A project whose workflow has been run: two methods, one seed."""
+    project = Project(tmp_path_factory.mktemp("made"))
+    config = project.folder / "config"
+    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
+    experiment = config / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld"], metrics=["mAP", "CF1_k"]))
+    project.output = project.snakemake()
+    return project
+
+
+@pytest.fixture
+def restored(made):
+    """The same project; what a test edits is put back, with its old time stamps."""
+    files = [*(made.folder / "config").rglob("*.yaml"), *(made.folder / "mdkd").rglob("*.py")]
+    before = {file: (file.read_bytes(), file.stat()) for file in files}
+    yield made
+    for file, (content, stat) in before.items():
+        if file.read_bytes() != content:
+            file.write_bytes(content)
+            subprocess.run(["touch", "-d", f"@{stat.st_mtime_ns / 1e9:.6f}", file], check=True)
+
+
+def test_a_bare_dry_run_plans_the_comparison(default):
+    experiment = yaml.safe_load((default.folder / "config/experiments/comparison.yaml").read_text())
+    protocol = yaml.safe_load((default.folder / "config/protocols/quick.yaml").read_text())
+    distilled = (len(experiment["methods"]) - 1) * len(protocol["seeds"])
+    supervised = 1 + len(protocol["seeds"])
+    jobs = default.planned()
+    artefacts = dict.fromkeys(("collect", "table_comparison", "figure_comparison", "all"), 1)
+    assert jobs.pop("total") == sum(jobs.values()) == 43
+    assert jobs == artefacts | {
+        "prepare_dataset": 1,
+        "train_supervised": supervised,
+        "distill": distilled,
+        "score": supervised + distilled,
+    }
+    assert not (default.folder / "results").exists()
+
+
+def test_every_seed_given_on_the_command_line_is_planned(default):
+    jobs = default.planned("--config", "seeds=[0,1,2,3]")
+    assert (jobs["train_supervised"], jobs["distill"]) == (5, 32)
+
+
+def test_a_mistake_stops_the_workflow_in_one_line(default):
+    result = default.run("snakemake", "-n", "--config", "experiments=comparisn")
+    assert result.returncode != 0
+    assert "comparisn.yaml: no such file; did you mean 'comparison'?" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_rules_pass_lint_and_formatter(default):
+    lint = default.run("snakemake", "--lint")
+    assert lint.returncode == 0, lint.stdout + lint.stderr
+    style = default.run("snakefmt", "--check", "Snakefile", "workflow")
+    assert style.returncode == 0, style.stdout + style.stderr
+
+
+def test_one_command_makes_tables_and_figures(made):
+    for name in ("comparison.csv", "comparison.md", "comparison.tex"):
+        assert (made.results / "tables" / name).stat().st_size > 0
+    for name in ("comparison.pdf", "comparison.svg", "comparison.png"):
+        assert (made.results / "figures" / name).stat().st_size > 0
+    assert {file.parent.name for file in made.results.rglob("metrics.json")} == {"seed0"}
+    assert len(list(made.results.rglob("metrics.json"))) == 3
+    assert len((made.results / "metrics.csv").read_text().splitlines()) == 1 + 3 * 7
+    table = (made.results / "tables" / "comparison.md").read_text()
+    assert [line.split(" | ")[0].strip("| ") for line in table.splitlines() if "|" in line] == [
+        "",
+        "---|---:",
+        *("Teacher", "Student", "MLD"),
+    ] or all(label in table for label in ("| Teacher |", "| Student |", "| MLD |"))
+    assert "–" not in table
+    assert table.strip() in made.output  # shown at the end
+    assert (made.results / "report.html").stat().st_size > 0
+    assert not list((made.folder / "checkpoints").rglob("*.pt"))
+    log = made.folder / "logs/smoke/train/distill/scenes/resnet20--resnet8/mld/default/seed0.log"
+    assert "epoch 2/2" in log.read_text()
+
+
+def test_a_second_run_has_nothing_to_do(made):
+    assert "Nothing to be done" in made.snakemake()
+
+
+MLD_ALONE = {
+    "distill": 1,
+    "score": 1,
+    "collect": 1,
+    "table_comparison": 1,
+    "figure_comparison": 1,
+    "all": 1,
+    "total": 6,
+}
+
+
+def test_a_changed_weight_redoes_its_method_and_no_other(restored):
+    methods = restored.folder / "config" / "methods.yaml"
+    edit_yaml(methods, lambda m: m["mld"]["settings"].update(mld=5.0))
+    assert restored.planned() == MLD_ALONE
+
+
+def test_a_raised_revision_redoes_its_method_and_no_other(restored):
+    methods = restored.folder / "config" / "methods.yaml"
+    edit_yaml(methods, lambda m: m["mld"].update(revision=m["mld"]["revision"] + 1))
+    assert restored.planned() == MLD_ALONE
+
+
+def test_a_change_of_a_method_nobody_uses_redoes_nothing(restored):
+    methods = restored.folder / "config" / "methods.yaml"
+    edit_yaml(methods, lambda m: m["rkd"].update(revision=9))
+    assert restored.planned() == {}
+
+
+def test_a_changed_label_redoes_table_and_figure_alone(restored):
+    methods = restored.folder / "config" / "methods.yaml"
+    edit_yaml(methods, lambda m: m["mld"].update(label="Another name"))
+    jobs = restored.planned()
+    assert jobs == {"table_comparison": 1, "figure_comparison": 1, "all": 1, "total": 3}
+
+
+def test_a_changed_teacher_redoes_what_it_taught(restored):
+    archs = restored.folder / "config" / "architectures.yaml"
+    edit_yaml(archs, lambda a: a["resnet20"].update(net="cifar:resnet14"))
+    jobs = restored.planned()
+    assert (jobs["train_supervised"], jobs["distill"], jobs["score"]) == (1, 1, 2)
+
+
+def test_a_new_seed_trains_the_new_runs_alone(restored):
+    edit_yaml(restored.folder / "config" / "config.yaml", lambda c: c.update(seeds=[0, 1]))
+    jobs = restored.planned()
+    assert (jobs["train_supervised"], jobs["distill"], jobs["score"]) == (1, 1, 2)
+
+
+def test_an_edited_comment_redoes_nothing(restored):
+    edit_text(restored.folder / "mdkd" / "train.py", "# for dropout", "# for the dropout")
+    assert restored.planned() == {}
+
+
+def test_partial_prints_a_table_with_a_gap(restored):
+    edit_yaml(restored.folder / "config" / "config.yaml", lambda c: c.update(seeds=[0, 1]))
+    experiment = restored.folder / "config" / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", "ps"]))
+    tables = {file: file.read_bytes() for file in (restored.results / "tables").iterdir()}
+    text = restored.snakemake("partial")
+    (gap,) = [line for line in text.splitlines() if line.startswith("| PS |")]
+    assert gap.split("|")[2:4] == [" – ", " – "]
+    (half,) = [line for line in text.splitlines() if line.startswith("| MLD |")]
+    assert "*" in half
+    assert "3 of 7 runs" in text
+    assert (restored.results / "partial" / "tables" / "comparison.md").exists()
+    assert tables == {file: file.read_bytes() for file in (restored.results / "tables").iterdir()}
+    assert not list(restored.results.rglob("ps"))
