@@ -92,7 +92,7 @@ def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
 def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
     """Write ``{name}.csv .md .tex .html`` of a comparison into ``folder``."""
     frame = summary(artefact, layout)
-    notes = table_notes(artefact, frame)
+    notes = table_notes(artefact, frame, layout)
     csv = frame.assign(mean=(100 * frame["mean"]).round(4), std=(100 * frame["std"]).round(4))
     texts = {
         "csv": csv.to_csv(index=False, lineterminator="\n"),
@@ -105,11 +105,10 @@ def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
             file.write(text.encode())
 
 
-def table_notes(artefact: Artefact, frame: pd.DataFrame) -> list[str]:
+def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list[str]:
     """What must stand under a table for its numbers to be read rightly."""
-    cells = frame.drop_duplicates(["row", "column"])
-    done = int(cells["runs"].sum())
-    planned = int(cells["planned"].sum())
+    planned = len(artefact.runs)  # cells may share runs
+    done = sum((layout.run(path) / "metrics.json").exists() for path in artefact.runs)
     runs = f"{done} runs" if done == planned else f"{done} of {planned} runs; {GAP} not yet run"
     seeds = ", ".join(map(str, artefact.seeds))
     plural = "s" if len(artefact.seeds) > 1 else ""

@@ -159,6 +159,7 @@ def test_every_protocol_and_experiment_of_the_project_is_valid(config):
 def test_given_keys_win_over_the_file(config):
     spec = Specification(config, {"protocol": "quick", "seeds": 5})
     assert (spec.user.protocol, spec.seeds) == ("quick", [5])
+    assert Specification(config, {"seeds": ["0", "12"]}).seeds == [0, 12]  # as snakemake reads them
     with pytest.raises(UserError, match="did you mean 'seeds'"):
         Specification(config, {"seed": 5})
 

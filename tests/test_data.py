@@ -234,14 +234,19 @@ def test_the_fingerprint_changes_with_a_pixel_a_label_and_a_rule(make):
     image[0, 0, 0] ^= 1
     label = hand_made()
     label.splits["train"].targets_NC[1, 2] ^= 1
+    swapped = hand_made()  # every count stays
+    labels_NC = swapped.splits["train"].targets_NC
+    assert labels_NC[0].tolist() != labels_NC[1].tolist()
+    labels_NC[[0, 1]] = labels_NC[[1, 0]]
     others = [
         make(pixel, "pixel"),
         make(label, "label"),
+        make(swapped, "swapped"),
         make(replace(hand_made(), rule={"drawn": "otherwise"}), "rule"),
         make(replace(hand_made(), classes=("cat", "dog", "tree")), "classes"),
         make(hand_made(), "options", replace(DATASET, options={"rule": "second"})),
     ]
-    assert len({base, *(cache.fingerprint for cache in others)}) == 6
+    assert len({base, *(cache.fingerprint for cache in others)}) == 7
 
 
 def test_a_rebuilt_cache_replaces_the_old_one(make):

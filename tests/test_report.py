@@ -16,6 +16,7 @@ from mdkd.report import comparison_table, metrics_csv, summary, tex_escape
 from mdkd.spec import Specification
 
 SEEDS = [0, 1, 2]
+SUFFIXES = ("csv", "md", "tex", "html")
 TEACHER = ["supervised/scenes/resnet20/seed0"]
 STUDENT = [f"supervised/scenes/resnet8/seed{seed}" for seed in SEEDS]
 METRICS = ["mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3"]
@@ -89,7 +90,7 @@ COLUMN = ARTEFACT.columns[0]
 
 def texts(artefact, layout):
     comparison_table(artefact, layout, layout.base / "tables")
-    files = {suffix: layout.base / "tables" / f"short.{suffix}" for suffix in ("csv", "md", "tex")}
+    files = {suffix: layout.base / "tables" / f"short.{suffix}" for suffix in SUFFIXES}
     return {suffix: file.read_text(encoding="utf-8") for suffix, file in files.items()}
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import signal
 from dataclasses import replace
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -337,6 +338,23 @@ def test_every_step_uses_its_learning_rate_and_weight_decay_spares_biases(bench,
     assert seen == [[learning_rate(recipe, step, LAST_STEP)] * 2 for step in range(LAST_STEP)]
 
 
+def test_the_history_holds_the_mean_loss_of_each_epoch(bench, monkeypatch):
+    seen = []
+    original = training.supervised_loss
+
+    def spy(*args):
+        loss = original(*args)
+        seen.append(float(loss.detach()))
+        return loss
+
+    monkeypatch.setattr(training, "supervised_loss", spy)
+    epochs = history(bench.train(MLD))
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2]
+    assert len(seen) == LAST_STEP
+    means = [sum(seen[:STEPS]) / STEPS, sum(seen[STEPS:]) / STEPS]
+    assert [epoch["losses"]["bce"] for epoch in epochs] == pytest.approx(means, rel=1e-5)
+
+
 def test_supervised_loss_in_its_three_reductions():
     torch.manual_seed(0)
     logits_BC = torch.randn(5, 3, dtype=torch.float64)
@@ -457,7 +475,7 @@ def test_the_record_vouches_for_files_teacher_and_data(finished):
     assert record["cache"] == cache.fingerprint
     assert record["classes"] == list(cache.classes)
     assert record["run"]["method"] == {"name": "mld", "revision": 1, "settings": {"mld": 10.0}}
-    assert record["environment"]["torch"] == torch.__version__
+    assert record["environment"]["torch"] == version("torch")
     assert record["final_epoch"] == history(folder)[-1]
     assert records.read_json(teacher / "run.json")["teacher"] is None
 
