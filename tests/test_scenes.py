@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from mdkd.data.scenes_looks import LOOKS
 from mdkd.data.scenes_render import render
 from mdkd.data.sources.scenes import Options, load, read_graph
 from mdkd.errors import UserError
+
+ROOT = Path("/")
 
 SMALL = {
     "classes": ["person", "car", "dog", "cup", "book"],
@@ -57,12 +60,12 @@ def small_joint():
 
 @pytest.fixture(scope="module")
 def graph():
-    return read_graph(Options())
+    return read_graph(Options(), ROOT)
 
 
 @pytest.fixture(scope="module")
 def table():
-    return load(Options(train=120, test=120), 32)
+    return load(Options(train=120, test=120), ROOT, 32)
 
 
 def test_joints_equal_enumeration(small_joint):
@@ -152,7 +155,7 @@ def test_graph_file_is_complete_small_and_symmetric(table, tmp_path):
 def test_fewer_labels_leave_the_statistics_of_the_rest_alone(graph):
     whole = scenes_graph.joint(graph)
     for count in (2, 9, 19):
-        cut = scenes_graph.joint(read_graph(Options(labels=count)))
+        cut = scenes_graph.joint(read_graph(Options(labels=count), ROOT))
         assert np.allclose(cut, whole[:count, :count, :count], atol=1e-14)
 
 
@@ -171,14 +174,14 @@ def digest(*arrays):
 
 
 def test_labels_are_bit_identical_everywhere():
-    table = load(Options(train=500, test=500, seed=7), 32)
+    table = load(Options(train=500, test=500, seed=7), ROOT, 32)
     labels = [table.splits[split].targets_NC for split in ("train", "test")]
     assert digest(*labels) == GOLDEN_LABELS
 
 
 @pytest.mark.parametrize("size, difficulty", [(48, 1.0), (48, 0.0), (33, 1.7), (224, 1.0)])
 def test_pixels_are_bit_identical_everywhere(size, difficulty):
-    table = load(Options(train=60, test=60, seed=3, difficulty=difficulty), size)
+    table = load(Options(train=60, test=60, seed=3, difficulty=difficulty), ROOT, size)
     count = 4 if size > 100 else 60
     images = [table.splits[s].image(i) for s in ("train", "test") for i in range(count)]
     assert digest(*images) == GOLDEN_PIXELS[size, difficulty]
@@ -188,7 +191,7 @@ def test_an_image_depends_on_its_index_alone(table):
     split = table.splits["train"]
     first = [split.image(i) for i in range(10)]
     again = [split.image(i) for i in reversed(range(10))][::-1]
-    longer = load(Options(train=500, test=1), 32).splits["train"]
+    longer = load(Options(train=500, test=1), ROOT, 32).splits["train"]
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert all(np.array_equal(a, longer.image(i)) for i, a in enumerate(first))
     assert np.array_equal(split.targets_NC, longer.targets_NC[:120])
@@ -196,7 +199,7 @@ def test_an_image_depends_on_its_index_alone(table):
 
 
 def test_seeds_and_splits_differ(table):
-    other = load(Options(train=120, test=120, seed=1), 32)
+    other = load(Options(train=120, test=120, seed=1), ROOT, 32)
     images = [
         split.image(i).tobytes()
         for one in (table, other)
@@ -236,7 +239,7 @@ def test_every_label_has_a_look_and_can_be_drawn():
 )
 def test_bad_options_are_one_line(change, words):
     with pytest.raises(UserError) as error:
-        load(replace(Options(), **change), 48)
+        load(replace(Options(), **change), ROOT, 48)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -274,7 +277,7 @@ def test_bad_graph_files_name_the_file_and_the_key(tmp_path, data, words):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(data))
     with pytest.raises(UserError) as error:
-        load(Options(graph=str(path)), 48)
+        load(Options(graph=str(path)), ROOT, 48)
     message = str(error.value)
     assert words in message and str(path) in message and "\n" not in message
 
@@ -282,8 +285,8 @@ def test_bad_graph_files_name_the_file_and_the_key(tmp_path, data, words):
 def test_a_graph_file_replaces_the_built_in_graph(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(SMALL))
-    table = load(Options(train=50, test=10, graph=str(path)), 32)
-    built_in = load(Options(train=50, test=10), 32)
+    table = load(Options(train=50, test=10, graph=str(path)), ROOT, 32)
+    built_in = load(Options(train=50, test=10), ROOT, 32)
     assert table.classes == tuple(SMALL["classes"])
     assert table.splits["train"].targets_NC.shape == (50, 5)
     assert table.splits["train"].image(0).shape == (32, 32, 3)

@@ -52,7 +52,7 @@ def build(dataset: Dataset, root: Path, folder: Path) -> None:
     """
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
-    table: Table = source.load(options, dataset.image_size)
+    table: Table = source.load(options, root, dataset.image_size)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "meta.json").unlink(missing_ok=True)
     meta: dict = {

@@ -8,14 +8,14 @@ conditioning on "not empty" would break the conditional independences that make 
 Shape key: N images, C labels, T states of one scene, A labels of one scene.
 """
 
-import difflib
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from mdkd import rng
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest
 
 MAX_LABELS_PER_SCENE = 12
 
@@ -110,7 +110,7 @@ class Graph:
     scenes: tuple[Scene, ...]
 
 
-def parse_graph(data: object, known: tuple[str, ...], source: str = "graph") -> Graph:
+def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Graph:
     """The graph written in ``data`` (the form of `BUILT_IN`); weights are scaled to sum to 1.
 
     ``known`` are the labels that can be drawn; ``source`` is the file named in errors.
@@ -120,16 +120,16 @@ def parse_graph(data: object, known: tuple[str, ...], source: str = "graph") -> 
         if not ok:
             raise UserError(f"{source}: {key}: {message}")
 
-    def is_number(value: object, low: float, high: float) -> bool:
+    def is_number(value: Any, low: float, high: float) -> bool:
         return type(value) in (int, float) and low < value < high
 
-    def check_keys(value: object, keys: set[str], where: str) -> None:
+    def check_keys(value: Any, keys: set[str], where: str) -> None:
         require(isinstance(value, dict), where, f"a mapping with the keys {sorted(keys)} is needed")
         for key in [*value, *keys]:
             require(key in keys, f"{where}.{key}", f"unknown key; the keys are {sorted(keys)}")
             require(key in value, f"{where}.{key}", "missing key")
 
-    def parse_node(label: object, rule: object, earlier: set[int], where: str) -> Node:
+    def parse_node(label: Any, rule: Any, earlier: set[int], where: str) -> Node:
         require(label in classes, where, "not one of the file's classes")
         index = classes.index(label)
         if is_number(rule, 0, 1):
@@ -151,11 +151,10 @@ def parse_graph(data: object, known: tuple[str, ...], source: str = "graph") -> 
     classes = data["classes"]
     require(isinstance(classes, list) and len(classes) > 1, "classes", "a list of 2 or more labels")
     for name in classes:
-        close = difflib.get_close_matches(str(name), known, 1) or [", ".join(known)]
-        require(name in known, "classes", f"no picture of {name!r}; did you mean {close[0]}?")
+        require(name in known, "classes", f"no picture of {name!r}; {nearest(name, known)}")
     require(len(set(classes)) == len(classes), "classes", "a label appears twice")
 
-    require(isinstance(data["scenes"], dict) and data["scenes"], "scenes", "1 or more scenes")
+    require(isinstance(data["scenes"], dict) and bool(data["scenes"]), "scenes", "1 or more scenes")
     scenes = []
     for name, entry in data["scenes"].items():
         where = f"scenes.{name}"

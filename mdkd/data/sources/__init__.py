@@ -1,7 +1,8 @@
 """One module per kind of data source, found by its file name.
 
 A source module defines ``Options`` (a frozen dataclass, its settings) and
-``load(options, image_size) -> Table``. It decodes or draws images; it knows no cache or loader.
+``load(options, root, image_size) -> Table``, where ``root`` is the folder its files lie in. It
+decodes or draws images; it knows no cache or loader.
 
 Shape key: N images, C labels, S pixels on a side.
 """

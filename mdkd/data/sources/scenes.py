@@ -28,10 +28,10 @@ class Options:
     seed: int = 0  # of label sets and pixels
     difficulty: float = 1.0  # 0 is clean, 1 the default, 2 the most clutter, noise, uneven light
     labels: int | None = None  # only the first n labels of the graph; None means all
-    graph: str | None = None  # a YAML or JSON file that replaces the built-in label graph
+    graph: str | None = None  # a YAML or JSON file below the root, instead of the built-in graph
 
 
-def load(options: Options, image_size: int) -> Table:
+def load(options: Options, root: Path, image_size: int) -> Table:
     """The splits ``train`` and ``test`` at ``image_size`` pixels, and ``graph.json``."""
     for name, ok, legal in (
         ("train", options.train > 0, "at least 1"),
@@ -43,7 +43,7 @@ def load(options: Options, image_size: int) -> Table:
             raise UserError(f"scenes: {name}: {getattr(options, name)} must be {legal}")
     if image_size < 16:
         raise UserError(f"scenes: image size: {image_size} must be at least 16 pixels")
-    graph = read_graph(options)
+    graph = read_graph(options, root)
     splits = {
         split: _split(graph, options, split, count, image_size)
         for split, count in (("train", options.train), ("test", options.test))
@@ -60,11 +60,11 @@ def load(options: Options, image_size: int) -> Table:
     return Table(graph.classes, splits, rule, partial(_write_extras, graph))
 
 
-def read_graph(options: Options) -> Graph:
+def read_graph(options: Options, root: Path) -> Graph:
     """The label graph of these options: built in or read from a file, cut to the first labels."""
     data, source = scenes_graph.BUILT_IN, "scenes"
     if options.graph is not None:
-        source = options.graph
+        source = str(root / options.graph)
         data = read_yaml(Path(source))
     graph = scenes_graph.parse_graph(data, tuple(LOOKS), source)
     if options.labels is None:
