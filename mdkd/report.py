@@ -5,7 +5,6 @@ Metrics are fractions in records and percentages here, and only here.
 
 from html import escape
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -14,6 +13,7 @@ from mdkd.layout import Layout
 from mdkd.plan import Artefact
 
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
+PARTIAL = "*"  # some seeds have not been run yet
 GAP = "–"  # a run that has not been made yet
 
 
@@ -109,7 +109,9 @@ def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list
     """What must stand under a table for its numbers to be read rightly."""
     planned = len(artefact.runs)  # cells may share runs
     done = sum((layout.run(path) / "metrics.json").exists() for path in artefact.runs)
-    runs = f"{done} runs" if done == planned else f"{done} of {planned} runs; {GAP} not yet run"
+    runs = f"{done} runs"
+    if done < planned:
+        runs = f"{done} of {planned} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
     seeds = ", ".join(map(str, artefact.seeds))
     plural = "s" if len(artefact.seeds) > 1 else ""
     notes = [
@@ -127,97 +129,100 @@ def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list
     return notes + list(artefact.notes)
 
 
-def _entries(artefact: Artefact, frame: pd.DataFrame) -> list[tuple[Any, list[dict]]]:
-    """The cells of each row of a printed table, left to right."""
-    index = frame.set_index(["row", "column", "metric"]).to_dict("index")
+def _printed(artefact: Artefact, frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, float]]]]:
+    """The rows of a printed table: label, then (text, rank) of every cell, left to right."""
+    cells = frame.set_index(["row", "column", "metric"]).to_dict("index")
+    places = [(column, metric) for column in artefact.columns for metric in artefact.metrics]
     return [
-        (row, [index[row.label, c, m] for c in artefact.columns for m in artefact.metrics])
-        for row in artefact.rows
+        (row.label, [_text(cells[row.label, *place]) for place in places]) for row in artefact.rows
     ]
 
 
-def _text(cell: dict, plus_minus: str) -> str:
-    """``mean ± std`` in percent; a gap or ``n/a`` where there is no number."""
+def _text(cell: dict) -> tuple[str, float]:
+    """``mean ± std`` in percent, a gap or ``n/a`` where there is no number; and the rank."""
     if cell["state"].startswith("n/a"):
-        return "n/a"
+        return "n/a", cell["rank"]
     if not cell["runs"]:
-        return GAP
-    spread = f" {plus_minus} {100 * cell['std']:.2f}" if cell["runs"] > 1 else ""
-    mark = "*" if cell["state"] == "partial" else ""
-    return f"{100 * cell['mean']:.2f}{spread}{mark}"
+        return GAP, cell["rank"]
+    spread = f" ± {100 * cell['std']:.2f}" if cell["runs"] > 1 else ""
+    mark = PARTIAL if cell["state"] == "partial" else ""
+    return f"{100 * cell['mean']:.2f}{spread}{mark}", cell["rank"]
+
+
+def _title(artefact: Artefact) -> str:
+    """The title of a printed table; a single column is named here instead of in every heading."""
+    if len(artefact.columns) > 1:
+        return artefact.title
+    return f"{_sentence(artefact.title)} {artefact.columns[0]}"
+
+
+def _headings(artefact: Artefact) -> list[str]:
+    if len(artefact.columns) == 1:
+        return artefact.metrics
+    return [f"{column}, {metric}" for column in artefact.columns for metric in artefact.metrics]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _markdown(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
-    several = len(artefact.columns) > 1
-    head = [f"{c}, {m}" if several else m for c in artefact.columns for m in artefact.metrics]
-    lines = [f"| | {' | '.join(head)} |", f"|---|{'---:|' * len(head)}"]
-    for row, cells in _entries(artefact, frame):
-        texts = []
-        for cell in cells:
-            text = _text(cell, "±")
-            texts.append({1.0: f"**{text}**", 2.0: f"<u>{text}</u>"}.get(cell["rank"], text))
-        lines.append(f"| {row.label.replace('|', chr(92) + '|')} | {' | '.join(texts)} |")
-    title = artefact.title if several else f"{artefact.title}. {artefact.columns[0]}"
-    return "\n".join([f"**{title}**", "", *lines, "", *(f"- {note}" for note in notes)]) + "\n"
+    def line(texts: list[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+    headings = _headings(artefact)
+    rule = "|---|" + "---:|" * len(headings)
+    lines = [f"**{_title(artefact)}**", "", line(["", *headings]), rule]
+    for label, cells in _printed(artefact, frame):
+        marked = {1.0: "**{}**", 2.0: "<u>{}</u>"}
+        lines.append(line([label, *(marked.get(rank, "{}").format(text) for text, rank in cells)]))
+    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
 
 
 def _html(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     """A page of its own, for the workflow's report."""
-    several = len(artefact.columns) > 1
-    head = [f"{c}, {m}" if several else m for c in artefact.columns for m in artefact.metrics]
-    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *head])]
-    for row, cells in _entries(artefact, frame):
-        line = f"<th>{escape(row.label)}</th>"
-        for cell in cells:
-            text = _text(cell, "±")
-            tag = {1.0: "b", 2.0: "u"}.get(cell["rank"], "span")
-            line += f"<td><{tag}>{text}</{tag}></td>"
-        lines.append(line)
-    title = artefact.title if several else f"{artefact.title}. {artefact.columns[0]}"
+    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *_headings(artefact)])]
+    for label, cells in _printed(artefact, frame):
+        marked = {1.0: "<b>{}</b>", 2.0: "<u>{}</u>"}
+        texts = [marked.get(rank, "{}").format(text) for text, rank in cells]
+        lines.append(f"<th>{escape(label)}</th>" + "".join(f"<td>{text}</td>" for text in texts))
+    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    items = "\n".join(f"<li>{escape(note)}</li>" for note in notes)
     return (
         '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
         "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
         "td{text-align:right}th{text-align:left}</style>\n"
-        f"<h3>{escape(title)}</h3>\n<table>\n"
-        + "\n".join(f"<tr>{line}</tr>" for line in lines)
-        + "\n</table>\n<ul>"
-        + "".join(f"<li>{escape(note)}</li>" for note in notes)
-        + "</ul>\n"
+        f"<h3>{escape(_title(artefact))}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
     )
 
 
 def _latex(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
-    metrics = artefact.metrics
-    width = len(metrics)
-    spans = [
-        f"\\multicolumn{{{width}}}{{c}}{{{tex_escape(column)}}}" for column in artefact.columns
-    ]
-    rules = [f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(len(spans))]
-    names = [tex_escape(metric) for metric in metrics] * len(spans)
+    width, columns = len(artefact.metrics), len(artefact.columns)
+    spans = [f"\\multicolumn{{{width}}}{{c}}{{{tex_escape(c)}}}" for c in artefact.columns]
+    rules = [f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(columns)]
+    caption = " ".join([_sentence(artefact.title), *notes])
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table*}",
         "\\centering\\small",
-        f"\\caption{{{tex_escape(artefact.title)}. {' '.join(map(tex_escape, notes))}}}",
+        "\\setlength{\\belowcaptionskip}{4pt}",
+        f"\\caption{{{tex_escape(caption)}}}",
         f"\\label{{tab:{artefact.name}}}",
-        f"\\begin{{tabular}}{{l{'r' * width * len(spans)}}}",
+        f"\\begin{{tabular}}{{l{'r' * width * columns}}}",
         "\\toprule",
         f" & {' & '.join(spans)} \\\\",
         "".join(rules),
-        f" & {' & '.join(names)} \\\\",
+        f" & {' & '.join(tex_escape(metric) for metric in artefact.metrics * columns)} \\\\",
         "\\midrule",
     ]
+    marked = {1.0: "\\textbf{{{}}}", 2.0: "\\underline{{{}}}"}
     roles = [row.role for row in artefact.rows]
-    for i, (row, cells) in enumerate(_entries(artefact, frame)):
+    for i, (label, cells) in enumerate(_printed(artefact, frame)):
         if i and roles[i] == "method" and roles[i - 1] != "method":
             lines.append("\\midrule")
-        texts = []
-        for cell in cells:
-            text = tex_escape(_text(cell, "±"))
-            wrap = {1.0: "\\textbf", 2.0: "\\underline"}.get(cell["rank"])
-            texts.append(f"{wrap}{{{text}}}" if wrap else text)
-        lines.append(f"{tex_escape(row.label)} & {' & '.join(texts)} \\\\")
+        texts = [marked.get(rank, "{}").format(tex_escape(text)) for text, rank in cells]
+        lines.append(f"{tex_escape(label)} & {' & '.join(texts)} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
 
 
@@ -228,6 +233,9 @@ _TEX = {
     "±": "$\\pm$",
     "→": "$\\rightarrow$",
     "–": "--",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
 }
 

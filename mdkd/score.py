@@ -23,6 +23,8 @@ def score(run_path: str, layout: Layout) -> None:
     scores_NC = probabilities(logits_NC)
     aps_C = metrics.average_precisions(scores_NC, targets_NC)
     classes = record["classes"]
+    if not np.isfinite(aps_C).any():
+        raise UserError(f"{file}: no label has a positive test image; use a larger test split")
     result = {
         "run": run_path,
         "predictions_sha256": record["predictions_sha256"],

@@ -141,10 +141,10 @@ def _fit(
         means = {name: value.item() / steps_per_epoch for name, value in sums.items()}  # sync
         sums = {}
         diverged = [name for name, value in means.items() if not math.isfinite(value)]
-        if diverged:
+        if diverged:  # one infinite term makes the weights, and so every term, NaN
             raise UserError(
-                f"{run.path}: loss '{diverged[0]}' is not finite in epoch {epoch + 1}; "
-                f"lower its weight, or recipe: lr (now {recipe.lr:g})"
+                f"{run.path}: losses not finite in epoch {epoch + 1}: {', '.join(diverged)}; "
+                f"lower the method's weights, or recipe: lr (now {recipe.lr:g})"
             )
         left_s = (last_step - progress["step"]) * recipe.batch_size / images_per_s
         progress["history"].append(

@@ -143,7 +143,7 @@ def test_the_csv_holds_percentages(layout):
 def test_the_markdown_table(layout):
     text = texts(ARTEFACT, layout)["md"]
     assert text.splitlines()[0] == f"**Methods compared. {COLUMN}**"
-    assert "| | mAP | CF1_k |" in text
+    assert "|  | mAP | CF1_k |" in text
     assert markdown_row(text, "Teacher") == ["80.00", "40.00"]
     assert markdown_row(text, "Student") == ["60.00 ± 10.00", "30.00 ± 5.00"]
     assert markdown_row(text, "MLD") == ["**70.00 ± 0.00**", "**35.00 ± 0.00**"]
@@ -163,7 +163,7 @@ def test_the_second_best_is_underlined(layout):
 
 def test_notes_say_protocol_seeds_counts_and_reasons(layout):
     text = texts(ARTEFACT, layout)["md"]
-    assert "Protocol smoke, seeds 0, 1, 2, 15 of 19 runs; – not yet run" in text
+    assert "Protocol smoke, seeds 0, 1, 2, 15 of 19 runs (– not yet run" in text
     assert "oracle k" in text
     assert f"- L2D: n/a: {REASON}." in text
     assert "- A note of the experiment: 100 %." in text
@@ -217,7 +217,7 @@ def test_two_columns_are_ranked_apart(layout, spec):
         ],
     )
     text = texts(two, layout)["md"]
-    assert "| | one, mAP | two, mAP |" in text
+    assert "|  | one, mAP | two, mAP |" in text
     assert markdown_row(text, "MLD") == ["**70.00 ± 0.00**", "<u>90.00 ± 0.00</u>"]
     assert markdown_row(text, "RKD") == ["30.00 ± 14.14*", "**95.00 ± 0.00**"]
 

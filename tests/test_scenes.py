@@ -259,7 +259,7 @@ def changed(path, value):
     [
         ([], "graph: a mapping"),
         (changed(["colour"], 1), "graph.colour: unknown key"),
-        (changed(["classes", 1], "carr"), "classes: no picture of 'carr'; did you mean car?"),
+        (changed(["classes", 1], "carr"), "classes: no picture of 'carr'; did you mean 'car'?"),
         (changed(["classes", 1], "person"), "classes: a label appears twice"),
         (changed(["classes"], "person"), "classes: a list"),
         (changed(["scenes"], {}), "scenes: 1 or more"),

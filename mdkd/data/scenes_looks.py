@@ -8,6 +8,7 @@ and bench, cup, bowl and bottle): what tells them apart is a detail or a texture
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 PAINTS = {
     "dark": (0.10, 0.10, 0.13),
@@ -21,7 +22,7 @@ PAINTS = {
     "green": (0.16, 0.75, 0.30),
 }
 
-Shape = tuple[str | float, ...]
+Shape = tuple[Any, ...]  # (paint, primitive, *numbers)
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Look:
     turns: bool = False
 
 
-PAINTWORK = {"hue": (0.0, 1.0), "saturation": (0.6, 0.95), "value": (0.5, 0.95)}
-FUR = {"hue": (0.04, 0.11), "saturation": (0.25, 0.7), "value": (0.3, 0.8)}
-CHINA = {"hue": (0.5, 0.68), "saturation": (0.2, 0.8), "value": (0.55, 0.95)}
-WOOD = {"hue": (0.05, 0.1), "saturation": (0.5, 0.85), "value": (0.3, 0.65)}
-ORANGE = {"hue": (0.05, 0.11), "saturation": (0.8, 1.0), "value": (0.8, 1.0)}
+PAINTWORK: dict[str, Any] = {"hue": (0.0, 1.0), "saturation": (0.6, 0.95), "value": (0.5, 0.95)}
+FUR: dict[str, Any] = {"hue": (0.04, 0.11), "saturation": (0.25, 0.7), "value": (0.3, 0.8)}
+CHINA: dict[str, Any] = {"hue": (0.5, 0.68), "saturation": (0.2, 0.8), "value": (0.55, 0.95)}
+WOOD: dict[str, Any] = {"hue": (0.05, 0.1), "saturation": (0.5, 0.85), "value": (0.3, 0.65)}
+ORANGE: dict[str, Any] = {"hue": (0.05, 0.11), "saturation": (0.8, 1.0), "value": (0.8, 1.0)}
 
 LOOKS = {
     "person": Look(
@@ -305,7 +306,7 @@ LOOKS = {
     ),
 }
 
-_ANYTHING = {
+_ANYTHING: dict[str, Any] = {
     "saturation": (0.3, 0.8),
     "textures": ("plain", "stripes", "dots", "checks"),
     "tilt": 1.0,
