@@ -85,7 +85,7 @@ def loop_led(student_BCE: torch.Tensor, teacher_BCE: torch.Tensor, target_BC: to
         )
     for i in range(len(target_BC)):
         total = total + 1000 * group(student_BCE[i, chosen_BC[i]], teacher_BCE[i, chosen_BC[i]])
-    return total
+    return total / len(target_BC)
 
 
 def main() -> None:

@@ -49,8 +49,8 @@ def formula(name, student, teacher, target):
         pytest.fail(f"write the formula of {name} as loops in tests/oracles.py and call it here")
     terms = {"mld": weight["mld"] * oracles.mld(*logits)}
     if name == "l2d":
-        terms["cd"] = weight["cd"] * oracles.led_class_aware(*embeddings, target)
-        terms["id"] = weight["id"] * oracles.led_instance_aware(*embeddings, target)
+        terms["cd"] = weight["cd"] / len(target) * oracles.led_class_aware(*embeddings, target)
+        terms["id"] = weight["id"] / len(target) * oracles.led_instance_aware(*embeddings, target)
     if name == "mdkd":
         p, q = (z.sigmoid() for z in logits)
         for n in (2, 3, 4):

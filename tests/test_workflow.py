@@ -135,7 +135,7 @@ def test_one_command_makes_tables_and_figures(made):
     assert table.strip() in made.output  # shown at the end
     assert (made.results / "report.html").stat().st_size > 0
     assert not list((made.folder / "checkpoints").rglob("*.pt"))
-    log = made.folder / "logs/smoke/train/distill/scenes/resnet20--resnet8/mld/default/seed0.log"
+    log = made.folder / "logs/smoke/train/distill/scenes/resnet8x2--resnet8/mld/default/seed0.log"
     assert "epoch 2/2" in log.read_text()
 
 
@@ -181,7 +181,7 @@ def test_a_changed_label_redoes_table_and_figure_alone(restored):
 
 def test_a_changed_teacher_redoes_what_it_taught(restored):
     archs = restored.folder / "config" / "architectures.yaml"
-    edit_yaml(archs, lambda a: a["resnet20"].update(net="cifar:resnet14"))
+    edit_yaml(archs, lambda a: a["resnet8x2"].update(net="cifar:resnet14"))
     jobs = restored.planned()
     assert (jobs["train_supervised"], jobs["distill"], jobs["score"]) == (1, 1, 2)
 

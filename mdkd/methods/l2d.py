@@ -22,8 +22,10 @@ def l2d(
     """MLD plus label-wise embedding distillation, class-aware (CD) and instance-aware (ID).
 
     Embeddings of positive labels are compared by their distances within groups: for CD the images
-    that share a label, for ID the labels that share an image. Both are sums over groups, as in the
-    authors' code. A group of two has one distance, which is its own mean: it costs 0.
+    that share a label, for ID the labels that share an image. A group of two has one distance,
+    which is its own mean: it costs 0. The authors' code sums both over all groups, beside a
+    supervised loss that is summed over the batch too. Here that loss is a mean over images, so
+    both sums are divided by B as well, which keeps the authors' balance.
 
     How many pairs there are depends on the labels, so they are listed on the host. With targets
     on an accelerator, fetching them is the one wait of this method.
@@ -38,9 +40,9 @@ def l2d(
     student_NE = _embeddings(student, place_N)
     teacher_NE = _embeddings(teacher, place_N).detach()
     if cd:
-        terms["cd"] = cd * _group_loss(student_NE, teacher_NE, label_N)
+        terms["cd"] = cd / len(target_BC) * _group_loss(student_NE, teacher_NE, label_N)
     if id:
-        terms["id"] = id * _group_loss(student_NE, teacher_NE, image_N)
+        terms["id"] = id / len(target_BC) * _group_loss(student_NE, teacher_NE, image_N)
     return terms
 
 

@@ -6,15 +6,18 @@ name.
 """
 
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from mdkd import records
-from mdkd.data.images import read_image
-from mdkd.data.sources import Split, Table
+from mdkd.data.images import RESIZE
+from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError
+
+KEYS = {  # of the entries of each part
+    "images": {"id", "file_name"},
+    "annotations": {"image_id", "category_id"},
+    "categories": {"id", "name"},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         UserError: a file is missing or not in the format, or a count is not the expected one.
     """
     files = {
-        name: root / options.annotations.format(split=split)
+        name: root / options.annotations.replace("{split}", split)
         for name, split in (("train", options.train), ("test", options.test))
     }
     contents = {name: _read(file) for name, file in files.items()}
@@ -51,27 +54,35 @@ def load(options: Options, root: Path, image_size: int) -> Table:
     if categories["train"] != categories["test"]:
         raise UserError(f"{files['test']}: its categories differ from those of {files['train']}")
     classes = tuple(sorted(categories["train"].values()))
-    _expect(len(classes), options.labels, "labels", files["train"])
+    common.expect(len(classes), options.labels, "labels", files["train"])
     splits = {}
     for name, split in (("train", options.train), ("test", options.test)):
-        folder = root / options.images.format(split=split)
+        folder = root / options.images.replace("{split}", split)
         splits[name] = _split(contents[name], classes, folder, image_size, files[name])
         expected = options.train_images if name == "train" else options.test_images
-        _expect(len(splits[name].ids), expected, "annotated images", files[name])
+        common.expect(len(splits[name].ids), expected, "annotated images", files[name])
     rule = {
         "options": asdict(options),
         "category_ids": {name: key for key, name in categories["train"].items()},
         "annotations_sha256": {name: records.sha256(file) for name, file in files.items()},
-        "resize": "square, bilinear with antialiasing",
+        "resize": RESIZE,
     }
     return Table(classes, splits, rule)
 
 
 def _read(file: Path) -> dict:
     content = records.read_json(file, "download it, or set the data set's root or annotations")
-    for key in ("images", "annotations", "categories"):
-        if not isinstance(content, dict) or key not in content:
-            raise UserError(f"{file}: no '{key}'; expected COCO's instances format")
+    for part, keys in KEYS.items():
+        if not isinstance(content, dict) or part not in content:
+            raise UserError(f"{file}: no '{part}'; expected COCO's instances format")
+        for i, entry in enumerate(content[part]):
+            if not isinstance(entry, dict) or not keys.issubset(entry):
+                raise UserError(f"{file}: {part}[{i}]: expected the keys {', '.join(sorted(keys))}")
+    for part, key in (("images", "id"), ("categories", "id"), ("categories", "name")):
+        values = [entry[key] for entry in content[part]]
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise UserError(f"{file}: {part}: {key} {twice!r} stands twice; remove one")
     return content
 
 
@@ -89,21 +100,8 @@ def _split(
     unknown = labels.keys() - {image["id"] for image in images}
     if unknown:
         raise UserError(f"{file}: annotations of image {min(unknown)}, which is not listed")
-    targets_NC = np.zeros((len(images), len(classes)), np.uint8)
-    for row, image in enumerate(images):
-        targets_NC[row, sorted(labels[image["id"]])] = 1
     paths = [folder / image["file_name"] for image in images]
-    missing = [path for path in paths if not path.is_file()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such image ({len(missing)} of {len(paths)} are missing)")
+    common.expect_images(paths)
     ids = [str(image["id"]) for image in images]
-    return Split(ids, targets_NC, partial(_image, paths, image_size))
-
-
-def _image(paths: list[Path], image_size: int, i: int) -> np.ndarray:
-    return read_image(paths[i], image_size)
-
-
-def _expect(found: int, expected: int | None, what: str, file: Path) -> None:
-    if expected is not None and found != expected:
-        raise UserError(f"{file}: {found} {what}, expected {expected}; is the file complete?")
+    targets_NC = common.targets([labels[image["id"]] for image in images], len(classes))
+    return common.image_split(ids, targets_NC, paths, image_size)

@@ -1,0 +1,135 @@
+"""PASCAL VOC2007 as its official archives unpack.
+
+An image has a label if an object of that class is annotated in it. The official lists of each
+class, where present, are held against the annotations. The labels are the 20 official classes in
+alphabetical order, whichever occur.
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from mdkd import records
+from mdkd.data.images import RESIZE
+from mdkd.data.sources import Split, Table, common
+from mdkd.errors import UserError, nearest
+
+CLASSES = (
+    *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
+    *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa"),
+    *("train", "tvmonitor"),
+)
+LISTS = tuple(f"{top}ImageSets/Main" for top in ("VOCdevkit/VOC2007/", "VOC2007/", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The official splits, what "difficult" objects count as, and how many images to expect.
+
+    An image whose only objects of a class are marked difficult has that label (``positive``) or
+    not (``negative``), in training and in testing. A count of None is not checked.
+    """
+
+    train: str = "trainval"  # ImageSets/Main/{train}.txt
+    test: str = "test"
+    difficult: Literal["positive", "negative"] = "positive"
+    train_images: int | None = None
+    test_images: int | None = None
+
+
+def load(options: Options, root: Path, image_size: int) -> Table:
+    """Read lists and annotations of both splits; pixels are decoded when asked for.
+
+    Raises:
+        UserError: a file is missing or not in the format, a list of a class contradicts the
+            annotations, or a count is not the expected one.
+    """
+    main = common.first(root, LISTS)
+    lists = {
+        name: main / f"{split}.txt"
+        for name, split in (("train", options.train), ("test", options.test))
+    }
+    counts = {"train": options.train_images, "test": options.test_images}
+    splits, annotations_sha256 = {}, {}
+    for name, file in lists.items():
+        splits[name], annotations_sha256[name] = _split(
+            main.parents[1], file, counts[name], options.difficult, image_size
+        )
+    rule = {
+        "options": asdict(options),
+        "lists_sha256": {name: records.sha256(file) for name, file in lists.items()},
+        "annotations_sha256": annotations_sha256,
+        "resize": RESIZE,
+    }
+    return Table(CLASSES, splits, rule)
+
+
+def _split(
+    folder: Path, file: Path, expected: int | None, difficult: str, image_size: int
+) -> tuple[Split, str]:
+    """The split listed in ``file``, and one checksum of all its annotations."""
+    ids = common.read_lines(file)
+    common.expect(len(ids), expected, "images", file)
+    if len(set(ids)) < len(ids):
+        raise UserError(f"{file}: image {next(i for i in ids if ids.count(i) > 1)} stands twice")
+    digest, clear, doubtful = hashlib.sha256(), [], []
+    for image_id in ids:
+        path = folder / "Annotations" / f"{image_id}.xml"
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            reason = f"cannot be read ({error.strerror})"
+            raise UserError(f"{path}: {reason}; it annotates an image of {file}") from None
+        digest.update(content)
+        image_clear, image_doubtful = _objects(content, path)
+        clear.append(image_clear)
+        doubtful.append(image_doubtful)
+    _check_lists(file, ids, clear, doubtful)
+    paths = [folder / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
+    common.expect_images(paths)
+    labels = clear
+    if difficult == "positive":
+        labels = [a | b for a, b in zip(clear, doubtful, strict=True)]
+    targets_NC = common.targets(labels, len(CLASSES))
+    return common.image_split(ids, targets_NC, paths, image_size), digest.hexdigest()
+
+
+def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
+    """The classes of one image's objects: of those not marked difficult, and of those marked."""
+    try:
+        root = ElementTree.fromstring(content)
+    except ElementTree.ParseError as error:
+        raise UserError(f"{path}: not valid XML ({error}); replace the file") from None
+    found: tuple[set[int], set[int]] = (set(), set())
+    for thing in root.findall("object"):
+        name = (thing.findtext("name") or "").strip()
+        if name not in CLASSES:
+            raise UserError(f"{path}: object of unknown class '{name}'; {nearest(name, CLASSES)}")
+        difficult = (thing.findtext("difficult") or "0").strip()
+        if difficult not in ("0", "1"):
+            raise UserError(f"{path}: difficult: expected 0 or 1, found '{difficult}'")
+        found[int(difficult)].add(CLASSES.index(name))
+    return found
+
+
+def _check_lists(
+    file: Path, ids: list[str], clear: list[set[int]], doubtful: list[set[int]]
+) -> None:
+    """Hold ``{class}_{split}.txt`` against the annotations: 1, 0 (only difficult ones) or -1."""
+    meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
+    for label, name in enumerate(CLASSES):
+        path = file.with_name(f"{name}_{file.name}")
+        if not path.is_file():
+            continue
+        lines = [line.split() for line in common.read_lines(path)]
+        if [words[0] for words in lines] != ids:
+            raise UserError(f"{path}: lists other images than {file}; replace or delete it")
+        for image_id, words, sure, unsure in zip(ids, lines, clear, doubtful, strict=True):
+            value = "1" if label in sure else "0" if label in unsure else "-1"
+            if words[1:] != [value]:
+                raise UserError(
+                    f"{path}: image {image_id}: {' '.join(words[1:]) or 'nothing'}, but its "
+                    f"annotation has {meaning[value]} ({value}); replace or delete the list"
+                )
