@@ -80,13 +80,9 @@ onstart:
 
 
 onsuccess:
-    if {"all"}.issuperset(
-        workflow.dag_settings.targets
-    ):  # all was asked for, or nothing named
+    if {"all"}.issuperset(workflow.dag_settings.targets):  # all was asked for, or nothing named
         given = {key: value for key, value in config.items() if value is not None}
-        settings = " ".join(
-            f"'{key}={json.dumps(value)}'" for key, value in given.items()
-        )
+        settings = " ".join(f"'{key}={json.dumps(value)}'" for key, value in given.items())
         shell(
             f"snakemake all --report {RESULTS}/report.html --config {settings} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"

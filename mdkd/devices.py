@@ -9,13 +9,16 @@ from pathlib import Path
 
 from mdkd.errors import UserError
 
+DEV = Path("/dev")
+
 
 def visible_gpus() -> list[str]:
     """Names of the GPUs this process may use, for ``CUDA_VISIBLE_DEVICES``. Needs no torch."""
+    present = sorted(path.name.removeprefix("nvidia") for path in DEV.glob("nvidia[0-9]*"))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is not None:
-        return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
-    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    if chosen is None or not present:  # the variable may be set where there is no GPU at all
+        return present
+    return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
 
 
 @contextlib.contextmanager

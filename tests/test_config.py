@@ -82,7 +82,7 @@ BROKEN = {
     "unknown arch": (COMPARISON, put("pairs", 0, "teacher", "resnet2O"), "pairs[0]", "'resnet20'?"),
     "unknown data": (COMPARISON, put("pairs", 0, "dataset", "scene"), "pairs[0]", "'scenes'?"),
     "unknown metric": (COMPARISON, put("metrics", ["map"]), "metrics", "'map'", "mAP"),
-    "own teacher": (COMPARISON, put("pairs", 0, "student", "resnet20"), "pairs[0]", "both"),
+    "own teacher": (COMPARISON, put("pairs", 0, "student", "resnet8x2"), "pairs[0]", "both"),
     "no pairs": (COMPARISON, put("pairs", []), "pairs", "at least one"),
     "redefined data": (
         *(COMPARISON, put("datasets", {"scenes": {"label": "S", "source": "scenes"}})),
