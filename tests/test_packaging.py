@@ -12,10 +12,6 @@ CONDA_NAMES = {
     "matplotlib": "matplotlib-base",
     "snakemake": "snakemake-minimal",
 }
-    "torch": "pytorch",
-    "matplotlib": "matplotlib-base",
-    "snakemake": "snakemake-minimal",
-}
 CONDA_ALONE = {"python", "pygments"}  # pygments comes with the pip extra snakemake[reports]
 
 
