@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.losses import interleaved
 from mdkd.config import Recipe
-from mdkd.data.augment import augment
+from mdkd.data.augment import augment_on_host, draw
 from mdkd.data.cache import CachedSplit
 from mdkd.data.images import read_image
 from mdkd.data.loader import Loader
@@ -55,8 +55,8 @@ def compare(paths: list[Path], pixels: np.ndarray) -> None:
     split = CachedSplit([p.name for p in paths], pixels, targets_NC)
     loader = Loader(split, RECIPE, seed=0, device=torch.device("cpu"))
 
-    def changed(images_BSSC: np.ndarray) -> np.ndarray:
-        return augment(images_BSSC, indices_B, 0, 0, flip=True, cutout=0.5, fill=FILL)
+    def changed(images_BSS3: np.ndarray) -> None:
+        augment_on_host(images_BSS3, draw(indices_B, SIZE, 0, 0, flip=True, cutout=0.5), FILL)
 
     times = interleaved(
         {

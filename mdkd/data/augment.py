@@ -1,12 +1,25 @@
 """Order and augmentation as a pure function of (seed, epoch, index): no worker, no state.
 
 Every method sees the same pixels in the same order, and a run can resume at any step.
-Shape key: B images of S x S pixels, 3 channels last (BSSC).
+Shape key: B images of S x S pixels, 3 channels last (BSS3).
 """
 
+from typing import NamedTuple
+
 import numpy as np
+import torch
+from torch import Tensor
 
 from mdkd import rng
+
+
+class Draws(NamedTuple):
+    """The random decisions for a batch."""
+
+    flipped_B: np.ndarray  # bool: mirror horizontally
+    top_B: np.ndarray  # int64, first row of the masked square; may lie outside the image
+    left_B: np.ndarray  # int64, first column
+    side: int  # of the square in pixels; 0 masks nothing
 
 
 def order(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -14,35 +27,53 @@ def order(n: int, seed: int, epoch: int) -> np.ndarray:
     return rng.permutation(n, seed, "order", epoch)
 
 
-def augment(
-    images_BSSC: np.ndarray,
-    indices_B: np.ndarray,
-    seed: int,
-    epoch: int,
-    *,
-    flip: bool,
-    cutout: float,
-    fill: np.ndarray,
-) -> np.ndarray:
-    """Flip and Cutout (DeVries and Taylor, 2017) of uint8 images; returns a new array.
+def draw(
+    indices_B: np.ndarray, size: int, seed: int, epoch: int, *, flip: bool, cutout: float
+) -> Draws:
+    """Decide on the flip and Cutout (DeVries and Taylor, 2017) of images of ``size`` pixels.
 
     Args:
-        indices_B: each image's index in the training split, the key of its random draws.
-        flip: mirror an image horizontally with probability 1/2.
-        cutout: side of one masked square as a fraction of S in [0, 1), centred on any pixel and
-            clipped at the border; 0 masks nothing.
+        indices_B: each image's index in the training split, the key of its draws.
+        flip: mirror with probability 1/2.
+        cutout: side of one masked square as a fraction of the image's in [0, 1), centred on any
+            pixel and clipped at the border; 0 masks nothing.
+    """
+    side = round(cutout * size)
+    coin_B = rng.uniform(seed, "flip", epoch, indices_B)
+    return Draws(
+        flipped_B=(coin_B < 0.5) if flip else np.zeros(len(indices_B), bool),
+        top_B=rng.integers(size, seed, "cutout-y", epoch, indices_B) - side // 2,
+        left_B=rng.integers(size, seed, "cutout-x", epoch, indices_B) - side // 2,
+        side=side,
+    )
+
+
+def augment_on_host(images_BSS3: np.ndarray, draws: Draws, fill: np.ndarray) -> None:
+    """Apply ``draws`` to uint8 images in place, one slice each: what a CPU does fastest.
+
+    Args:
         fill: uint8 ``[3]``, the colour of the square.
     """
-    size = images_BSSC.shape[1]
-    images_BSSC = images_BSSC.copy()
-    if flip:
-        flipped = rng.uniform(seed, "flip", epoch, indices_B) < 0.5
-        images_BSSC[flipped] = images_BSSC[flipped, :, ::-1]
-    side = round(cutout * size)
-    if side:
-        tops = rng.integers(size, seed, "cutout-y", epoch, indices_B) - side // 2
-        lefts = rng.integers(size, seed, "cutout-x", epoch, indices_B) - side // 2
-        for image_SSC, top, left in zip(images_BSSC, tops, lefts, strict=True):
-            rows = slice(max(top, 0), top + side)
-            image_SSC[rows, max(left, 0) : left + side] = fill
-    return images_BSSC
+    images_BSS3[draws.flipped_B] = images_BSS3[draws.flipped_B, :, ::-1]
+    if draws.side:
+        for image_SS3, top, left in zip(images_BSS3, draws.top_B, draws.left_B, strict=True):
+            rows = slice(max(top, 0), top + draws.side)
+            image_SS3[rows, max(left, 0) : left + draws.side] = fill
+
+
+def augment_on_device(images_BSS3: Tensor, draws: Draws, fill: np.ndarray) -> Tensor:
+    """The same as `augment_on_host` in whole-batch operations, for a GPU; returns a new tensor."""
+    device, size = images_BSS3.device, images_BSS3.shape[1]
+
+    def column(values_B: np.ndarray) -> Tensor:
+        return torch.from_numpy(values_B).to(device, non_blocking=True).view(-1, 1, 1, 1)
+
+    images_BSS3 = torch.where(column(draws.flipped_B), images_BSS3.flip(2), images_BSS3)
+    if not draws.side:
+        return images_BSS3
+    pixel_S = torch.arange(size, device=device)
+    row_BS11 = pixel_S.view(1, -1, 1, 1) - column(draws.top_B)
+    column_B1S1 = pixel_S.view(1, 1, -1, 1) - column(draws.left_B)
+    masked_BSS1 = (row_BS11 >= 0) & (row_BS11 < draws.side)
+    masked_BSS1 = masked_BSS1 & (column_B1S1 >= 0) & (column_B1S1 < draws.side)
+    return torch.where(masked_BSS1, torch.from_numpy(fill).to(device), images_BSS3)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mdkd.config import Recipe
-from mdkd.data.augment import augment, order
+from mdkd.data.augment import augment_on_device, augment_on_host, draw, order
 from mdkd.data.cache import CachedSplit
 from mdkd.errors import UserError
 
@@ -27,7 +27,9 @@ class Batch(NamedTuple):
 class Loader:
     """The batches of one split under one recipe.
 
-    Pixels cross to the device as uint8, a quarter of the bytes, and are normalised there.
+    On the CPU, pixels are gathered from the memory map and augmented there. On a GPU they stay
+    uint8 until the last moment: the whole split lives in its memory if that leaves half of it
+    free, else batches cross from pinned memory; augmentation runs there. Both give the same bytes.
     """
 
     def __init__(self, split: CachedSplit, recipe: Recipe, seed: int, device: torch.device):
@@ -41,6 +43,8 @@ class Loader:
         ).view(3, 1, 1)
         # ImageNet's mean colour hides the square from a normalised network; mid-grey otherwise
         self.fill = np.array([round(255 * m) for m in (mean if imagenet else (0.5,) * 3)], np.uint8)
+        self.targets_NC = torch.from_numpy(split.targets_NC).float()
+        self.resident_NSS3 = self._resident()
 
     def steps_per_epoch(self) -> int:
         """Full batches only: batch-level terms depend on the batch size."""
@@ -55,27 +59,60 @@ class Loader:
     def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Augmented batches of one epoch, from ``first_step`` on."""
         indices_N, size = order(len(self.split.ids), self.seed, epoch), self.recipe.batch_size
+        image_size = self.split.images_NSSC.shape[1]
         for step in range(first_step, self.steps_per_epoch()):
             indices_B = indices_N[step * size : (step + 1) * size]
-            images_BSSC = augment(
-                self.split.images_NSSC[indices_B],
+            draws = draw(
                 indices_B,
+                image_size,
                 self.seed,
                 epoch,
                 flip=self.recipe.flip,
                 cutout=self.recipe.cutout,
-                fill=self.fill,
             )
-            yield self._batch(images_BSSC, self.split.targets_NC[indices_B])
+            if self.device.type == "cpu":
+                images_BSS3 = self.split.images_NSSC[indices_B]  # a copy
+                augment_on_host(images_BSS3, draws, self.fill)
+                yield self._batch(torch.from_numpy(images_BSS3), indices_B)
+            else:
+                images_on_device = self._gather(indices_B)
+                augmented = augment_on_device(images_on_device, draws, self.fill)
+                yield self._batch(augmented, indices_B)
 
     def test(self) -> Iterator[Batch]:
         """Every image once, in the cache's order, as it is."""
-        for start in range(0, len(self.split.ids), 2 * self.recipe.batch_size):
-            part = slice(start, start + 2 * self.recipe.batch_size)
-            images_BSSC = np.array(self.split.images_NSSC[part])
-            yield self._batch(images_BSSC, self.split.targets_NC[part])
+        size = 2 * self.recipe.batch_size
+        for start in range(0, len(self.split.ids), size):
+            indices_B = np.arange(start, min(start + size, len(self.split.ids)))
+            yield self._batch(self._gather(indices_B), indices_B)
 
-    def _batch(self, images_BSSC: np.ndarray, targets_BC: np.ndarray) -> Batch:
-        pixels = torch.from_numpy(images_BSSC).to(self.device, non_blocking=True)
-        images_BCHW = pixels.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
-        return Batch(images_BCHW, torch.from_numpy(targets_BC).float().to(self.device))
+    def _resident(self) -> Tensor | None:
+        """The whole split in the GPU's memory, or None on the CPU or where it would crowd it."""
+        if self.device.type != "cuda":
+            return None
+        free_bytes, _ = torch.cuda.mem_get_info(self.device)
+        if self.split.images_NSSC.nbytes > free_bytes / 2:
+            return None
+        resident_NSS3 = torch.empty(
+            self.split.images_NSSC.shape, dtype=torch.uint8, device=self.device
+        )
+        for start in range(0, len(resident_NSS3), 1024):  # in parts: no second copy on the host
+            part = np.array(self.split.images_NSSC[start : start + 1024])
+            resident_NSS3[start : start + 1024] = torch.from_numpy(part).to(self.device)
+        return resident_NSS3
+
+    def _gather(self, indices_B: np.ndarray) -> Tensor:
+        """Images by index, uint8 on the device."""
+        if self.resident_NSS3 is not None:
+            return self.resident_NSS3.index_select(0, self._to_device(torch.from_numpy(indices_B)))
+        return self._to_device(torch.from_numpy(self.split.images_NSSC[indices_B]))
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        if self.device.type == "cuda":
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor
+
+    def _batch(self, images_BSS3: Tensor, indices_B: np.ndarray) -> Batch:
+        images_BCHW = images_BSS3.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
+        targets_BC = self.targets_NC.index_select(0, torch.from_numpy(indices_B))
+        return Batch(images_BCHW, self._to_device(targets_BC))
