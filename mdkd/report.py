@@ -124,9 +124,27 @@ def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list
             "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
             "labels (oracle k), the form that L2D's code computes and the paper follows."
         )
+    notes += _left_out(artefact, layout)
     reasons = frame.loc[frame["state"].str.startswith("n/a"), ["row", "state"]].drop_duplicates()
     notes += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
     return notes + list(artefact.notes)
+
+
+def _left_out(artefact: Artefact, layout: Layout) -> list[str]:
+    """Labels that no test image of a column has: they have no average precision."""
+    notes = []
+    for i, column in enumerate(artefact.columns):
+        files = [
+            layout.run(run) / "metrics.json" for row in artefact.rows for run in row.cells[i].runs
+        ]
+        scored = next((records.read_json(file) for file in files if file.exists()), None)
+        if scored and scored["labels_without_positives"]:
+            out = len(scored["labels_without_positives"])
+            labels = out + len(scored["average_precision"])
+            notes.append(
+                f"{column}: mAP leaves out {out} of {labels} labels, absent in the test split."
+            )
+    return notes
 
 
 def _printed(artefact: Artefact, frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, float]]]]:

@@ -52,7 +52,12 @@ def write_record(layout, spec, path, value):
     metrics = dict.fromkeys(METRICS, 0.125) | {"mAP": value, "CF1_k": value / 2}
     folder = layout.run(path)
     records.write_json(folder / "run.json", {"run": asdict(resolve_run(spec, path))})
-    record = {"run": path, "metrics": metrics, "average_precision": {}}
+    record = {
+        "run": path,
+        "metrics": metrics,
+        "average_precision": dict.fromkeys("abc", 0.5),
+        "labels_without_positives": [],
+    }
     records.write_json(folder / "metrics.json", record)
 
 
@@ -159,6 +164,16 @@ def test_the_second_best_is_underlined(layout):
     assert markdown_row(result["md"], "Student")[0] == "<u>60.00 ± 10.00</u>"
     assert "Student & \\underline{60.00 $\\pm$ 10.00} &" in result["tex"]
     assert "MLD & \\textbf{70.00 $\\pm$ 0.00} &" in result["tex"]
+
+
+def test_labels_absent_in_the_test_split_are_counted(layout):
+    assert "leaves out" not in texts(ARTEFACT, layout)["md"]
+    for path in VALUES:
+        file = layout.run(path) / "metrics.json"
+        record = records.read_json(file) | {"labels_without_positives": ["d", "e"]}
+        records.write_json(file, record)
+    note = "- Scenes: ResNet20 → ResNet8: mAP leaves out 2 of 5 labels, absent in the test split."
+    assert note in texts(ARTEFACT, layout)["md"]
 
 
 def test_notes_say_protocol_seeds_counts_and_reasons(layout):
