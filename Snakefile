@@ -54,6 +54,7 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/download.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
@@ -63,6 +64,11 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
+        expand(
+            rules.label_statistics.output,
+            protocol=PLAN.protocol,
+            dataset=PLAN.datasets,
+        ),
         expand(rules.table_comparison.output, artefact=PLAN.artefacts),
         expand(rules.figure_comparison.output, artefact=PLAN.artefacts),
     localrule: True

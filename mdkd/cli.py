@@ -17,6 +17,8 @@ from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
 
+KINDS = ("metrics", "table", "figure", "labels", "partial", "show")  # what `report` writes
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb. Returns the exit status: 0, 2 for a user's mistake, 1 for a fault of ours."""
@@ -33,8 +35,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def download(args: argparse.Namespace) -> None:
+    from mdkd.data import download as downloading
+
+    spec = _specification(args, data_root=args.data_root)
+    root = resolve_root(spec, args.target)
+    downloading.download(args.target, root, args.config / "downloads.yaml", args.mirror)
+
+
 def cache(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import build
+    from mdkd.data.cache import build, verify
 
     if args.plan:
         plan = _plan(args)
@@ -44,24 +54,30 @@ def cache(args: argparse.Namespace) -> None:
         spec = _specification(args)
         dataset, root = resolve_dataset(spec, args.target), resolve_root(spec, args.target)
         layout = Layout(spec.user.protocol)
-    build(dataset, root, layout.cache(dataset.name))
+    folder = layout.cache(dataset.name)
+    if args.verify:
+        verify(folder)
+    else:
+        build(dataset, root, folder, args.jobs)
 
 
 def train(args: argparse.Namespace) -> None:
     from mdkd import devices
 
-    device = args.device
+    device, weights_folder = args.device, "weights"
     if args.plan:
         plan = _plan(args)
         run, device = _get(plan.runs, args), device or plan.device
+        weights_folder = plan.weights_folder
     elif args.target.endswith((".yaml", ".yml", ".json")):
         run = parse(Run, read_yaml(Path(args.target)), args.target)
     else:
-        run = resolve_run(_specification(args), args.target)
+        spec = _specification(args)
+        run, weights_folder = resolve_run(spec, args.target), spec.user.weights_folder
     with devices.claim(device or "auto") as device_type:
         from mdkd import train as training  # torch starts here, with the device settled
 
-        training.train(run, Layout(run.protocol), device_type)
+        training.train(run, Layout(run.protocol), device_type, Path(weights_folder))
 
 
 def score(args: argparse.Namespace) -> None:
@@ -77,6 +93,13 @@ def report(args: argparse.Namespace) -> None:
     layout = Layout(plan.protocol)
     if args.kind == "metrics":
         reporting.metrics_csv(list(plan.runs), layout)
+        return
+    if args.kind == "labels":
+        from mdkd import label_report
+        from mdkd.data.cache import open_cache
+
+        dataset = _get(plan.datasets, args)
+        label_report.write(open_cache(layout.cache(dataset.name)), dataset.name, layout.results)
         return
     partial = args.kind == "partial"
     chosen = plan.artefacts
@@ -149,19 +172,27 @@ def _parser() -> argparse.ArgumentParser:
             sub.add_argument("target", help=target, **options)
         return sub
 
-    verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
+    fetching = verb(download, "fetch a data set's official files", "name of the data set")
+    fetching.add_argument("--mirror", help="address or folder to take the archives from")
+    fetching.add_argument("--data-root", help="data_root, if not that of config.yaml")
+    caching = verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
+    caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
+    caching.add_argument("--verify", action="store_true", help="check the cache that is there")
     training = verb(train, "train one network", "run path, or a YAML file with a resolved run")
     training.add_argument("--device", choices=("auto", "cpu", "cuda"))
     verb(score, "compute metrics from stored predictions", "run path")
     reporting = verb(report, "write or show tables and figures", None)
-    reporting.add_argument("kind", choices=("metrics", "table", "figure", "partial", "show"))
-    reporting.add_argument("target", nargs="?", help="artefact; all if left out")
+    reporting.add_argument("kind", choices=KINDS)
+    reporting.add_argument(
+        "target", nargs="?", help="artefact, all if left out; labels: a data set"
+    )
     verb(plan, "list runs and artefacts", None)
     return parser
 
 
-def _specification(args: argparse.Namespace) -> Specification:
-    return Specification(args.config, {"protocol": args.protocol} if args.protocol else None)
+def _specification(args: argparse.Namespace, **overrides: str | None) -> Specification:
+    overrides |= {"protocol": args.protocol}
+    return Specification(args.config, {key: v for key, v in overrides.items() if v is not None})
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -36,10 +36,11 @@ class Recipe:
 
     epochs: int
     batch_size: int
-    lr: float  # at the start; annealed by a cosine to 0 at the last step
+    lr: float  # the highest of the schedule
     weight_decay: float  # L2 in Adam's gradient, on matrices and filters only
     flip: bool  # horizontal, with probability 1/2
     cutout: float  # side of the masked square as a fraction of the image's; 0 switches it off
+    schedule: Literal["cosine", "onecycle"] = "cosine"  # cosine to 0, or up and down (schedule.py)
     normalisation: Literal["imagenet", "none"] = "imagenet"
     bce_reduction: Literal["sum_mean", "sum_sum", "mean_mean"] = "sum_mean"  # labels, then images
 
@@ -52,6 +53,8 @@ class Dataset:
     source: str
     image_size: int
     options: dict[str, Any] = field(default_factory=dict)
+    val: float = 0.0  # fraction of the training images that become a third split
+    damaged: Literal["error", "drop"] = "error"  # images that cannot be decoded
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -61,6 +61,7 @@ class Plan:
     roots: dict[str, str]  # where each data set's files lie; changes no number
     runs: dict[str, Run]  # by path; teachers before their students
     artefacts: dict[str, Artefact]
+    weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,6 +85,7 @@ def make_plan(spec: Specification) -> Plan:
         roots={name: str(resolve_root(spec, name)) for name in datasets},
         runs=runs,
         artefacts=artefacts,
+        weights_folder=spec.user.weights_folder,
     )
 
 
@@ -94,6 +96,7 @@ def resolve_dataset(spec: Specification, name: str) -> Dataset:
         source=spec.lookup("datasets", name).source,
         image_size=spec.protocol.image_size,
         options=spec.source_options(name),
+        **spec.cache_settings(name),
     )
 
 
@@ -132,7 +135,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
         arch=arch,
         net=spec.lookup("archs", arch, path).net,
         stem=spec.protocol.stem,
-        weights=spec.protocol.weights,
+        weights=_weights(spec, arch),
         head=spec.protocol.head,
         recipe=spec.protocol.recipe,
         method=Method(name=method, revision=spec.methods[method].revision, settings=settings),
@@ -206,7 +209,7 @@ def _comparison(spec: Specification, name: str, experiment: Experiment) -> Artef
         columns=[_column(spec, pair) for pair in experiment.pairs],
         metrics=experiment.metrics,
         rows=rows,
-        notes=experiment.notes,
+        notes=experiment.notes + _scratch_note(spec, experiment),
     )
 
 
@@ -227,6 +230,19 @@ def _unavailable(spec: Specification, method: str) -> str | None:
     if "embeddings" in spec.methods[method].needs and not label_wise:
         return "needs one embedding per label (head mldecoder, queries null)"
     return None
+
+
+def _weights(spec: Specification, arch: str) -> str | None:
+    """Initial weights of a backbone: no CIFAR-style network has public ImageNet weights."""
+    imagenet = spec.protocol.weights == "imagenet"
+    return None if imagenet and spec.archs[arch].net.startswith("cifar:") else spec.protocol.weights
+
+
+def _scratch_note(spec: Specification, experiment: Experiment) -> list[str]:
+    """Which networks of a table lack the initial weights that the protocol asks for."""
+    archs = dict.fromkeys(a for pair in experiment.pairs for a in (pair.teacher, pair.student))
+    names = [spec.archs[a].label for a in archs if _weights(spec, a) != spec.protocol.weights]
+    return [f"Trained from scratch: {', '.join(names)}."] if names else []
 
 
 def _column(spec: Specification, pair: Pair) -> str:

@@ -22,6 +22,11 @@ from mdkd.report import summary
 matplotlib.rcParams["svg.hashsalt"] = "mdkd"
 
 
+def set_style() -> None:
+    """The look of all figures."""
+    sns.set_theme(style="whitegrid", context="paper", font="DejaVu Sans")
+
+
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``{name}.pdf .svg .png`` into ``folder``."""
     for suffix in ("pdf", "svg", "png"):
@@ -33,7 +38,7 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
     """One panel per pair: mAP of each method's runs, their mean and spread, and both baselines."""
-    sns.set_theme(style="whitegrid", context="paper", font="DejaVu Sans")
+    set_style()
     frame = summary(artefact, layout)
     metric = artefact.metrics[0]
     frame = frame[frame["metric"] == metric]

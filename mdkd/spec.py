@@ -13,6 +13,7 @@ from mdkd.config import Head, Recipe, parse, read_yaml
 from mdkd.errors import UserError, nearest
 
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
+CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 METRICS = ("mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3")
 
 
@@ -25,6 +26,7 @@ class UserConfig:
     seeds: list[int] | None = None  # None: those the protocol names
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data_root: str = "data"  # relative roots of data sets lie below it
+    weights_folder: str = "weights"  # files of ImageNet weights, used before any download
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +41,7 @@ class Protocol:
     recipe: Recipe
     weights: str | None = None
     teacher_seed: int = 0
-    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed source options
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed source options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed method settings
 
 
@@ -73,6 +75,8 @@ class DatasetEntry:
     source: str
     root: str = "."  # absolute, or below data_root
     options: dict[str, Any] = field(default_factory=dict)
+    val: float = 0.0  # fraction of the training images set aside for tuning, by their names
+    damaged: Literal["error", "drop"] = "error"  # images that cannot be decoded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +165,22 @@ class Specification:
         except UserError as error:
             raise UserError(f"{where}: source: {error}") from None
         own = asdict(parse(source.Options, entry.options, f"{where}: options"))
-        changes = self.protocol.datasets.get(dataset, {})
+        given = self.protocol.datasets.get(dataset, {})
+        changes = {key: value for key, value in given.items() if key not in CACHE_SETTINGS}
         where = f"{self._file(f'protocols/{self.user.protocol}')}: datasets: {dataset}"
         return asdict(parse(source.Options, own | changes, where))
+
+    def cache_settings(self, dataset: str) -> dict[str, Any]:
+        """A data set's ``val`` and ``damaged`` under this protocol."""
+        entry = asdict(self.lookup("datasets", dataset))
+        given = self.protocol.datasets.get(dataset, {})
+        changes = {key: value for key, value in given.items() if key in CACHE_SETTINGS}
+        protocol = f"{self._file(f'protocols/{self.user.protocol}')}: datasets"
+        for file, content in ((self._file("datasets"), entry), (protocol, entry | changes)):
+            checked = parse(DatasetEntry, content, f"{file}: {dataset}")
+            if not 0 <= checked.val <= 0.5:
+                raise UserError(f"{file}: {dataset}: val: {checked.val:g} is not in 0 .. 0.5")
+        return {key: getattr(checked, key) for key in CACHE_SETTINGS}
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"

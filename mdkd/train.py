@@ -10,6 +10,7 @@ import math
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,12 +24,17 @@ from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
-from mdkd.models.build import Network, build_network
+from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
+from mdkd.schedule import beta1, learning_rate
 
 log = logging.getLogger(__name__)
 
+ADAM_BETA2 = 0.999
 
-def train(run: Run, layout: Layout, device_type: str) -> None:
+
+def train(
+    run: Run, layout: Layout, device_type: str, weights_folder: Path = WEIGHTS_FOLDER
+) -> None:
     """Train ``run`` and leave its record, history, weights and predictions in its folder.
 
     Resumes from the run's checkpoint if there is one; on the CPU the result is then bit-equal to
@@ -45,7 +51,8 @@ def train(run: Run, layout: Layout, device_type: str) -> None:
         "teacher": teacher_record["weights_sha256"] if teacher_record else None,
     }
     with checkpoint.opened(layout.checkpoint(run.path), checkpoint.fingerprint(facts)) as saved:
-        student = _network(run, cache, device, rng.torch_seed(run.seed, "init", run.arch))
+        seed = rng.torch_seed(run.seed, "init", run.arch)
+        student = _network(run, cache, device, seed, weights_folder)
         teacher = _teacher(teacher_record, layout, cache, device) if teacher_record else None
         torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
         method = methods.build(
@@ -111,6 +118,7 @@ def _fit(
             torch.manual_seed(rng.torch_seed(run.seed, "step", progress["step"]))  # for dropout
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(recipe, progress["step"], last_step)
+                group["betas"] = (beta1(recipe, progress["step"], last_step), ADAM_BETA2)
 
             with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                 student_output = student(batch.images_BCHW)
@@ -182,11 +190,6 @@ def supervised_loss(logits_BC: Tensor, targets_BC: Tensor, reduction: str) -> Te
     return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": images * labels}[reduction]
 
 
-def learning_rate(recipe: Recipe, step: int, last_step: int) -> float:
-    """Cosine annealing from ``recipe.lr`` at step 0 to 0 at ``last_step``, per step."""
-    return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / last_step))
-
-
 def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
     """Norm of each weighted term's gradient over the BCE's, on the student's parameters.
 
@@ -205,7 +208,7 @@ def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict
 @torch.no_grad()
 def predict(network: Network, loader: Loader) -> np.ndarray:
     """Logits of every image of a split, float32 ``[N, C]``, in the cache's order."""
-    network.eval()
+    network = merged(network)
     logits = []
     for batch in loader.test():
         on_gpu = batch.images_BCHW.device.type == "cuda"
@@ -226,7 +229,13 @@ def _optimizer(
     return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
 
 
-def _network(run: Run, cache: Cache, device: torch.device, seed: int) -> Network:
+def _network(
+    run: Run,
+    cache: Cache,
+    device: torch.device,
+    seed: int,
+    weights_folder: Path = WEIGHTS_FOLDER,
+) -> Network:
     torch.manual_seed(seed)
     network = build_network(
         run.net,
@@ -235,6 +244,7 @@ def _network(run: Run, cache: Cache, device: torch.device, seed: int) -> Network
         stem=run.stem,
         head=run.head,
         weights=run.weights,
+        weights_folder=weights_folder,
     )
     return network.to(device).to(memory_format=torch.channels_last)
 
@@ -255,7 +265,7 @@ def _teacher(record: dict, layout: Layout, cache: Cache, device: torch.device) -
         raise UserError(f"{file}: missing, or not the weights of its run.json; run it again")
     teacher = _network(dataclasses.replace(run, weights=None), cache, device, seed=0)
     teacher.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-    return teacher.eval().requires_grad_(False)
+    return merged(teacher).requires_grad_(False)
 
 
 def _write_results(
@@ -284,6 +294,7 @@ def _write_results(
     connectors = method.parameters() if isinstance(method, nn.Module) else []
     images = progress["step"] * run.recipe.batch_size
     record = facts | {
+        "initial_weights": student.initial_weights,
         "weights_sha256": records.sha256(folder / "model.pt"),
         "predictions_sha256": records.sha256(folder / "predictions.npz"),
         "classes": list(cache.classes),

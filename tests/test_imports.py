@@ -87,9 +87,10 @@ def test_small_modules_import_nothing_else(module):
 
 
 NO_TORCH = {
+    *("mdkd.labels", "mdkd.label_report", "mdkd.data.download", "mdkd.data.unpack"),
     *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.report", "mdkd.plots", "mdkd.score"),
     *("mdkd.metrics", "mdkd.records", "mdkd.layout", "mdkd.devices", "mdkd.rng", "mdkd.errors"),
-    *("mdkd.data.cache", "mdkd.data.augment"),
+    *("mdkd.data.cache", "mdkd.data.decode"),
     *below("mdkd.data.sources"),
 }
 

@@ -1,4 +1,4 @@
-"""Networks: every family keeps the contract of `mdkd.outputs`; heads, sizes, weights, errors."""
+"""Networks: every family keeps the contract of `mdkd.outputs`; heads, sizes, branches, errors."""
 
 import subprocess
 import sys
@@ -11,12 +11,11 @@ import yaml
 from torch import nn
 
 from mdkd.errors import UserError
-from mdkd.models import build_network
-from mdkd.models.build import _probe
+from mdkd.models import build_network, table
+from mdkd.models.build import _probe, merged
 from mdkd.models.heads import MLDecoderHead
 
 ROOT = Path(__file__).parents[1]
-MOBILENET = ROOT.parent / "shared/data/weights/mobilenetv2_100.imagenet_fp16.pth"
 LABELS = 5
 GAP = SimpleNamespace(kind="gap")
 
@@ -291,46 +290,42 @@ def test_images_do_not_mix():
     torch.testing.assert_close(alone[1], embeddings_BCE[1:2])
 
 
-# weights from files
+# merged branches
 
 
-@pytest.mark.skipif(not MOBILENET.exists(), reason=f"needs {MOBILENET.name} in ../shared/data")
-def test_a_half_precision_weight_file_loads_into_the_backbone():
-    network = build("mobilenetv2_100", weights=str(MOBILENET), head=decoder())
-    state = torch.load(MOBILENET, weights_only=True)
-    own = network.backbone.model.state_dict()
-    assert set(state) - set(own) == {"classifier.weight", "classifier.bias"}
-    for key, value in own.items():
-        assert torch.equal(value, state[key].to(value.dtype)), key
-    assert {p.dtype for p in network.parameters()} == {torch.float32}
-    with pytest.raises(UserError, match=r"fp16.pth' has other sizes of .*conv_stem.weight"):
-        build("mobilenetv2_050", weights=str(MOBILENET))
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_weight_files_in_both_formats(tmp_path, suffix):
-    from safetensors.torch import save_file
-
-    path = tmp_path / f"weights{suffix}"
-    source = build("cifar:resnet8", seed=1)
-    state = source.backbone.state_dict() | {"fc.weight": torch.zeros(100, 64)}
-    (save_file if suffix == ".safetensors" else torch.save)(state, path)
-    loaded = build("cifar:resnet8", seed=2, weights=str(path))
+def test_merged_branches_give_the_same_outputs():
+    network = build("repvgg_a0", head=decoder())
+    torch.manual_seed(1)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.momentum = 1.0
+    with torch.no_grad():  # statistics as training leaves them, not 0 and 1
+        network(torch.randn(8, 3, 64, 64))
+    assert all(norm.running_var.std() > 0.001 for norm in norms)
+    network.eval()
     image_BCHW = torch.randn(2, 3, 64, 64)
-    torch.testing.assert_close(loaded(image_BCHW).pooled_BD, source(image_BCHW).pooled_BD)
+    keys = list(network.state_dict())
+    with torch.no_grad():
+        expected = network(image_BCHW)
+        fast = merged(network)
+        output = fast(image_BCHW)
+        torch.testing.assert_close(network(image_BCHW), expected, rtol=0, atol=0)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    assert expected.logits_BC.std() > 0.01 and expected.maps[-1].std() > 0.01
+    assert list(network.state_dict()) == keys  # what is saved keeps its branches
+    convolutions = [m for m in fast.backbone.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 22  # the 22 layers of RepVGG-A0
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.backbone.modules())
+    assert not fast.training
 
-    with pytest.raises(UserError, match=rf"weights{suffix}' lacks .*stages\.0\.1\."):
-        build("cifar:resnet14", weights=str(path))
-    (tmp_path / f"text{suffix}").write_text("not weights")
-    with pytest.raises(UserError, match="not a readable state dict"):
-        build("cifar:resnet8", weights=str(tmp_path / f"text{suffix}"))
 
-
-def test_unknown_tensors_in_a_weight_file(tmp_path):
-    path = tmp_path / "weights.pth"
-    torch.save(build("cifar:resnet14").backbone.state_dict(), path)
-    with pytest.raises(UserError, match=r"has unknown .* tensors: stages.0.1.conv1.weight, .*"):
-        build("cifar:resnet8", weights=str(path))
+@pytest.mark.parametrize("name", ["cifar:resnet8", "resnet18", "tv:shufflenet_v2_x0_5"])
+def test_networks_without_branches_are_returned_as_they_are(name):
+    network = build(name)
+    assert merged(network) is network
+    assert not network.training
 
 
 # configuration and errors
@@ -346,6 +341,11 @@ def test_configured_architectures_build(name):
         output = network(torch.zeros(2, 3, 224, 224))
     assert output.logits_BC.shape == (2, 80)
     assert tuple(x.shape[1] for x in output.maps) == network.spec.map_channels
+
+
+def test_the_table_of_architectures_is_up_to_date():
+    page = (ROOT / "docs/architectures.md").read_text(encoding="utf-8")
+    assert page == table.markdown(), "run `python -m mdkd.models.table > docs/architectures.md`"
 
 
 @pytest.mark.parametrize(

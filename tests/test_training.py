@@ -378,8 +378,8 @@ def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     with pytest.raises(UserError) as caught:
         bench.train(replace(run, method=endless))
     message = str(caught.value)
-    assert message.startswith(f"{path}: loss '")
-    assert "is not finite in epoch 1; lower its weight, or recipe: lr (now 0.002)" in message
+    assert message.startswith(f"{path}: losses not finite in epoch 1: ")
+    assert "mse; lower the method's weights, or recipe: lr (now 0.002)" in message
     assert "\n" not in message
     assert not bench.layout.run(path).exists()
     assert not (bench.layout.checkpoint(path) / "last.pt").exists()

@@ -90,8 +90,10 @@ def test_a_bare_dry_run_plans_the_comparison(default):
     distilled = (len(experiment["methods"]) - 1) * len(protocol["seeds"])
     supervised = 1 + len(protocol["seeds"])
     jobs = default.planned()
-    artefacts = dict.fromkeys(("collect", "table_comparison", "figure_comparison", "all"), 1)
-    assert jobs.pop("total") == sum(jobs.values()) == 43
+    artefacts = dict.fromkeys(
+        ("collect", "label_statistics", "table_comparison", "figure_comparison", "all"), 1
+    )
+    assert jobs.pop("total") == sum(jobs.values()) == 44
     assert jobs == artefacts | {
         "prepare_dataset": 1,
         "train_supervised": supervised,

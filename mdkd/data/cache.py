@@ -2,13 +2,18 @@
 
 A cache is a folder: ``images_{split}.npy`` (uint8 ``[N, S, S, 3]``, memory-mapped),
 ``labels_{split}.npy`` (uint8 ``[N, C]``), ``ids_{split}.json``, ``contact_sheet.png`` and
-``meta.json``, which is written last and so vouches for the rest.
+``meta.json``, which is written last and so vouches for the rest. An unfinished one has a
+``progress.npz``, with which the next build goes on.
+
+Shape key: N images, C labels, S pixels on a side.
 """
 
 import hashlib
+import json
 import logging
-import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +21,11 @@ from PIL import Image, ImageDraw
 
 from mdkd import records, registry
 from mdkd.config import Dataset, parse
+from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
-FORMAT = 1  # raise it when the layout of the folder changes
-SPLITS = ("train", "test")
+FORMAT = 2  # raise it when the layout of the folder changes
 
 log = logging.getLogger(__name__)
 
@@ -36,96 +41,211 @@ class CachedSplit:
 
 @dataclass(frozen=True)
 class Cache:
-    """An opened cache; `fingerprint` changes whenever a pixel, a label or a rule does."""
+    """An opened cache; `fingerprint` changes whenever a pixel, a label or a rule does.
+
+    ``meta["dropped"]`` counts, for each split, images left out because their files were
+    ``missing`` or ``damaged``.
+    """
 
     classes: tuple[str, ...]
-    splits: dict[str, CachedSplit]
+    splits: dict[str, CachedSplit]  # "train", "test" and, if a fraction was set aside, "val"
     fingerprint: str
     meta: dict
 
 
-def build(dataset: Dataset, root: Path, folder: Path) -> None:
+def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -> None:
     """Decode or draw every image of ``dataset`` into the cache at ``folder``.
+
+    Continues an interrupted build of the same images.
 
     Args:
         root: where the source finds its files.
+        jobs: processes at most; None means one per available core.
     """
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs {jobs}: give 1 or more, or leave it out")
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
     table: Table = source.load(options, root, dataset.image_size)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "meta.json").unlink(missing_ok=True)
-    meta: dict = {
+    splits = carve(table.splits, dataset.val)
+    for name, split in splits.items():
+        if not split.ids:
+            hint = "raise val" if name == "val" else "check its options"
+            raise UserError(f"data set '{dataset.name}': split '{name}' has no image; {hint}")
+    facts = {
         "format": FORMAT,
         "dataset": asdict(dataset),
         "rule": table.rule,
         "classes": list(table.classes),
-        "splits": {},
     }
-    for name in SPLITS:
-        meta["splits"][name] = _build_split(name, table.splits[name], dataset.image_size, folder)
-    meta["fingerprint"] = hashlib.sha256(records.canonical(meta).encode()).hexdigest()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "meta.json").unlink(missing_ok=True)
+    if "val" not in splits:  # an earlier build may have left gigabytes
+        for file in folder.glob("*_val.*"):
+            file.unlink()
+    files = {
+        name: PixelFile(
+            folder / f"images_{name}.npy", len(split.ids), dataset.image_size, split.image
+        )
+        for name, split in splits.items()
+    }
+    work = {name: [split.ids, _sha256(split.targets_NC)] for name, split in splits.items()}
+    progress = Progress(folder / "progress.npz", _fingerprint(facts | {"work": work}), files)
+    decode(progress, dataset.damaged == "drop", available_cores() if jobs is None else jobs)
+
+    if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
+        progress.delete()  # it knows nothing of rows that move
+    meta: dict = facts | {"splits": {}, "dropped": {}}
+    for name, split in splits.items():
+        damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
+        missing = table.rule.get("missing", {}).get(name, {}).get("images", 0)
+        meta["dropped"][name] = {"missing": missing, "damaged": len(damaged)}
+        kept = np.flatnonzero(progress.states[name] == DONE).tolist()
+        meta["splits"][name] = _finish(name, select(split, kept), kept, files[name], folder)
+        meta["splits"][name]["damaged"] = [split.ids[i] for i in damaged]
+    meta["fingerprint"] = _fingerprint(meta)
     if table.extras is not None:
         table.extras(folder)
     records.write_json(folder / "meta.json", meta)
+    progress.delete()
     _contact_sheet(open_cache(folder), folder / "contact_sheet.png")
 
 
-def _build_split(name: str, split: Split, size: int, folder: Path) -> dict:
-    """Write one split and return its facts: counts, labels per image, checksums."""
-    n, started = len(split.ids), time.monotonic()
+def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
+    """Set about ``fraction`` of the training images aside as the split ``val``.
+
+    Where an image goes depends on its name alone: not on the order, nor on other images.
+
+    >>> ids = [f"{i}.jpg" for i in range(8)]
+    >>> train = Split(ids, np.eye(8, dtype=np.uint8), lambda i: np.zeros((4, 4, 3), np.uint8))
+    >>> carve({"train": train}, 0.25)["val"].ids
+    ['0.jpg', '5.jpg']
+    """
+    if not 0 <= fraction <= 0.5:
+        raise UserError(f"val: {fraction:g} is not a fraction in 0 .. 0.5")
+    if fraction == 0:
+        return splits
+    train = splits["train"]
+    digests = (hashlib.sha256(image_id.encode()).digest() for image_id in train.ids)
+    aside_N = [int.from_bytes(digest[:8]) < fraction * 2**64 for digest in digests]
+    return {
+        "train": select(train, [i for i, aside in enumerate(aside_N) if not aside]),
+        "val": select(train, [i for i, aside in enumerate(aside_N) if aside]),
+        **{name: split for name, split in splits.items() if name != "train"},
+    }
+
+
+def select(split: Split, indices: list[int]) -> Split:
+    """The images of a split at ``indices``, in that order."""
+    if len(indices) == len(split.ids):
+        return split
+    ids = [split.ids[i] for i in indices]
+    return Split(ids, split.targets_NC[indices], partial(_image_at, split.image, indices))
+
+
+def _image_at(image: Callable[[int], np.ndarray], indices: list[int], i: int) -> np.ndarray:
+    return image(indices[i])
+
+
+def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: Path) -> dict:
+    """Write what belongs to the pixels; returns the facts of a split: counts and checksums."""
+    n, targets_NC = len(split.ids), split.targets_NC.astype(np.uint8)
     if n == 0:
-        raise UserError(f"split '{name}' has no image")
-    images_NSSC = np.lib.format.open_memmap(
-        folder / f"images_{name}.npy", mode="w+", dtype=np.uint8, shape=(n, size, size, 3)
-    )
-    digest, reported = hashlib.sha256(), started
-    for i in range(n):
-        image_SSC = split.image(i)
-        images_NSSC[i] = image_SSC
-        digest.update(image_SSC.tobytes())
-        now = time.monotonic()
-        if now - reported > 5 or i + 1 == n:
-            rate, reported = (i + 1) / (now - started), now
-            log.info("%s: %d of %d images, %.0f images/s", name, i + 1, n, rate)
-    images_NSSC.flush()
-    np.save(folder / f"labels_{name}.npy", split.targets_NC.astype(np.uint8))
+        raise UserError(f"split '{name}': none of its {file.count} images can be decoded")
+    if n < file.count:
+        file.close_gaps(kept)
+    np.save(folder / f"labels_{name}.npy", targets_NC)
     records.write_json(folder / f"ids_{name}.json", split.ids)
     return {
         "images": n,
-        "labels_per_image": float(split.targets_NC.sum(axis=1).mean()),
-        "images_per_label": split.targets_NC.sum(axis=0).tolist(),
-        "pixels_sha256": digest.hexdigest(),
-        "labels_sha256": hashlib.sha256(split.targets_NC.astype(np.uint8).tobytes()).hexdigest(),
+        "labels_per_image": float(targets_NC.sum(axis=1).mean()),
+        "images_per_label": targets_NC.sum(axis=0).tolist(),
+        "pixels_sha256": _pixels_sha256(file.path),
+        "labels_sha256": _sha256(targets_NC),
+        "ids_sha256": records.sha256(folder / f"ids_{name}.json"),
     }
 
 
 def open_cache(folder: Path) -> Cache:
-    """Open a finished cache; every file is checked against the counts in ``meta.json``."""
-    meta = records.read_json(folder / "meta.json")
-    if meta["format"] != FORMAT:
-        raise UserError(f"{folder}: cache format {meta['format']}, expected {FORMAT}; delete it")
-    size, classes = meta["dataset"]["image_size"], tuple(meta["classes"])
-    splits = {}
-    for name, facts in meta["splits"].items():
-        n = facts["images"]
-        images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))
-        targets_NC = np.array(_load(folder / f"labels_{name}.npy", (n, len(classes))))
-        ids = records.read_json(folder / f"ids_{name}.json")
-        if len(ids) != n:
-            raise UserError(f"{folder}/ids_{name}.json: {len(ids)} ids, not {n}; delete {folder}")
-        splits[name] = CachedSplit(ids, images_NSSC, targets_NC)
-    return Cache(classes, splits, meta["fingerprint"], meta)
+    """Open a finished cache: all is checked against ``meta.json`` but the pixels themselves."""
+    file = folder / "meta.json"
+    meta = records.read_json(file)
+    found = meta.get("format") if isinstance(meta, dict) else None
+    if found != FORMAT:
+        raise UserError(f"{file}: cache format {found}, expected {FORMAT}; delete {folder}")
+    try:
+        size, classes = meta["dataset"]["image_size"], tuple(meta["classes"])
+        splits = {
+            name: _open_split(name, facts, size, len(classes), folder)
+            for name, facts in meta["splits"].items()
+        }
+        return Cache(classes, splits, meta["fingerprint"], meta)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{file}: not the record of a cache ({error!r}); delete {folder}") from None
+
+
+def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) -> CachedSplit:
+    n = facts["images"]
+    images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))
+    labels_file, ids_file = folder / f"labels_{name}.npy", folder / f"ids_{name}.json"
+    targets_NC, ids = np.array(_load(labels_file, (n, labels))), records.read_json(ids_file)
+    for file, found, expected in (
+        (labels_file, _sha256(targets_NC), facts["labels_sha256"]),
+        (ids_file, records.sha256(ids_file), facts["ids_sha256"]),
+    ):
+        if found != expected:
+            raise UserError(f"{file}: not what was cached (meta.json); delete {folder}")
+    return CachedSplit(ids, images_NSSC, targets_NC)
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """A ``.npy`` file of bytes, mapped into memory, that has this shape and nothing behind it."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
         raise UserError(f"{path}: damaged cache ({error}); delete {path.parent}") from None
-    if array.shape != shape or array.dtype != np.uint8:
-        raise UserError(f"{path}: shape {array.shape}, expected {shape}; delete {path.parent}")
+    if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != np.uint8:
+        found = f"{getattr(array, 'dtype', 'no array')} {getattr(array, 'shape', '')}"
+        raise UserError(f"{path}: {found}, expected uint8 {shape}; delete {path.parent}")
+    if path.stat().st_size != array.offset + array.nbytes:
+        raise UserError(f"{path}: bytes behind its {shape[0]} rows; delete {path.parent}")
     return array
+
+
+def verify(folder: Path) -> None:
+    """Check a finished cache to the last pixel.
+
+    Raises:
+        UserError: something is not as ``meta.json`` has it, or that record was changed.
+    """
+    cache = open_cache(folder)
+    for name, facts in cache.meta["splits"].items():
+        file = folder / f"images_{name}.npy"
+        if _pixels_sha256(file) != facts["pixels_sha256"]:
+            raise UserError(f"{file}: not what was cached (meta.json); delete {folder}")
+    if _fingerprint(cache.meta) != cache.fingerprint:
+        raise UserError(f"{folder / 'meta.json'}: does not fit its fingerprint; delete {folder}")
+    counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())
+    log.info("intact: %s images, fingerprint %s", counts, cache.fingerprint)
+
+
+def _fingerprint(facts: dict) -> str:
+    """Of all facts but the fingerprint itself, as they read in a file."""
+    others = {key: value for key, value in facts.items() if key != "fingerprint"}
+    text = records.canonical(json.loads(json.dumps(others)))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _sha256(targets_NC: np.ndarray) -> str:
+    return hashlib.sha256(targets_NC.astype(np.uint8).tobytes()).hexdigest()
+
+
+def _pixels_sha256(path: Path) -> str:
+    """Of all rows in their order, read in small pieces."""
+    start = np.load(path, mmap_mode="r").offset
+    with path.open("rb") as file:
+        file.seek(start)
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _contact_sheet(cache: Cache, path: Path, columns: int = 8, rows: int = 6) -> None:

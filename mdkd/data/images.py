@@ -38,14 +38,18 @@ TURNS = {  # EXIF orientation: how to undo it
 }
 
 
+class UndecodableImage(UserError):
+    """The content of an image file is at fault; a data set may drop such images."""
+
+
 def read_image(path: Path, size: int) -> np.ndarray:
     """Decode, turn upright, make RGB and resize to uint8 ``[size, size, 3]``.
 
     Bilinear with antialiasing; the aspect ratio is not kept, as in the papers' protocols.
 
     Raises:
-        UserError: the file is missing, truncated, no image or of an unknown range of values; the
-            message names it.
+        UndecodableImage: the file is truncated, no image or of an unknown range of values.
+        UserError: it is missing or cannot be read. Either message names it.
     """
     try:
         with Image.open(path) as image:
@@ -53,11 +57,14 @@ def read_image(path: Path, size: int) -> np.ndarray:
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             upright = image if turn is None else image.transpose(turn)
             rgb = _rgb(upright, image.format)
+            return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
     except Exception as error:  # on damaged files, decoders raise nearly anything
-        raise UserError(f"{path}: cannot be decoded ({error}); replace the file") from None
-    return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
+        # Decoders give no error numbers: one with a number tells of the disk, not of the image.
+        of_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
+        kind = UserError if of_system else UndecodableImage
+        raise kind(f"{path}: cannot be decoded ({error}); replace the file") from None
 
 
 def _rgb(image: Image.Image, format: str | None) -> Image.Image:

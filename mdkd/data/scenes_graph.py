@@ -16,6 +16,7 @@ import numpy as np
 
 from mdkd import rng
 from mdkd.errors import UserError, nearest
+from mdkd.labels import conditional_information, marginals, pairs, phi, psi
 
 MAX_LABELS_PER_SCENE = 12
 
@@ -222,58 +223,6 @@ def joint(graph: Graph, scene: Scene | None = None) -> np.ndarray:
         weighted_TA = (p_T * state_TA[:, column])[:, None] * state_TA
         joint_CCC[label][np.ix_(labels, labels)] = weighted_TA.T @ state_TA
     return joint_CCC
-
-
-def marginals(joint_CCC: np.ndarray) -> np.ndarray:
-    """P(y_k = 1), ``[C]``."""
-    return np.einsum("kkk->k", joint_CCC).copy()
-
-
-def pairs(joint_CCC: np.ndarray) -> np.ndarray:
-    """P(y_k = y_l = 1), ``[C, C]``, the marginals on the diagonal."""
-    return np.einsum("kll->kl", joint_CCC).copy()
-
-
-def phi(joint_CCC: np.ndarray) -> np.ndarray:
-    """Correlation coefficients of the labels, ``[C, C]`` in [-1, 1]; 0 where a label is constant.
-
-    The diagonal is 1 for labels that vary.
-    """
-    p_C = marginals(joint_CCC)
-    spread_C = np.sqrt(p_C * (1 - p_C))
-    scale_CC = np.outer(spread_C, spread_C)
-    covariance_CC = pairs(joint_CCC) - np.outer(p_C, p_C)
-    return np.divide(covariance_CC, scale_CC, np.zeros_like(scale_CC), where=scale_CC > 0)
-
-
-def psi(joint_CCC: np.ndarray) -> np.ndarray:
-    """The paper's Psi on labels: E[(y_k - y_l)^2] = P(k) + P(l) - 2 P(k, l), ``[C, C]``."""
-    p_C = marginals(joint_CCC)
-    return p_C[:, None] + p_C[None, :] - 2 * pairs(joint_CCC)
-
-
-def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
-    """I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m]; with m = k or m = l it is 0."""
-    p_C, pair_CC = marginals(joint_CCC), pairs(joint_CCC)
-    p_k, p_l, p_m = p_C[:, None, None], p_C[:, None], p_C
-    p_kl, p_km, p_lm = pair_CC[:, :, None], pair_CC[:, None, :], pair_CC[None]
-    total_CCC = np.zeros_like(joint_CCC)
-    # For m = 1, then m = 0: P(k = l = 1, m), P(k = 1, m), P(l = 1, m) and P(m) ...
-    for both, with_k, with_l, any_kl in (
-        (joint_CCC, p_km, p_lm, p_m),
-        (p_kl - joint_CCC, p_k - p_km, p_l - p_lm, 1 - p_m),
-    ):
-        # ... and from them P(k, l, m), P(k, m) and P(l, m) for the four values of (k, l).
-        for p_klm, is_k, is_l in (
-            (both, with_k, with_l),
-            (with_k - both, with_k, any_kl - with_l),
-            (with_l - both, any_kl - with_k, with_l),
-            (any_kl - with_k - with_l + both, any_kl - with_k, any_kl - with_l),
-        ):
-            ok = p_klm > 1e-15  # what is left of a zero after the subtractions
-            ratio = np.divide(p_klm * any_kl, is_k * is_l, np.ones_like(total_CCC), where=ok)
-            total_CCC += np.where(ok, p_klm * np.log(ratio), 0.0)
-    return np.maximum(total_CCC, 0.0)
 
 
 def chains(scene: Scene) -> list[tuple[int, int, int]]:

@@ -9,6 +9,7 @@ Shape key: B images, 3 colours, D channels, H x W pixels.
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -19,8 +20,10 @@ from torchvision.models import efficientnet, mobilenetv2, mobilenetv3, regnet, r
 from torchvision.models import vgg as torchvision_vgg
 
 from mdkd.errors import UserError
+from mdkd.models.weights import read_state
 
 FIRST_STRIDE = 4
+TORCHVISION_TAG = "IMAGENET1K_V1"
 
 # The families of torchvision whose forward pass runs the child modules in order, up to the pooling.
 SEQUENTIAL = (
@@ -37,23 +40,37 @@ AFTER_LAYERS = ("avgpool", "classifier", "fc")
 
 
 class TimmBackbone(nn.Module):
-    """Any network of timm that offers `forward_intermediates`, without its classifier."""
+    """Any network of timm that offers `forward_intermediates`, without its classifier.
+
+    With `imagenet`, its weights come from `file`, in any layout that timm reads, or from its hub.
+    """
 
     model: Any  # timm's networks share no base class that declares what is used here
 
-    def __init__(self, name: str, image_size: int, pretrained: bool) -> None:
+    def __init__(
+        self, name: str, image_size: int, imagenet: bool = False, file: Path | None = None
+    ) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise _unknown(name, timm.list_models())
-        if pretrained and not timm.models.is_model_pretrained(name):
+        if imagenet and not timm.models.is_model_pretrained(name):
             raise UserError(f"net {name!r}: timm has no pretrained weights; use none or a file")
         try:
             settings = timm.models.get_pretrained_cfg(name)
             fixed_size = settings is not None and settings.fixed_input_size
-            size: Any = {"img_size": image_size} if fixed_size else {}
-            self.model = timm.create_model(name, pretrained=pretrained, num_classes=0, **size)
+            options: dict[str, Any] = {"img_size": image_size} if fixed_size else {}
+            if imagenet:  # the whole network, for timm checks a file only against all of it
+                options["pretrained"] = True
+                options["pretrained_cfg_overlay"] = {"file": str(file)} if file else None
+            else:
+                options["num_classes"] = 0
+            self.model = timm.create_model(name, **options)
+            if imagenet:
+                self.model.reset_classifier(0)
         except (RuntimeError, AssertionError) as error:  # an unknown tag, an impossible size
-            raise UserError(f"net {name!r} at {image_size} px: {error}") from error
+            what = f"{file}: not the weights of {name!r}" if file else f"net {name!r}"
+            reason = " ".join(str(error).split())[:300]
+            raise UserError(f"{what} at {image_size} px: {reason}") from error
         if not hasattr(self.model, "forward_intermediates"):
             raise UserError(f"net {name!r}: timm does not offer its intermediate maps")
         if isinstance(self.model, VGG):
@@ -73,19 +90,28 @@ class TimmBackbone(nn.Module):
 
 
 class TorchvisionBackbone(nn.Module):
-    """A network of torchvision out of the families in `SEQUENTIAL`, without its classifier."""
+    """A network of torchvision out of the families in `SEQUENTIAL`, without its classifier.
 
-    def __init__(self, name: str, pretrained: bool) -> None:
+    With `imagenet`, its weights come from `file` or from torchvision's server.
+    """
+
+    def __init__(self, name: str, imagenet: bool = False, file: Path | None = None) -> None:
         super().__init__()
         known = torchvision.models.list_models(torchvision.models)
         if name not in known:
             raise _unknown(name, known, prefix="tv:")
         self.model = torchvision.models.get_model(
-            name, weights="IMAGENET1K_V1" if pretrained else None
+            name, weights=TORCHVISION_TAG if imagenet and not file else None
         )
         if not isinstance(self.model, SEQUENTIAL):
             families = ", ".join(family.__name__ for family in SEQUENTIAL)
             raise UserError(f"net 'tv:{name}': only {families} are supported; try timm's name")
+        if file:
+            try:
+                self.model.load_state_dict(read_state(file))
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:300]
+                raise UserError(f"{file}: not the weights of 'tv:{name}': {reason}") from error
         for child in ("classifier", "fc"):
             if hasattr(self.model, child):
                 delattr(self.model, child)
@@ -103,6 +129,14 @@ class TorchvisionBackbone(nn.Module):
                 yield from child
             elif name not in AFTER_LAYERS:
                 yield child
+
+
+def hub(net: str) -> str:
+    """Where the ImageNet weights of a timm or `tv:` network can be fetched."""
+    if net.startswith("tv:"):
+        return torchvision.models.get_model_weights(net[3:])[TORCHVISION_TAG].url
+    settings: Any = timm.models.get_pretrained_cfg(net)
+    return f"https://huggingface.co/{settings.hf_hub_id}" if settings.hf_hub_id else settings.url
 
 
 def _deepest(maps: list[Tensor], image_B3HW: Tensor) -> tuple[Tensor, ...]:

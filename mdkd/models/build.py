@@ -3,6 +3,7 @@
 Shape key: B images, C colours of an image, D channels, H x W pixels.
 """
 
+import copy
 from pathlib import Path
 
 import torch
@@ -11,10 +12,11 @@ from torch import Tensor, nn
 from mdkd.errors import UserError
 from mdkd.models.cifar import STEM_STRIDES, cifar_net
 from mdkd.models.heads import HeadSettings, build_head
+from mdkd.models.weights import CHECKSUMS, digest, load_file, local_file, local_name
 from mdkd.outputs import Output, Spec
 
-# Parameters of the classifier that a weight file was trained with: our heads replace it.
-CLASSIFIERS = ("classifier.", "fc.", "head.", "linear.", "pre_logits.")
+WEIGHTS_FOLDER = Path("weights")
+MERGE = "reparameterize"  # timm's name for what a block of parallel branches can do
 
 
 def build_network(
@@ -25,30 +27,42 @@ def build_network(
     stem: str,
     head: HeadSettings,
     weights: str | None = None,
+    weights_folder: Path = WEIGHTS_FOLDER,
 ) -> "Network":
     """Build a network for square images of `image_size` pixels.
 
     `net` is a timm name, `tv:` plus a torchvision name, or `cifar:` plus a name of
     `mdkd.models.cifar`. `stem` (cifar, small or imagenet) concerns the `cifar:` networks alone.
-    `weights` is None for random ones, "imagenet", or the path of a state-dict file (.pth, .pt,
-    .safetensors).
+    `weights` is None for random ones, the path of a state-dict file (.pth, .pt, .safetensors), or
+    "imagenet": then from a file of `weights_folder`, or from the network's hub if it has none.
 
     Random weights are drawn from the global generator of torch, backbone first.
     """
-    pretrained = weights == "imagenet"
+    imagenet = weights == "imagenet"
+    file = local_file(net, weights_folder) if imagenet else None
     try:
-        backbone = _backbone(net, image_size, stem, pretrained)
+        backbone = _backbone(net, image_size, stem, imagenet, file)
     except OSError as error:
-        raise UserError(f"net {net!r}: cannot fetch its ImageNet weights: {error}") from error
-    if weights and not pretrained:
-        load_weights(getattr(backbone, "model", backbone), Path(weights))
+        place = weights_folder / f"{local_name(net)}.safetensors (or .pth)"
+        raise UserError(
+            f"net {net!r}: no ImageNet weights in {str(weights_folder)!r}, and none can be fetched "
+            f"({' '.join(str(error).split())[:200]}); put the file from {_hub(net)} at {place}, "
+            f"and what `sha256sum` prints for it into {CHECKSUMS} there"
+        ) from error
+    model = getattr(backbone, "model", backbone)
+    if weights and not imagenet:
+        load_file(model, Path(weights))
     try:
-        return Network(backbone, num_labels, image_size, head)
+        network = Network(backbone, num_labels, image_size, head)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"net {net!r} does not work at {image_size} px: {error}") from error
+    if weights:
+        source = str(file or _hub(net)) if imagenet else weights
+        network.initial_weights = {"source": source, "tensors_sha256": digest(model)}
+    return network
 
 
-def _backbone(net: str, image_size: int, stem: str, pretrained: bool) -> nn.Module:
+def _backbone(net: str, image_size: int, stem: str, imagenet: bool, file: Path | None) -> nn.Module:
     if stem not in STEM_STRIDES:
         raise UserError(f"stem {stem!r}: choose one of {', '.join(STEM_STRIDES)}")
     family, _, name = net.rpartition(":")
@@ -56,18 +70,24 @@ def _backbone(net: str, image_size: int, stem: str, pretrained: bool) -> nn.Modu
     if image_size < smallest:
         raise UserError(f"net {net!r}: images of {image_size} px are too small, {smallest} needed")
     if family == "cifar":
-        if pretrained:
+        if imagenet:
             raise UserError(f"net {net!r}: no public ImageNet weights; use none or a file")
         return cifar_net(name, stem)
     if family == "tv":
         from mdkd.models.adapters import TorchvisionBackbone  # slow import
 
-        return TorchvisionBackbone(name, pretrained)
+        return TorchvisionBackbone(name, imagenet, file)
     if family == "":
         from mdkd.models.adapters import TimmBackbone  # slow import
 
-        return TimmBackbone(name, image_size, pretrained)
+        return TimmBackbone(name, image_size, imagenet, file)
     raise UserError(f"net {net!r}: unknown prefix {family!r}; use a timm name, tv: or cifar:")
+
+
+def _hub(net: str) -> str:
+    from mdkd.models.adapters import hub  # slow import
+
+    return hub(net)
 
 
 class Network(nn.Module):
@@ -93,6 +113,7 @@ class Network(nn.Module):
             map_sizes=tuple(x_BDHW.shape[3] for x_BDHW in maps),
             embedding_dim=self.head.embedding_dim,
         )
+        self.initial_weights: dict[str, str] | None = None  # where they came from, their digest
 
     def forward(self, image_BCHW: Tensor) -> Output:
         pooled_BD, maps = self.backbone(image_BCHW)
@@ -110,30 +131,15 @@ def _probe(backbone: nn.Module, image_size: int) -> tuple[Tensor, tuple[Tensor, 
     return outputs
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill `model` from a state-dict file; its classifier is skipped, float16 becomes float32."""
-    if not path.is_file():
-        raise UserError(f"weights {str(path)!r}: no such file; give a path or imagenet")
-    try:
-        state = _read_state(path)
-    except Exception as error:  # every format has its own
-        raise UserError(f"weights {str(path)!r}: not a readable state dict") from error
-    own = model.state_dict()
-    problems = {
-        "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
-        "has unknown": [k for k in state if k not in own and not k.startswith(CLASSIFIERS)],
-        "has other sizes of": [k for k in own if k in state and own[k].shape != state[k].shape],
-    }
-    for problem, keys in problems.items():
-        if keys:
-            names = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-            raise UserError(f"weights {str(path)!r} {problem} {len(keys)} tensors: {names}")
-    model.load_state_dict(state, strict=False)  # copies into the network's own float type
+def merged(network: Network) -> Network:
+    """The network for inference, in eval mode: RepVGG's parallel branches become one convolution.
 
-
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    Outputs stay the same. A network without such branches is returned itself, others as a copy.
+    """
+    network.eval()
+    if not any(hasattr(module, MERGE) for module in network.modules()):
+        return network
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        getattr(module, MERGE, lambda: None)()
+    return network

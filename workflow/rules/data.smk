@@ -11,11 +11,13 @@ rule prepare_dataset:
         "logs/{protocol}/cache/{dataset}.log",
     conda:
         "../../environment.yml"
+    threads: 8  # more than enough to decode MS-COCO within a minute or two
     resources:
-        mem_mb=4000,
+        mem_mb=8000,
         runtime=240,
     params:
         plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.datasets[w.dataset]),
     shell:
-        "python -m mdkd cache {wildcards.dataset} --plan {params.plan} --log {log}"
+        "python -m mdkd cache {wildcards.dataset} --plan {params.plan} --jobs {threads} "
+        "--log {log}"

@@ -82,3 +82,29 @@ rule partial:
         plan=PLAN_FILE,
     shell:
         "python -m mdkd report partial --plan {params.plan} --log {log}"
+
+
+rule label_statistics:
+    input:
+        "cache/{protocol}/{dataset}/meta.json",
+    output:
+        csv="results/{protocol}/tables/labels_{dataset}.csv",
+        pairs="results/{protocol}/tables/pairs_{dataset}.csv",
+        md="results/{protocol}/tables/labels_{dataset}.md",
+        pdf="results/{protocol}/figures/labels_{dataset}.pdf",
+        png="results/{protocol}/figures/labels_{dataset}.png",
+        svg=report(
+            "results/{protocol}/figures/labels_{dataset}.svg",
+            caption="../report/labels.rst",
+            category="Data",
+            labels={"data set": "{dataset}", "content": "label statistics"},
+        ),
+    log:
+        "logs/{protocol}/labels/{dataset}.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "python -m mdkd report labels {wildcards.dataset} --plan {params.plan} --log {log}"

@@ -71,7 +71,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
 
 
 def _read(file: Path) -> dict:
-    content = records.read_json(file, "download it, or set the data set's root or annotations")
+    content = records.read_json(file, common.FETCH)
     for part, keys in KEYS.items():
         if not isinstance(content, dict) or part not in content:
             raise UserError(f"{file}: no '{part}'; expected COCO's instances format")

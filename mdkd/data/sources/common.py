@@ -9,16 +9,18 @@ from mdkd.data.images import read_image
 from mdkd.data.sources import Split
 from mdkd.errors import UserError
 
+FETCH = "download it (`mdkd download` fetches the public data sets), or set the data set's root"
+
 
 def first(root: Path, places: tuple[str, ...]) -> Path:
     """The first of several files or folders below ``root`` that is there, else a UserError."""
     for place in places:
         if (root / place).exists():
             return root / place
-    raise UserError(f"{root}: found none of {', '.join(places)}; set the data set's root")
+    raise UserError(f"{root}: found none of {', '.join(places)}; {FETCH}")
 
 
-def read_lines(file: Path, fix: str = "download it, or set the data set's root") -> list[str]:
+def read_lines(file: Path, fix: str = FETCH) -> list[str]:
     """The lines of a text file without white space at their ends; blank ones are left out.
 
     Any line ends and a byte-order mark are accepted.

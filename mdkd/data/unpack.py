@@ -1,0 +1,112 @@
+"""Unpack tar and zip archives that may be hostile: files and folders only, below one folder.
+
+Only names and contents are taken from an archive; owners, modes and times are not. Every name is
+judged before the first file is written.
+"""
+
+import logging
+import shutil
+import stat
+import tarfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from mdkd.errors import UserError
+
+REPORT_S = 5.0  # between two lines of progress
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive; ``size`` in bytes."""
+
+    name: str
+    kind: str  # "file", "folder", or what it is else
+    size: int
+    open: Callable[[], Any]
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write all files of ``archive`` below ``folder``; those that are there are replaced.
+
+    Raises:
+        UserError: the archive is damaged, holds anything but files and folders, names a place
+            outside ``folder``, or does not fit on the disk. Nothing has been written then, except
+            by an archive that turns out to be damaged on the way.
+    """
+    try:
+        with _opened(archive) as members:
+            for member in members:
+                _expect_harmless(archive, member)
+            folder.mkdir(parents=True, exist_ok=True)
+            needed, free = sum(m.size for m in members), shutil.disk_usage(folder).free
+            if free < needed:
+                gb = f"{needed / 1e9:.1f} GB when unpacked, {free / 1e9:.1f} GB are free"
+                raise UserError(f"{archive}: {gb}; make room and repeat")
+            _write(archive.name, members, folder)
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{archive}: cannot be unpacked ({reason}); delete it and repeat") from None
+
+
+def _write(name: str, members: list[Member], folder: Path) -> None:
+    reported_s = time.monotonic()
+    for i, member in enumerate(members):
+        target = folder / member.name
+        if member.kind == "folder":
+            target.mkdir(parents=True, exist_ok=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with member.open() as source, target.open("wb") as file:
+            shutil.copyfileobj(source, file)
+        if time.monotonic() - reported_s > REPORT_S:
+            reported_s = time.monotonic()
+            log.info("%s: %d of %d files unpacked", name, i + 1, len(members))
+
+
+def _expect_harmless(archive: Path, member: Member) -> None:
+    path = PurePosixPath(member.name)
+    if member.kind not in ("file", "folder"):
+        raise UserError(f"{archive}: '{member.name}' is a {member.kind}; nothing was unpacked")
+    if path.is_absolute() or ".." in path.parts or "\\" in member.name:
+        raise UserError(f"{archive}: '{member.name}' leads elsewhere; nothing was unpacked")
+
+
+@contextmanager
+def _opened(archive: Path) -> Iterator[list[Member]]:
+    """The members of a tar or zip archive, readable inside the block."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as container:
+            yield [_zip_member(container, info) for info in container.infolist()]
+    else:
+        with tarfile.open(archive) as container:
+            yield [_tar_member(container, info) for info in container]
+
+
+def _tar_member(container: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
+    kind = "device or pipe"
+    if info.isreg() or info.isdir():
+        kind = "file" if info.isreg() else "folder"
+    elif info.issym() or info.islnk():
+        kind = "link"
+    return Member(info.name, kind, info.size, lambda: container.extractfile(info))
+
+
+def _zip_member(container: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+    kind = "folder" if info.is_dir() else "file"
+    mode = info.external_attr >> 16  # of Unix; 0 if packed elsewhere
+    if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+        kind = "link" if stat.S_ISLNK(mode) else "device or pipe"
+
+    def opened() -> IO[bytes]:
+        return container.open(info)
+
+    return Member(info.filename, kind, info.file_size, opened)

@@ -1,0 +1,79 @@
+"""Dependencies between labels, from their joint probabilities, exact or counted.
+
+Shape key: N images, C labels. ``joint_CCC[k, l, m]`` is P(y_k = y_l = y_m = 1); labels are 0 or 1,
+so ``[k, k, k]`` is the marginal of k and ``[k, l, l]`` the pair (k, l).
+"""
+
+import numpy as np
+
+
+def counted_joint(targets_NC: np.ndarray) -> np.ndarray:
+    """Relative frequencies as ``joint_CCC``, float64, from 0/1 targets; C = 80 takes 4 MB."""
+    y_NC = targets_NC.astype(np.float64)
+    joint_CCC = np.stack([(y_NC * y_NC[:, [k]]).T @ y_NC for k in range(y_NC.shape[1])])
+    return joint_CCC / len(y_NC)
+
+
+def marginals(joint_CCC: np.ndarray) -> np.ndarray:
+    """P(y_k = 1), ``[C]``."""
+    return np.einsum("kkk->k", joint_CCC).copy()
+
+
+def pairs(joint_CCC: np.ndarray) -> np.ndarray:
+    """P(y_k = y_l = 1), ``[C, C]``, the marginals on the diagonal."""
+    return np.einsum("kll->kl", joint_CCC).copy()
+
+
+def phi(joint_CCC: np.ndarray) -> np.ndarray:
+    """Correlation coefficients of the labels, ``[C, C]`` in [-1, 1]; 0 where a label is constant.
+
+    The diagonal is 1 for labels that vary.
+    """
+    p_C = marginals(joint_CCC)
+    spread_C = np.sqrt(p_C * (1 - p_C))
+    scale_CC = np.outer(spread_C, spread_C)
+    covariance_CC = pairs(joint_CCC) - np.outer(p_C, p_C)
+    return np.divide(covariance_CC, scale_CC, np.zeros_like(scale_CC), where=scale_CC > 0)
+
+
+def psi(joint_CCC: np.ndarray) -> np.ndarray:
+    """The paper's Psi on labels: E[(y_k - y_l)^2] = P(k) + P(l) - 2 P(k, l), ``[C, C]``."""
+    p_C = marginals(joint_CCC)
+    return p_C[:, None] + p_C[None, :] - 2 * pairs(joint_CCC)
+
+
+def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
+    """I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m]; with m = k or m = l it is 0."""
+    p_C, pair_CC = marginals(joint_CCC), pairs(joint_CCC)
+    p_k, p_l, p_m = p_C[:, None, None], p_C[:, None], p_C
+    p_kl, p_km, p_lm = pair_CC[:, :, None], pair_CC[:, None, :], pair_CC[None]
+    total_CCC = np.zeros_like(joint_CCC)
+    # For m = 1, then m = 0: P(k = l = 1, m), P(k = 1, m), P(l = 1, m) and P(m) ...
+    for both, with_k, with_l, any_kl in (
+        (joint_CCC, p_km, p_lm, p_m),
+        (p_kl - joint_CCC, p_k - p_km, p_l - p_lm, 1 - p_m),
+    ):
+        # ... and from them P(k, l, m), P(k, m) and P(l, m) for the four values of (k, l).
+        for p_klm, is_k, is_l in (
+            (both, with_k, with_l),
+            (with_k - both, with_k, any_kl - with_l),
+            (with_l - both, any_kl - with_k, with_l),
+            (any_kl - with_k - with_l + both, any_kl - with_k, any_kl - with_l),
+        ):
+            ok = p_klm > 1e-15  # what is left of a zero after the subtractions
+            ratio = np.divide(p_klm * any_kl, is_k * is_l, np.ones_like(total_CCC), where=ok)
+            total_CCC += np.where(ok, p_klm * np.log(ratio), 0.0)
+    return np.maximum(total_CCC, 0.0)
+
+
+def direct_dependence(joint_CCC: np.ndarray) -> np.ndarray:
+    """min over m of I(k; l | m) in nats, ``[C, C]``: what no single mediator explains.
+
+    Pairs that depend on each other only through a third label have 0.
+    """
+    labels = len(joint_CCC)
+    cmi_CCC = conditional_information(joint_CCC)
+    index = np.arange(labels)
+    cmi_CCC[index, :, index] = np.inf  # a label does not mediate its own pairs
+    cmi_CCC[:, index, index] = np.inf
+    return cmi_CCC.min(axis=2)

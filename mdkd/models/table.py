@@ -1,0 +1,70 @@
+"""The table of all configured backbones, docs/architectures.md: `python -m mdkd.models.table`.
+
+Everything is read off the networks themselves, on the device that holds no numbers (meta).
+"""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import timm
+import torch
+import yaml
+from torch.utils.flop_counter import FlopCounterMode
+
+from mdkd.models.adapters import TORCHVISION_TAG
+from mdkd.models.build import build_network
+
+CONFIG = Path(__file__).parents[2] / "config" / "architectures.yaml"
+IMAGE_SIZE = 224
+STEM = "imagenet"
+HEADING = f"""# Architectures
+
+The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, CIFAR-style networks with the stem
+`{STEM}`, without a head. Written by `python -m mdkd.models.table`; a test holds that it is up to
+date. Parameters are those in training (RepVGG: with all branches). MACs are the multiplications of
+convolutions, linear layers and attention in one forward pass. Levels are the maps that feature
+methods see, as stride: channels. Scratch: no public ImageNet weights exist.
+
+| Name | Net | Parameters | MACs | Levels | Pooled | ImageNet weights |
+|---|---|--:|--:|---|--:|---|
+"""
+
+
+def markdown(config: Path = CONFIG) -> str:
+    """The page, with one row for every entry of architectures.yaml."""
+    archs = yaml.safe_load(config.read_text(encoding="utf-8"))
+    rows = [_row(entry["label"], entry["net"]) for entry in archs.values()]
+    return HEADING + "\n".join(rows) + "\n"
+
+
+def _row(label: str, net: str) -> str:
+    head = SimpleNamespace(kind="gap")
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = build_network(
+            net, num_labels=1, image_size=IMAGE_SIZE, stem=STEM, head=head
+        ).eval()
+        before = counter.get_total_flops()  # building probes the network once
+        network.backbone(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
+    macs = (counter.get_total_flops() - before) / 2
+    parameters = sum(p.numel() for p in network.backbone.parameters())
+    spec = network.spec
+    levels = ", ".join(
+        f"{IMAGE_SIZE // size}: {channels}"
+        for size, channels in zip(spec.map_sizes, spec.map_channels, strict=True)
+    )
+    cells = [label, f"`{net}`", f"{parameters / 1e6:.2f} M", f"{macs / 1e9:.2f} G"]
+    return f"| {' | '.join([*cells, levels, str(spec.pooled_dim), _weights(net)])} |"
+
+
+def _weights(net: str) -> str:
+    if net.startswith("cifar:"):
+        return "scratch"
+    if net.startswith("tv:"):
+        return TORCHVISION_TAG
+    settings: Any = timm.models.get_pretrained_cfg(net)
+    return settings.tag
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

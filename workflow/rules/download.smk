@@ -1,0 +1,26 @@
+# Official files of data sets, fetched on request only: `snakemake --cores 1 download_voc2007`.
+# No other rule asks for them, so neither a dry run nor a benchmark downloads anything.
+
+from mdkd.data.download import read_downloads
+from mdkd.spec import UserConfig
+
+try:
+    DOWNLOADS = read_downloads(Path("config/downloads.yaml"))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+for target in DOWNLOADS:
+
+    rule:
+        name:
+            f"download_{target}"
+        log:
+            f"logs/download/{target}.log",
+        localrule: True  # compute nodes seldom reach the internet
+        conda:
+            "../../environment.yml"
+        params:
+            dataset=target,
+            data_root=config.get("data_root", UserConfig.data_root),
+        shell:
+            "python -m mdkd download {params.dataset} --data-root {params.data_root:q} --log {log}"
