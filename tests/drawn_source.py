@@ -31,11 +31,12 @@ def dataset(size=8, **settings):
 
 
 def draw(log, split, size, damaged, delay_s, i):
-    """A picture of its own for every index; those in ``damaged`` cannot be decoded."""
+    """A picture of its own for every index; those in ``damaged`` fail, the first one slowly."""
     with open(log, "a") as lines:
         lines.write(f"{split} {i}\n")
     time.sleep(delay_s)
     if i in damaged:
+        time.sleep(0.2 * (i == damaged[0]))
         raise UndecodableImage(f"{split}-{i}.jpg: cannot be decoded")
     return np.random.default_rng([len(split), i]).integers(0, 256, (size, size, 3), np.uint8)
 

@@ -118,7 +118,8 @@ def test_a_mistake_stops_the_workflow_in_one_line(default):
 def test_the_rules_pass_lint_and_formatter(default):
     lint = default.run("snakemake", "--lint")
     assert lint.returncode == 0, lint.stdout + lint.stderr
-    style = default.run("snakefmt", "--check", "Snakefile", "workflow")
+    settings = str(ROOT / "pyproject.toml")
+    style = default.run("snakefmt", "--config", settings, "--check", "Snakefile", "workflow")
     assert style.returncode == 0, style.stdout + style.stderr
 
 
