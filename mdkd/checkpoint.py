@@ -5,7 +5,7 @@ import fcntl
 import hashlib
 import logging
 import pickle
-import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,8 +50,11 @@ class Checkpoint:
             torch.save(state | {"fingerprint": self.fingerprint}, file)
 
     def delete(self) -> None:
-        """Remove the progress of a finished run."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the progress of a finished run; what was moved aside stays."""
+        self.file.unlink(missing_ok=True)
+        (self.folder / "lock").unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not empty
+            self.folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -66,3 +69,27 @@ def opened(folder: Path, fingerprint: str) -> Iterator[Checkpoint]:
                 f"{folder}: another process is training this run; wait for it or stop it"
             ) from None
         yield Checkpoint(folder, fingerprint)
+
+
+class Stop:
+    """The signal that asked a training to stop, if any."""
+
+    received: str | None = None
+    status = 143  # what Slurm and Snakemake take for an interrupted job
+
+    def __call__(self, number: int, frame: object) -> None:
+        self.received = signal.Signals(number).name
+        self.status = 130 if number == signal.SIGINT else 143
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Stop]:
+    """Remember SIGTERM, SIGUSR1 and Ctrl-C instead of dying, until the block is left."""
+    stop = Stop()
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    before = {number: signal.signal(number, stop) for number in numbers}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -7,11 +7,9 @@ import dataclasses
 import json
 import logging
 import math
-import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +23,7 @@ from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
+from mdkd.progress import Progress, describe
 from mdkd.schedule import beta1, learning_rate
 
 log = logging.getLogger(__name__)
@@ -38,7 +37,7 @@ def train(
     """Train ``run`` and leave its record, history, weights and predictions in its folder.
 
     Resumes from the run's checkpoint if there is one; on the CPU the result is then bit-equal to
-    that of an uninterrupted run. SIGTERM and SIGUSR1 save a checkpoint and exit with status 143.
+    that of an uninterrupted run. SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint and exit.
     """
     torch.set_num_threads(1)  # thread count changes bits; two jobs side by side are faster anyway
     torch.backends.cudnn.benchmark = True
@@ -76,107 +75,74 @@ def _fit(
     cache: Cache,
     device: torch.device,
     saved: checkpoint.Checkpoint,
-) -> dict[str, Any]:
-    """The training loop. Returns the progress: step, history and seconds spent."""
+) -> Progress:
+    """The training loop, from the checkpoint if there is one to the last step."""
     recipe = run.recipe
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
     connectors = list(method.parameters()) if isinstance(method, nn.Module) else []
     optimizer = _optimizer(student, connectors, recipe, device)
     steps_per_epoch = loader.steps_per_epoch()
     last_step = recipe.epochs * steps_per_epoch
-    progress: dict[str, Any] = {"step": 0, "history": [], "wall_s": 0.0, "sums": {}, "probe": {}}
-
+    progress = Progress()
     state = saved.load()
     if state:
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
         if isinstance(method, nn.Module):
             method.load_state_dict(state["method"])
-        progress = state["progress"]
-        log.info("resumed at step %d of %d", progress["step"], last_step)
-    sums = {name: torch.tensor(value, device=device) for name, value in progress["sums"].items()}
-    stop = _StopSignals()
-    started = time.monotonic() - progress["wall_s"]
-
-    def save() -> None:
-        progress["wall_s"] = time.monotonic() - started
-        progress["sums"] = {name: value.tolist() for name, value in sums.items()}
-        saved.save(
-            {
-                "student": student.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "method": method.state_dict() if isinstance(method, nn.Module) else {},
-                "progress": progress,  # no RNG state: every step seeds its own
-            }
-        )
+        progress = Progress.of_state(state["progress"], device)
+        log.info("resumed at step %d of %d", progress.step, last_step)
 
     student.train()
-    for epoch in range(progress["step"] // steps_per_epoch, recipe.epochs):
-        first_step = progress["step"] % steps_per_epoch
-        epoch_started, epoch_first = time.monotonic(), first_step
-        for step, batch in enumerate(loader.train(epoch, first_step), first_step):
-            torch.manual_seed(rng.torch_seed(run.seed, "step", progress["step"]))  # for dropout
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(recipe, progress["step"], last_step)
-                group["betas"] = (beta1(recipe, progress["step"], last_step), ADAM_BETA2)
+    with checkpoint.stop_signals() as stop:
+        while progress.step < last_step:
+            epoch, first_step = divmod(progress.step, steps_per_epoch)
+            epoch_started = time.monotonic()
+            for step, batch in enumerate(loader.train(epoch, first_step), first_step):
+                torch.manual_seed(rng.torch_seed(run.seed, "step", progress.step))  # for dropout
+                lr = learning_rate(recipe, progress.step, last_step)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                    group["betas"] = (beta1(recipe, progress.step, last_step), ADAM_BETA2)
 
-            with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                student_output = student(batch.images_BCHW)
-                with torch.no_grad():
-                    teacher_output = teacher(batch.images_BCHW) if teacher else None
-            losses = {
-                "bce": supervised_loss(
-                    student_output.logits_BC.float(), batch.targets_BC, recipe.bce_reduction
-                ),
-                **method(student_output, teacher_output, batch.targets_BC),
-            }
-            if step == 0:
-                progress["probe"] = gradient_ratios(losses, list(student.parameters()))
-            optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(losses.values())).sum().backward()
-            optimizer.step()
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    student_output = student(batch.images_BCHW)
+                    with torch.no_grad():
+                        teacher_output = teacher(batch.images_BCHW) if teacher else None
+                losses = {
+                    "bce": supervised_loss(
+                        student_output.logits_BC.float(), batch.targets_BC, recipe.bce_reduction
+                    ),
+                    **method(student_output, teacher_output, batch.targets_BC),
+                }
+                if step == 0:
+                    progress.gradient_ratios = gradient_ratios(losses, list(student.parameters()))
+                optimizer.zero_grad(set_to_none=True)
+                torch.stack(list(losses.values())).sum().backward()
+                optimizer.step()
+                progress.add(losses)
+                if stop.received:
+                    break
 
-            for name, loss in losses.items():
-                sums[name] = sums.get(name, 0.0) + loss.detach()
-            progress["step"] += 1
-            if stop.received:
-                save()
-                log.warning("%s: checkpoint saved at step %d", stop.received, progress["step"])
-                raise SystemExit(143)
-
-        images = (steps_per_epoch - epoch_first) * recipe.batch_size
-        images_per_s = images / (time.monotonic() - epoch_started)
-        means = {name: value.item() / steps_per_epoch for name, value in sums.items()}  # sync
-        sums = {}
-        diverged = [name for name, value in means.items() if not math.isfinite(value)]
-        if diverged:  # one infinite term makes the weights, and so every term, NaN
-            raise UserError(
-                f"{run.path}: losses not finite in epoch {epoch + 1}: {', '.join(diverged)}; "
-                f"lower the method's weights, or recipe: lr (now {recipe.lr:g})"
+            done = progress.step - epoch * steps_per_epoch
+            if done == steps_per_epoch:
+                images = (done - first_step) * recipe.batch_size
+                images_per_s = images / (time.monotonic() - epoch_started)
+                left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
+                speed = {"images_per_s": images_per_s, "left_s": left_s}
+                entry = progress.close_epoch(epoch, steps_per_epoch, lr=lr, **speed)
+                log.info(describe(entry, recipe.epochs))
+            saved.save(
+                {
+                    "student": student.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "method": method.state_dict() if isinstance(method, nn.Module) else {},
+                    "progress": progress.state(),  # no RNG state: every step seeds its own
+                }
             )
-        left_s = (last_step - progress["step"]) * recipe.batch_size / images_per_s
-        progress["history"].append(
-            {
-                "epoch": epoch + 1,
-                "lr": learning_rate(recipe, progress["step"] - 1, last_step),
-                "losses": means,
-                "gradient_ratios": progress["probe"],
-                "images_per_s": images_per_s,
-                "left_s": left_s,
-            }
-        )
-        log.info(
-            "epoch %*d/%d  loss %.3f (%s)  %.0f images/s  %s left",
-            len(str(recipe.epochs)),
-            epoch + 1,
-            recipe.epochs,
-            sum(means.values()),
-            " ".join(f"{name} {value:.3g}" for name, value in means.items()),
-            images_per_s,
-            _clock(left_s),
-        )
-        save()
-    progress["wall_s"] = time.monotonic() - started
+            if stop.received:
+                log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
+                raise SystemExit(stop.status)
     return progress
 
 
@@ -276,7 +242,7 @@ def _write_results(
     cache: Cache,
     device: torch.device,
     facts: dict,
-    progress: dict,
+    progress: Progress,
 ) -> None:
     """Score the test split and write weights, predictions, history and, last, the record."""
     folder = layout.run(run.path)
@@ -289,10 +255,10 @@ def _write_results(
             file, logits_NC=logits_NC, targets_NC=test.targets_NC, ids=np.array(test.ids)
         )
     with records.atomic(folder / "history.jsonl") as file:
-        for epoch in progress["history"]:
+        for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
     connectors = method.parameters() if isinstance(method, nn.Module) else []
-    images = progress["step"] * run.recipe.batch_size
+    images = progress.step * run.recipe.batch_size
     record = facts | {
         "initial_weights": student.initial_weights,
         "weights_sha256": records.sha256(folder / "model.pt"),
@@ -303,28 +269,10 @@ def _write_results(
             "head": sum(p.numel() for p in student.head.parameters()),
             "connectors": sum(p.numel() for p in connectors),  # trained, not part of the student
         },
-        "wall_s": progress["wall_s"],
-        "images_per_s": images / progress["wall_s"],
+        "wall_s": progress.wall_s,
+        "images_per_s": images / progress.wall_s,
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
-        "final_epoch": progress["history"][-1],
+        "final_epoch": progress.history[-1],
         "environment": provenance.environment(device),
     }
     records.write_json(folder / "run.json", record)
-
-
-class _StopSignals:
-    """Remember SIGTERM and SIGUSR1 until the running step is done."""
-
-    def __init__(self) -> None:
-        self.received: str | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1):
-            signal.signal(number, self._remember)
-
-    def _remember(self, number: int, frame: object) -> None:
-        self.received = signal.Signals(number).name
-
-
-def _clock(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

@@ -1,0 +1,86 @@
+"""How far a training has come: what a checkpoint keeps beside the weights, and the history."""
+
+import math
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mdkd.errors import UserError
+
+
+@dataclass
+class Progress:
+    """Steps done, time spent, and the loss terms of the running epoch."""
+
+    step: int = 0
+    wall_s: float = 0.0
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of each term, over the epoch so far
+    gradient_ratios: dict[str, float] = field(default_factory=dict)  # at the epoch's first batch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    resumed_at: float = field(default_factory=time.monotonic)
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """Count one step; nothing waits for the device."""
+        for name, loss in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + loss.detach()
+        self.step += 1
+
+    def close_epoch(self, epoch: int, steps: int, **facts: Any) -> dict[str, Any]:
+        """Turn the sums into means over ``steps`` and file them in the history.
+
+        Raises:
+            UserError: a mean is not finite.
+        """
+        means = {name: value.item() / steps for name, value in self.sums.items()}  # sync
+        diverged = [name for name, value in means.items() if not math.isfinite(value)]
+        if diverged:  # one infinite term makes the weights, and so every term, NaN
+            raise UserError(
+                f"losses not finite in epoch {epoch + 1}: {', '.join(diverged)}; "
+                "lower the method's weights, or recipe: lr"
+            )
+        entry = {
+            "epoch": epoch + 1,
+            "losses": means,
+            "gradient_ratios": self.gradient_ratios,
+            **facts,
+        }
+        self.history.append(entry)
+        self.sums = {}
+        return entry
+
+    def state(self) -> dict[str, Any]:
+        """Plain data for a checkpoint; `wall_s` is brought up to date."""
+        now = time.monotonic()
+        self.wall_s, self.resumed_at = self.wall_s + now - self.resumed_at, now
+        return {
+            "step": self.step,
+            "wall_s": self.wall_s,
+            "sums": {name: value.tolist() for name, value in self.sums.items()},
+            "gradient_ratios": self.gradient_ratios,
+            "history": self.history,
+        }
+
+    @classmethod
+    def of_state(cls, state: dict[str, Any], device: torch.device) -> "Progress":
+        """The inverse of `state`."""
+        sums = {name: torch.tensor(value, device=device) for name, value in state["sums"].items()}
+        return cls(**{**state, "sums": sums})
+
+
+def describe(entry: dict[str, Any], epochs: int) -> str:
+    """One line about a finished epoch."""
+    terms = " ".join(f"{name} {value:.3g}" for name, value in entry["losses"].items())
+    return (
+        f"epoch {entry['epoch']:{len(str(epochs))}}/{epochs}  "
+        f"loss {sum(entry['losses'].values()):.3f} ({terms})  "
+        f"{entry['images_per_s']:.0f} images/s  {_clock(entry['left_s'])} left"
+    )
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
