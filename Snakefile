@@ -16,9 +16,6 @@ from mdkd.spec import Specification
 min_version("9.20")
 
 
-configfile: "config/config.yaml"
-
-
 try:
     PLAN = make_plan(Specification(Path("config"), config))
 except UserError as error:
@@ -64,6 +61,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
+        [METRICS.format(run) for run in PLAN.runs],  # so that a deleted one is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,
@@ -87,10 +85,15 @@ onstart:
 
 onsuccess:
     if {"all"}.issuperset(workflow.dag_settings.targets):  # all was asked for, or nothing named
-        given = {key: value for key, value in config.items() if value is not None}
-        settings = " ".join(f"'{key}={json.dumps(value)}'" for key, value in given.items())
+        given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
+        options = f"--config {given}" if given else ""
         shell(
-            f"snakemake all --report {RESULTS}/report.html --config {settings} "
+            f"snakemake all --report {RESULTS}/report.html {options} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"
         )
         shell(f"python -m mdkd report show --plan {PLAN_FILE}")
+
+
+onerror:
+    shell(f"python -m mdkd plan --plan {PLAN_FILE}")
+    print(f"some jobs failed: their logs lie below logs/{PLAN.protocol}/ and are printed above")

@@ -12,7 +12,16 @@ from mdkd import __version__, records
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, nearest
 from mdkd.layout import Layout
-from mdkd.plan import Artefact, Plan, make_plan, resolve_dataset, resolve_root, resolve_run
+from mdkd.plan import (
+    Artefact,
+    Plan,
+    check_identity,
+    make_plan,
+    resolve_dataset,
+    resolve_root,
+    resolve_run,
+)
+from mdkd.results import Results
 from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
@@ -29,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         log.error("error: %s", error)
         return 2
+    except KeyboardInterrupt:
+        log.error("interrupted")
+        return 130
     except Exception:
         log.error("%s", traceback.format_exc())
         return 1
@@ -70,7 +82,11 @@ def train(args: argparse.Namespace) -> None:
         run, device = _get(plan.runs, args), device or plan.device
         weights_folder = plan.weights_folder
     elif args.target.endswith((".yaml", ".yml", ".json")):
-        run = parse(Run, read_yaml(Path(args.target)), args.target)
+        content = read_yaml(Path(args.target))
+        if isinstance(content, dict) and isinstance(content.get("run"), dict):
+            content = content["run"]  # a record, run.json: the same training again
+        run = parse(Run, content, args.target)
+        check_identity(run, args.target)
     else:
         spec = _specification(args)
         run, weights_folder = resolve_run(spec, args.target), spec.user.weights_folder
@@ -83,70 +99,66 @@ def train(args: argparse.Namespace) -> None:
 def score(args: argparse.Namespace) -> None:
     from mdkd import score as scoring
 
-    scoring.score(args.target, Layout(_protocol(args)))
+    if args.plan:
+        plan = _plan(args)
+        results = _results(plan)
+        run = _get(plan.runs, args)
+        if results.state(run.path) == "other settings":
+            folder = results.run(run.path)
+            raise UserError(f"{folder}: made under other settings than planned; delete it")
+        scoring.score(run.path, results)
+    else:
+        scoring.score(args.target, Layout(_specification(args).user.protocol))
 
 
 def report(args: argparse.Namespace) -> None:
     from mdkd import report as reporting
 
     plan = _plan(args)
-    layout = Layout(plan.protocol)
+    results = _results(plan)
     if args.kind == "metrics":
-        reporting.metrics_csv(list(plan.runs), layout)
-        return
-    if args.kind == "labels":
+        reporting.metrics_csv(results)
+    elif args.kind == "labels":
         from mdkd import label_report
         from mdkd.data.cache import open_cache
 
         dataset = _get(plan.datasets, args)
-        label_report.write(open_cache(layout.cache(dataset.name)), dataset.name, layout.results)
-        return
-    partial = args.kind == "partial"
-    chosen = plan.artefacts
-    if args.target:
-        chosen = {args.target: _get(plan.artefacts, args)}
-    folder = layout.results / "partial" if partial else layout.results
-    for artefact in chosen.values():
-        _report_artefact(args.kind, artefact, layout, folder)
+        label_report.write(open_cache(results.cache(dataset.name)), dataset.name, results.results)
+    else:
+        artefacts = plan.artefacts
+        if args.target:
+            artefacts = {args.target: _get(artefacts, args)}
+        for artefact in artefacts.values():
+            _report_artefact(args.kind, artefact, results)
 
 
-def _report_artefact(kind: str, artefact: Artefact, layout: Layout, folder: Path) -> None:
-    from mdkd import report as reporting
-
+def _report_artefact(kind: str, artefact: Artefact, results: Results) -> None:
+    folder = results.results / "partial" if kind == "partial" else results.results
     if kind in ("table", "partial"):
-        reporting.comparison_table(artefact, layout, folder / "tables")
+        from mdkd import report as reporting
+
+        reporting.comparison_table(artefact, results, folder / "tables")
     if kind in ("figure", "partial"):
         from mdkd import plots
 
-        plots.comparison_figure(artefact, layout, folder / "figures")
+        plots.comparison_figure(artefact, results, folder / "figures")
     if kind in ("show", "partial"):
-        _show(artefact.name, layout, folder)
-
-
-def _show(name: str, layout: Layout, folder: Path) -> None:
-    """The end message: a table, and where to look at the rest."""
-    table = folder / "tables" / f"{name}.md"
-    if table.exists():
-        print(f"\n{table.read_text()}")
-    for what, file in (
-        ("table", table.with_suffix(".tex")),
-        ("figure", folder / "figures" / f"{name}.pdf"),
-        ("numbers", layout.results / "metrics.csv"),
-        ("report", layout.results / "report.html"),
-    ):
-        if file.exists():
-            print(f"{what:8} {file}")
+        table = folder / "tables" / f"{artefact.name}.md"
+        print(f"\n{table.read_text()}\ntable    {table.with_suffix('.tex')}")
+        print(f"figure   {folder / 'figures' / artefact.name}.pdf")
+    if kind == "show":
+        print(f"numbers  {results.results / 'metrics.csv'}")
+        print(f"report   {results.results / 'report.html'}")
 
 
 def plan(args: argparse.Namespace) -> None:
     """Print every run with its state, and what shares it."""
     plan = _plan(args)
-    layout = Layout(plan.protocol)
+    results = _results(plan)
     for path, run in plan.runs.items():
         users = [name for name, artefact in plan.artefacts.items() if path in artefact.runs]
-        state = "done" if (layout.run(path) / "metrics.json").exists() else "to do"
         epochs = f"{run.recipe.epochs} epochs of {run.dataset.name}"
-        print(f"{state:6} {path}  ({epochs}; {', '.join(users) or 'teacher'})")
+        print(f"{results.state(path):14} {path}  ({epochs}; {', '.join(users) or 'teacher'})")
     cells = sum(len(row.cells) for a in plan.artefacts.values() for row in a.rows)
     print(f"protocol {plan.protocol}: {len(plan.runs)} runs for {cells} cells")
 
@@ -161,6 +173,9 @@ def _parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--config", type=Path, default=Path("config"), help="configuration folder")
     common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
+    )
     common.add_argument("--plan", type=Path, help="plan.json to read instead of the configuration")
     common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
@@ -178,7 +193,11 @@ def _parser() -> argparse.ArgumentParser:
     caching = verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check the cache that is there")
-    training = verb(train, "train one network", "run path, or a YAML file with a resolved run")
+    training = verb(
+        train,
+        "train one network",
+        "run path, or a file: a resolved run, or a run.json",
+    )
     training.add_argument("--device", choices=("auto", "cpu", "cuda"))
     verb(score, "compute metrics from stored predictions", "run path")
     reporting = verb(report, "write or show tables and figures", None)
@@ -191,8 +210,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _specification(args: argparse.Namespace, **overrides: str | None) -> Specification:
-    overrides |= {"protocol": args.protocol}
-    return Specification(args.config, {key: v for key, v in overrides.items() if v is not None})
+    given = dict(item.partition("=")[::2] for item in args.set)
+    given |= {k: v for k, v in (overrides | {"protocol": args.protocol}).items() if v is not None}
+    return Specification(args.config, given)
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -201,10 +221,8 @@ def _plan(args: argparse.Namespace) -> Plan:
     return make_plan(_specification(args))
 
 
-def _protocol(args: argparse.Namespace) -> str:
-    if args.protocol:
-        return args.protocol
-    return records.read_json(args.plan)["protocol"] if args.plan else _plan(args).protocol
+def _results(plan: Plan) -> Results:
+    return Results(protocol=plan.protocol, runs=plan.runs)
 
 
 def _get(entries: dict[str, Any], args: argparse.Namespace) -> Any:
@@ -225,4 +243,5 @@ def _start_log(args: argparse.Namespace) -> None:
         file = logging.FileHandler(args.log, mode="w")
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         handlers.append(file)
-    logging.basicConfig(level=logging.INFO, handlers=handlers, force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
+    log.setLevel(logging.INFO)

@@ -14,6 +14,7 @@ from mdkd.errors import UserError
 from mdkd.spec import NAME, Experiment, Pair, Specification
 
 VARIANT = r"[A-Za-z0-9._-]+"
+SEED = r"0|[1-9]\d*"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +112,9 @@ def resolve_run(spec: Specification, path: str) -> Run:
     ``supervised/{dataset}/{arch}/seed{n}`` or
     ``distill/{dataset}/{teacher}--{student}/{method}/{variant}/seed{n}``.
     """
-    supervised = re.fullmatch(rf"supervised/({NAME})/({NAME})/seed(\d+)", path)
+    supervised = re.fullmatch(rf"supervised/({NAME})/({NAME})/seed({SEED})", path)
     distilled = re.fullmatch(
-        rf"distill/({NAME})/({NAME})--({NAME})/({NAME})/({VARIANT})/seed(\d+)", path
+        rf"distill/({NAME})/({NAME})--({NAME})/({NAME})/({VARIANT})/seed({SEED})", path
     )
     teacher, method, variant = None, "vanilla", "default"
     if supervised:
@@ -142,6 +143,20 @@ def resolve_run(spec: Specification, path: str) -> Run:
         teacher=teacher,
         seed=int(seed),
     )
+
+
+def check_identity(run: Run, where: str) -> None:
+    """Hold a run that a user wrote to its path, the folder that its results go to."""
+    if run.teacher is None:
+        path = f"supervised/{run.dataset.name}/{run.arch}/seed{run.seed}"
+        right = run.path == path
+    else:
+        path = f"distill/{run.dataset.name}/TEACHER--{run.arch}/{run.method.name}/VARIANT"
+        pattern = path.replace("TEACHER", NAME).replace("VARIANT", VARIANT)
+        path += f"/seed{run.seed}"
+        right = re.fullmatch(f"{pattern}/seed{run.seed}", run.path) is not None
+    if not right:
+        raise UserError(f"{where}: path: '{run.path}' contradicts the other keys; write {path}")
 
 
 def variant_of(spec: Specification, method: str, changes: dict[str, Any]) -> str:

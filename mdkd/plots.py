@@ -15,9 +15,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mdkd import records
-from mdkd.layout import Layout
 from mdkd.plan import Artefact
 from mdkd.report import summary
+from mdkd.results import Results
 
 matplotlib.rcParams["svg.hashsalt"] = "mdkd"
 
@@ -36,10 +36,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
     plt.close(figure)
 
 
-def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
+def comparison_figure(artefact: Artefact, results: Results, folder: Path) -> None:
     """One panel per pair: mAP of each method's runs, their mean and spread, and both baselines."""
     set_style()
-    frame = summary(artefact, layout)
+    frame = summary(artefact, results)
     metric = artefact.metrics[0]
     frame = frame[frame["metric"] == metric]
     columns = artefact.columns
@@ -47,7 +47,7 @@ def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
         1, len(columns), figsize=(5.2 * len(columns), 3.4), squeeze=False, sharey=True
     )
     for i, (axis, column) in enumerate(zip(axes[0], columns, strict=True)):
-        _comparison_panel(axis, artefact, frame[frame["column"] == column], i, layout)
+        _comparison_panel(axis, artefact, frame[frame["column"] == column], i, results)
         axis.set_title(column, fontsize=9)
         axis.set_xlabel(f"{metric} (%)")
     axes[0][0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2, frameon=False)
@@ -63,7 +63,7 @@ def comparison_figure(artefact: Artefact, layout: Layout, folder: Path) -> None:
 
 
 def _comparison_panel(
-    axis: plt.Axes, artefact: Artefact, frame: pd.DataFrame, column: int, layout: Layout
+    axis: plt.Axes, artefact: Artefact, frame: pd.DataFrame, column: int, results: Results
 ) -> None:
     methods = [row for row in artefact.rows if row.role != "teacher"]
     palette = sns.color_palette("colorblind")
@@ -74,7 +74,7 @@ def _comparison_panel(
             text = "n/a" if cell["state"].startswith("n/a") else "not yet run"
             axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
             continue
-        values = _values(artefact, row.cells[column].runs, layout)
+        values = _values(artefact, row.cells[column].runs, results)
         axis.plot(values, [y] * len(values), "o", color=palette[7], markersize=4, alpha=0.8)
         spread = 100 * cell["std"] if cell["runs"] > 1 else None
         color = palette[1] if row.role == "student" else palette[0]
@@ -89,7 +89,6 @@ def _comparison_panel(
     axis.grid(axis="y", visible=False)
 
 
-def _values(artefact: Artefact, runs: list[str], layout: Layout) -> list[float]:
-    files = [layout.run(path) / "metrics.json" for path in runs]
-    metric = artefact.metrics[0]
-    return [100 * records.read_json(f)["metrics"][metric] for f in files if f.exists()]
+def _values(artefact: Artefact, runs: list[str], results: Results) -> list[float]:
+    found = [scores["metrics"] for path in runs if (scores := results.scores(path))]
+    return [100 * metrics[artefact.metrics[0]] for metrics in found]

@@ -9,44 +9,40 @@ from pathlib import Path
 import pandas as pd
 
 from mdkd import records
-from mdkd.layout import Layout
 from mdkd.plan import Artefact
+from mdkd.results import Results
 
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
-PARTIAL = "*"  # some seeds have not been run yet
+PARTIAL = "†"  # some seeds have not been run yet
 GAP = "–"  # a run that has not been made yet
 
 
-def metrics_csv(run_paths: list[str], layout: Layout) -> None:
+def metrics_csv(results: Results) -> None:
     """Write ``metrics.csv``: every scored run of the plan, one row per metric."""
-    text = collect(run_paths, layout).to_csv(index=False, lineterminator="\n")
-    with records.atomic(layout.results / "metrics.csv") as file:
+    text = collect(results).to_csv(index=False, lineterminator="\n")
+    with records.atomic(results.results / "metrics.csv") as file:
         file.write(text.encode())
 
 
-def collect(run_paths: list[str], layout: Layout) -> pd.DataFrame:
+def collect(results: Results) -> pd.DataFrame:
     """One tidy row per run and metric of all runs that have been scored.
 
     Columns: kind, dataset, teacher, student, method, variant, seed, metric, value (a fraction).
     """
     rows = []
-    for path in run_paths:
-        file = layout.run(path) / "metrics.json"
-        if not file.exists():
-            continue
-        run = records.read_json(layout.run(path) / "run.json")["run"]
+    for path, run in results.runs.items():
+        scores = results.scores(path)
         parts = path.split("/")
-        teacher = run["teacher"].split("/")[2] if run["teacher"] else ""
-        for metric, value in records.read_json(file)["metrics"].items():
+        for metric, value in scores["metrics"].items() if scores else ():
             rows.append(
                 {
                     "kind": parts[0],
-                    "dataset": run["dataset"]["name"],
-                    "teacher": teacher,
-                    "student": run["arch"],
-                    "method": run["method"]["name"],
+                    "dataset": run.dataset.name,
+                    "teacher": run.teacher.split("/")[2] if run.teacher else "",
+                    "student": run.arch,
+                    "method": run.method.name,
                     "variant": parts[4] if parts[0] == "distill" else "default",
-                    "seed": run["seed"],
+                    "seed": run.seed,
                     "metric": metric,
                     "value": value,
                 }
@@ -54,7 +50,7 @@ def collect(run_paths: list[str], layout: Layout) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "metric", "value"])
 
 
-def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
+def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
     """Mean and spread of every cell of a comparison.
 
     Columns: row, role, column, metric, mean, std (fractions; std with n - 1, NaN for one run),
@@ -64,9 +60,8 @@ def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
     rows = []
     for row in artefact.rows:
         for column, cell in zip(artefact.columns, row.cells, strict=True):
-            files = [layout.run(path) / "metrics.json" for path in cell.runs]
-            found = [records.read_json(file)["metrics"] for file in files if file.exists()]
-            state = "done" if len(found) == len(files) else "partial" if found else "missing"
+            found = [scores["metrics"] for path in cell.runs if (scores := results.scores(path))]
+            state = "done" if len(found) == len(cell.runs) else "partial" if found else "missing"
             for metric in artefact.metrics:
                 values = pd.Series([metrics[metric] for metrics in found], dtype=float)
                 rows.append(
@@ -78,7 +73,7 @@ def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
                         "mean": values.mean(),
                         "std": values.std(),
                         "runs": len(found),
-                        "planned": len(files),
+                        "planned": len(cell.runs),
                         "state": f"n/a: {cell.unavailable}" if cell.unavailable else state,
                     }
                 )
@@ -89,10 +84,10 @@ def summary(artefact: Artefact, layout: Layout) -> pd.DataFrame:
     return frame
 
 
-def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
+def comparison_table(artefact: Artefact, results: Results, folder: Path) -> None:
     """Write ``{name}.csv .md .tex .html`` of a comparison into ``folder``."""
-    frame = summary(artefact, layout)
-    notes = table_notes(artefact, frame, layout)
+    frame = summary(artefact, results)
+    notes = table_notes(artefact, frame, results)
     csv = frame.assign(mean=(100 * frame["mean"]).round(4), std=(100 * frame["std"]).round(4))
     texts = {
         "csv": csv.to_csv(index=False, lineterminator="\n"),
@@ -105,10 +100,10 @@ def comparison_table(artefact: Artefact, layout: Layout, folder: Path) -> None:
             file.write(text.encode())
 
 
-def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list[str]:
+def table_notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
     """What must stand under a table for its numbers to be read rightly."""
-    planned = len(artefact.runs)  # cells may share runs
-    done = sum((layout.run(path) / "metrics.json").exists() for path in artefact.runs)
+    states = [results.state(path) for path in artefact.runs]  # cells may share runs
+    done, planned, other = states.count("done"), len(states), states.count("other settings")
     runs = f"{done} runs"
     if done < planned:
         runs = f"{done} of {planned} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
@@ -119,31 +114,36 @@ def table_notes(artefact: Artefact, frame: pd.DataFrame, layout: Layout) -> list
         "deviation over seeds of the last epoch; the teacher is one run shared by all methods.",
         "Best bold, second underlined, the teacher apart.",
     ]
+    if other:
+        notes.append(f"{other} runs were made under other settings and are left out.")
     if any(metric.endswith("_k") for metric in artefact.metrics):
         notes.append(
             "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
             "labels (oracle k), the form that L2D's code computes and the paper follows."
         )
-    notes += _left_out(artefact, layout)
+    notes += _left_out(artefact, results)
     reasons = frame.loc[frame["state"].str.startswith("n/a"), ["row", "state"]].drop_duplicates()
     notes += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
     return notes + list(artefact.notes)
 
 
-def _left_out(artefact: Artefact, layout: Layout) -> list[str]:
-    """Labels that no test image of a column has: they have no average precision."""
+def _left_out(artefact: Artefact, results: Results) -> list[str]:
+    """Labels that no test image of a column has, and images that its data set lacks."""
     notes = []
     for i, column in enumerate(artefact.columns):
-        files = [
-            layout.run(run) / "metrics.json" for row in artefact.rows for run in row.cells[i].runs
-        ]
-        scored = next((records.read_json(file) for file in files if file.exists()), None)
-        if scored and scored["labels_without_positives"]:
-            out = len(scored["labels_without_positives"])
-            labels = out + len(scored["average_precision"])
-            notes.append(
-                f"{column}: mAP leaves out {out} of {labels} labels, absent in the test split."
-            )
+        paths = [path for row in artefact.rows for path in row.cells[i].runs]
+        path = next((path for path in paths if results.state(path) == "done"), None)
+        scores = results.scores(path) if path else None
+        if path is None or scores is None:
+            continue
+        out, there = len(scores["labels_without_positives"]), len(scores["average_precision"])
+        if out:
+            labels = f"{out} of {out + there} labels, absent in the test split"
+            notes.append(f"{column}: mAP leaves out {labels}.")
+        for split, dropped in results.record(path)["dropped"].items():
+            if any(dropped.values()):
+                counts = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
+                notes.append(f"{column}: images left out of {split}: {counts}.")
     return notes
 
 
@@ -251,6 +251,7 @@ _TEX = {
     "±": "$\\pm$",
     "→": "$\\rightarrow$",
     "–": "--",
+    "†": "$^\\dagger$",
     "<": "\\textless{}",
     ">": "\\textgreater{}",
     "|": "\\textbar{}",

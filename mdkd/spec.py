@@ -94,7 +94,8 @@ class MethodEntry:
     label: str
     revision: int
     needs: list[Literal["logits", "pooled", "maps", "embeddings"]]
-    settings: dict[str, Any]
+    settings: dict[str, Any]  # numbers, or text out of `choices`
+    choices: dict[str, list[str]] = field(default_factory=dict)
 
 
 class Specification:
@@ -109,6 +110,7 @@ class Specification:
         self.folder = folder
         self.user = self._user(overrides or {})
         self.methods: dict[str, MethodEntry] = self._entries("methods", MethodEntry)
+        self._check_methods()
         self.archs: dict[str, ArchEntry] = self._entries("architectures", ArchEntry)
         self.datasets: dict[str, DatasetEntry] = self._entries("datasets", DatasetEntry)
         self.protocol = self._protocol()
@@ -139,7 +141,8 @@ class Specification:
 
         Numbers must survive being written with six digits, for they become part of a path.
         """
-        defaults = self.lookup("methods", method, where).settings
+        entry = self.lookup("methods", method, where)
+        defaults = entry.settings
         if not isinstance(changes, dict):
             raise UserError(f"{where}: {method}: expected settings, found {changes!r}")
         checked = {}
@@ -151,6 +154,8 @@ class Specification:
             number = isinstance(value, int | float) and not isinstance(value, bool)
             if not (isinstance(value, str) if kind is str else number):
                 raise UserError(f"{place}: {key}: expected {kind.__name__}, found {value!r}")
+            if kind is str and value not in (choices := entry.choices[key]):
+                raise UserError(f"{place}: {key}: unknown {value!r}; {nearest(value, choices)}")
             if number and (kind(value) != value or float(format(value, "g")) != value):
                 raise UserError(f"{place}: {key}: {value!r} is not a {kind.__name__} of six digits")
             checked[key] = kind(value)
@@ -209,6 +214,19 @@ class Specification:
             raise UserError(f"{where}: '{name}': names are lower-case words joined by '_'")
         return parse(cls, entry, f"{where}: {name}")
 
+    def _check_methods(self) -> None:
+        """Default settings are numbers, or text with its choices."""
+        for name, entry in self.methods.items():
+            where = f"{self._file('methods')}: {name}: settings"
+            for key, value in entry.settings.items():
+                if isinstance(value, str):
+                    choices = entry.choices.get(key, [])
+                    if value not in choices:
+                        hint = nearest(value, choices) if choices else "a number is expected"
+                        raise UserError(f"{where}: {key}: unknown {value!r}; {hint}")
+                elif isinstance(value, bool) or not isinstance(value, int | float):
+                    raise UserError(f"{where}: {key}: expected a number, found {value!r}")
+
     def _protocol(self) -> Protocol:
         file = self._file(f"protocols/{self.user.protocol}")
         protocol = parse(Protocol, read_yaml(file), str(file))
@@ -224,6 +242,9 @@ class Specification:
         ):
             if not low <= value <= high:
                 raise UserError(f"{file}: {key}: {value} is not in {low:g} .. {high:g}")
+        if protocol.head.kind == "mldecoder" and protocol.head.width % protocol.head.heads:
+            heads = protocol.head.heads
+            raise UserError(f"{file}: head: width: {protocol.head.width} is no multiple of {heads}")
         for name in protocol.datasets:
             self.lookup("datasets", name, f"{file}: datasets")
         for name, changes in protocol.methods.items():

@@ -49,6 +49,13 @@ def train(
         "cache": cache.fingerprint,
         "teacher": teacher_record["weights_sha256"] if teacher_record else None,
     }
+    folder = layout.run(run.path)
+    if (folder / "run.json").exists():
+        record = records.read_json(folder / "run.json")
+        if facts.items() <= record.items():
+            log.info("already trained with these settings; delete %s to train again", folder)
+            return
+        (folder / "metrics.json").unlink(missing_ok=True)  # of the run that is replaced now
     with checkpoint.opened(layout.checkpoint(run.path), checkpoint.fingerprint(facts)) as saved:
         seed = rng.torch_seed(run.seed, "init", run.arch)
         student = _network(run, cache, device, seed, weights_folder)
@@ -65,6 +72,7 @@ def train(
         progress = _fit(run, student, teacher, method, cache, device, saved)
         _write_results(run, layout, student, method, cache, device, facts, progress)
         saved.delete()
+        log.info("results are in %s", folder)
 
 
 def _fit(
@@ -218,7 +226,8 @@ def _network(
 def _teacher_record(run: Run, layout: Layout) -> dict | None:
     if run.teacher is None:
         return None
-    return records.read_json(layout.run(run.teacher) / "run.json")
+    fix = f"train it first: mdkd train {run.teacher}"
+    return records.read_json(layout.run(run.teacher) / "run.json", fix)
 
 
 def _teacher(record: dict, layout: Layout, cache: Cache, device: torch.device) -> Network:
@@ -264,6 +273,7 @@ def _write_results(
         "weights_sha256": records.sha256(folder / "model.pt"),
         "predictions_sha256": records.sha256(folder / "predictions.npz"),
         "classes": list(cache.classes),
+        "dropped": cache.meta["dropped"],  # images left out, by split and reason
         "parameters": {
             "backbone": sum(p.numel() for p in student.backbone.parameters()),
             "head": sum(p.numel() for p in student.head.parameters()),

@@ -57,6 +57,16 @@ BROKEN = {
     "no choice": (SMOKE, put("head", "kind", "mldecode"), "head: kind", "'mldecoder'?"),
     "no device": ("config.yaml", put("device", "gpu"), "device", "'gpu'", "cpu"),
     "no stem": (SMOKE, put("stem", "smal"), "stem", "'smal'", "'small'?"),
+    "default's type": (
+        *("methods.yaml", put("mdkd", "settings", "bd3", "one")),
+        *("mdkd: settings: bd3", "'one'", "a number is expected"),
+    ),
+    "default's choice": (
+        *("methods.yaml", put("mdkd", "settings", "norm", "papr")),
+        *("mdkd: settings: norm", "'papr'", "'paper'?"),
+    ),
+    "setting's choice": (COMPARISON, put("methods", [{"rkd": {"input": "poled"}}]), "'pooled'?"),
+    "attention heads": (SMOKE, put("head", "heads", 3), "head: width", "32 is no multiple of 3"),
     "no epoch": (SMOKE, put("recipe", "epochs", 0), "recipe: epochs", "0 is not in 1 .."),
     "cutout": (SMOKE, put("recipe", "cutout", 1.5), "recipe: cutout", "1.5 is not in 0 .. 0.99"),
     "seeds twice": (SMOKE, put("seeds", [0, 1, 0]), "seeds", "distinct", "[0, 1, 0]"),

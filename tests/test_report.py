@@ -9,10 +9,10 @@ import pytest
 from conftest import copy_config
 
 from mdkd import records
-from mdkd.layout import Layout
 from mdkd.plan import Artefact, Cell, Row, resolve_run
 from mdkd.plots import comparison_figure
 from mdkd.report import comparison_table, metrics_csv, summary, tex_escape
+from mdkd.results import Results
 from mdkd.spec import Specification
 
 SEEDS = [0, 1, 2]
@@ -51,9 +51,11 @@ def spec(tmp_path_factory):
 def write_record(layout, spec, path, value):
     metrics = dict.fromkeys(METRICS, 0.125) | {"mAP": value, "CF1_k": value / 2}
     folder = layout.run(path)
-    records.write_json(folder / "run.json", {"run": asdict(resolve_run(spec, path))})
+    run = {"run": asdict(resolve_run(spec, path)), "predictions_sha256": "p", "dropped": {}}
+    records.write_json(folder / "run.json", run)
     record = {
         "run": path,
+        "predictions_sha256": "p",
         "metrics": metrics,
         "average_precision": dict.fromkeys("abc", 0.5),
         "labels_without_positives": [],
@@ -64,7 +66,8 @@ def write_record(layout, spec, path, value):
 @pytest.fixture
 def layout(tmp_path, spec):
     """The folders of a protocol in which the runs of VALUES have been scored."""
-    layout = Layout("smoke", tmp_path)
+    paths = [*VALUES, *of("rkd"), *of("mld", "wrn16_2"), *of("mdkd", "wrn16_2")]
+    layout = Results("smoke", tmp_path, {path: resolve_run(spec, path) for path in paths})
     for path, value in VALUES.items():
         write_record(layout, spec, path, value)
     return layout
@@ -153,7 +156,7 @@ def test_the_markdown_table(layout):
     assert markdown_row(text, "Student") == ["60.00 ± 10.00", "30.00 ± 5.00"]
     assert markdown_row(text, "MLD") == ["**70.00 ± 0.00**", "**35.00 ± 0.00**"]
     assert markdown_row(text, ODD) == ["**70.00 ± 1.00**", "**35.00 ± 0.50**"]
-    assert markdown_row(text, "RKD") == ["30.00 ± 14.14*", "15.00 ± 7.07*"]
+    assert markdown_row(text, "RKD") == ["30.00 ± 14.14†", "15.00 ± 7.07†"]
     assert markdown_row(text, "PS") == ["–", "–"]
     assert markdown_row(text, "L2D") == ["n/a", "n/a"]
 
@@ -164,6 +167,26 @@ def test_the_second_best_is_underlined(layout):
     assert markdown_row(result["md"], "Student")[0] == "<u>60.00 ± 10.00</u>"
     assert "Student & \\underline{60.00 $\\pm$ 10.00} &" in result["tex"]
     assert "MLD & \\textbf{70.00 $\\pm$ 0.00} &" in result["tex"]
+
+
+def test_runs_of_other_settings_are_gaps_with_a_note(layout):
+    path = of("mld")[0]
+    file = layout.run(path) / "run.json"
+    record = records.read_json(file)
+    record["run"]["method"]["settings"]["mld"] = 3.0
+    records.write_json(file, record)
+    text = texts(ARTEFACT, layout)["md"]
+    assert layout.state(path) == "other settings"
+    assert "- 1 runs were made under other settings and are left out." in text
+    assert "14 of 19 runs" in text
+    assert markdown_row(text, "MLD")[0] == "**70.00 ± 0.00†**"
+
+
+def test_scores_of_other_predictions_do_not_count(layout):
+    file = layout.run(TEACHER[0]) / "run.json"
+    records.write_json(file, records.read_json(file) | {"predictions_sha256": "new"})
+    assert layout.state(TEACHER[0]) == "to do"
+    assert layout.scores(TEACHER[0]) is None
 
 
 def test_labels_absent_in_the_test_split_are_counted(layout):
@@ -234,11 +257,11 @@ def test_two_columns_are_ranked_apart(layout, spec):
     text = texts(two, layout)["md"]
     assert "|  | one, mAP | two, mAP |" in text
     assert markdown_row(text, "MLD") == ["**70.00 ± 0.00**", "<u>90.00 ± 0.00</u>"]
-    assert markdown_row(text, "RKD") == ["30.00 ± 14.14*", "**95.00 ± 0.00**"]
+    assert markdown_row(text, "RKD") == ["30.00 ± 14.14†", "**95.00 ± 0.00**"]
 
 
-def test_nothing_has_run_yet(tmp_path):
-    result = texts(ARTEFACT, Layout("smoke", tmp_path))
+def test_nothing_has_run_yet(layout, tmp_path):
+    result = texts(ARTEFACT, Results("smoke", tmp_path / "empty", layout.runs))
     assert "0 of 19 runs" in result["md"]
     assert markdown_row(result["md"], "Teacher") == ["–", "–"]
 
@@ -294,7 +317,7 @@ def test_the_figure_shows_other_values_differently(layout, spec):
 
 def test_metrics_csv_is_tidy(layout):
     paths = [*TEACHER, *of("mld"), *of("rkd")]
-    metrics_csv(paths, layout)
+    metrics_csv(replace(layout, runs={path: layout.runs[path] for path in paths}))
     with (layout.results / "metrics.csv").open() as file:
         lines = list(csv.DictReader(file))
     assert list(lines[0]) == (

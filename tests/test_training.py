@@ -21,6 +21,7 @@ from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell, Row
 from mdkd.report import comparison_table
+from mdkd.results import Results
 from mdkd.score import score
 from mdkd.train import gradient_ratios, learning_rate, supervised_loss
 
@@ -76,7 +77,8 @@ def table_of(bench):
         rows=[Row(label=n, role=role, cells=[Cell(runs=[path])]) for n, role, path in rows],
         notes=[],
     )
-    comparison_table(artefact, bench.layout, bench.base)
+    runs = {path: bench.resolve(path) for _, _, path in rows}
+    comparison_table(artefact, Results("smoke", bench.base, runs), bench.base)
     return [(bench.base / f"short.{suffix}").read_bytes() for suffix in ("csv", "md", "tex")]
 
 
@@ -150,13 +152,21 @@ def test_killed_in_an_epoch_and_resumed_gives_the_same_bits(bench, finished, cap
     assert_equal_to_uninterrupted(bench, finished, REVIEW)
 
 
-@pytest.mark.parametrize(("number", "step"), [(signal.SIGTERM, STEPS + 1), (signal.SIGUSR1, 0)])
+@pytest.mark.parametrize(
+    ("number", "step"),
+    [
+        (signal.SIGTERM, STEPS + 1),
+        (signal.SIGUSR1, 0),
+        (signal.SIGTERM, STEPS - 1),  # the last step of an epoch
+        (signal.SIGINT, LAST_STEP - 1),  # the last step of all
+    ],
+)
 def test_asked_to_stop_it_saves_and_goes_on_later(bench, finished, number, step, caplog):
     result = interrupted(bench, REVIEW, number, step)
-    assert result.returncode == 143
+    assert result.returncode == (130 if number == signal.SIGINT else 143)
     assert "Traceback" not in result.stderr
     assert f"{number.name}: checkpoint saved at step {step + 1}" in result.stderr
-    assert saved_state(bench, REVIEW)["progress"]["step"] == step + 1  # not the end of an epoch
+    assert saved_state(bench, REVIEW)["progress"]["step"] == step + 1
     with caplog.at_level(logging.INFO):
         bench.train(REVIEW)
     assert f"resumed at step {step + 1} of {LAST_STEP}" in caplog.text
@@ -378,8 +388,8 @@ def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     with pytest.raises(UserError) as caught:
         bench.train(replace(run, method=endless))
     message = str(caught.value)
-    assert message.startswith(f"{path}: losses not finite in epoch 1: ")
-    assert "mse; lower the method's weights, or recipe: lr (now 0.002)" in message
+    assert message.startswith("losses not finite in epoch 1: ")
+    assert "mse; lower the method's weights, or recipe: lr" in message
     assert "\n" not in message
     assert not bench.layout.run(path).exists()
     assert not (bench.layout.checkpoint(path) / "last.pt").exists()
@@ -516,3 +526,27 @@ def test_a_resolved_run_file_trains_without_the_specification(bench, finished):
     assert read(bench.layout.run(STUDENT), "model.pt") == (
         read(finished.layout.run(STUDENT), "model.pt")
     )
+
+
+def test_a_finished_run_is_not_trained_again(bench, finished, caplog):
+    folder = bench.train(STUDENT)
+    before = (folder / "run.json").stat().st_mtime_ns
+    (folder / "metrics.json").write_text("{}")
+    with caplog.at_level(logging.INFO):
+        bench.train(STUDENT)
+    assert "already trained with these settings" in caplog.text
+    assert (folder / "run.json").stat().st_mtime_ns == before
+    bench.train(replace(bench.resolve(STUDENT), weights=None, stem="cifar"))
+    assert not (folder / "metrics.json").exists()  # of the run that was replaced
+
+
+def test_a_record_can_be_trained_again_and_must_agree_with_its_path(bench, finished):
+    record = finished.layout.run(STUDENT) / "run.json"
+    assert python("-m", "mdkd", "train", str(record), cwd=bench.base).returncode == 0
+    assert read(bench.layout.run(STUDENT), "model.pt") == read(record.parent, "model.pt")
+    for path in ("../../escape", STUDENT.replace("seed0", "seed00"), MLD):
+        run = records.read_json(record)["run"] | {"path": path}
+        (bench.base / "mine.json").write_text(json.dumps(run))
+        result = python("-m", "mdkd", "train", "mine.json", cwd=bench.base)
+        assert result.returncode == 2
+        assert f"path: '{path}' contradicts" in result.stderr

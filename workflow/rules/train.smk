@@ -72,5 +72,7 @@ rule score:
     resources:
         mem_mb=4000,
         runtime=30,
+    params:
+        plan=PLAN_FILE,
     shell:
-        "python -m mdkd score {wildcards.run} --protocol {wildcards.protocol} --log {log}"
+        "python -m mdkd score {wildcards.run} --plan {params.plan} --log {log}"

@@ -2,7 +2,8 @@
 
 A source module defines ``Options`` (a frozen dataclass, its settings) and
 ``load(options, root, image_size) -> Table``, where ``root`` is the folder its files lie in. It
-decodes or draws images; it knows no cache or loader.
+decodes or draws images; it knows no cache or loader. Images that a source itself leaves out are
+counted as ``rule["missing"][split]["images"]``, which tables print.
 
 Shape key: N images, C labels, S pixels on a side.
 """
@@ -16,7 +17,10 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Split:
-    """One split: ``image(i)`` returns the ``i``-th image as uint8 ``[S, S, 3]``."""
+    """One split: ``image(i)`` returns the ``i``-th image as uint8 ``[S, S, 3]``.
+
+    Decoding runs on several processors if ``image`` can be pickled.
+    """
 
     ids: list[str]
     targets_NC: np.ndarray  # uint8 in {0, 1}

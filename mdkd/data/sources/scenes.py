@@ -80,12 +80,22 @@ def read_graph(options: Options, root: Path) -> Graph:
 def _split(graph: Graph, options: Options, split: str, count: int, size: int) -> Split:
     targets_NC, scene_N = scenes_graph.sample(graph, count, "scenes", options.seed, split)
 
-    def image(index: int) -> np.ndarray:
-        labels = [graph.classes[k] for k in np.flatnonzero(targets_NC[index])]
-        keys = ("scenes", options.seed, split, "pixels", index)
-        return scenes_render.render(labels, int(scene_N[index]), size, options.difficulty, *keys)
-
+    image = partial(_image, graph.classes, targets_NC, scene_N, size, options, split)
     return Split([f"{split}-{index:06d}" for index in range(count)], targets_NC, image)
+
+
+def _image(
+    classes: tuple[str, ...],
+    targets_NC: np.ndarray,
+    scene_N: np.ndarray,
+    size: int,
+    options: Options,
+    split: str,
+    index: int,
+) -> np.ndarray:
+    labels = [classes[k] for k in np.flatnonzero(targets_NC[index])]
+    keys = ("scenes", options.seed, split, "pixels", index)
+    return scenes_render.render(labels, int(scene_N[index]), size, options.difficulty, *keys)
 
 
 def _write_extras(graph: Graph, folder: Path) -> None:

@@ -1,0 +1,43 @@
+"""The records of a plan's runs, as far as they were made under the plan's settings."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mdkd import records
+from mdkd.config import Run
+from mdkd.layout import Layout
+
+State = Literal["done", "to do", "other settings"]
+
+
+@dataclass(frozen=True)
+class Results(Layout):
+    """A protocol's folders, and what stands in them about the runs of a plan.
+
+    A run that was made by hand, or before a setting changed, is never mistaken for the planned one.
+    """
+
+    runs: dict[str, Run] = field(default_factory=dict, hash=False)
+
+    def record(self, path: str) -> dict[str, Any]:
+        """The run's record, ``run.json``."""
+        return records.read_json(self.run(path) / "run.json")
+
+    def scores(self, path: str) -> dict[str, Any] | None:
+        """The run's ``metrics.json``, or None unless its state is ``done``."""
+        if self.state(path) != "done":
+            return None
+        return records.read_json(self.run(path) / "metrics.json")
+
+    def state(self, path: str) -> State:
+        """Whether a run has been trained and scored, and as planned."""
+        folder = self.run(path)
+        if not (folder / "run.json").exists():
+            return "to do"
+        planned = records.canonical(asdict(self.runs[path]))
+        if records.canonical(self.record(path)["run"]) != planned:
+            return "other settings"
+        if not (folder / "metrics.json").exists():
+            return "to do"
+        scored = records.read_json(folder / "metrics.json")["predictions_sha256"]
+        return "done" if scored == self.record(path)["predictions_sha256"] else "to do"
