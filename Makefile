@@ -13,7 +13,7 @@ export OMP_NUM_THREADS ?= 1
 help:
 	@echo "make quick    run the benchmark on embedded data and show its table"
 	@echo "make test     run the tests"
-	@echo "make smoke    run the same jobs in seconds; the numbers mean nothing"
+	@echo "make smoke    run the same jobs, tiny; the numbers mean nothing"
 	@echo "make lint     check style, types and the workflow"
 	@echo "make format   bring all files into the project's style"
 	@echo "make lock     renew requirements.lock from pyproject.toml (needs uv)"
