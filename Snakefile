@@ -17,7 +17,8 @@ min_version("9.20")
 
 
 try:
-    PLAN = make_plan(Specification(Path("config"), config))
+    SPEC = Specification(Path("config"), config)  # config: what the command line gives
+    PLAN = make_plan(SPEC)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

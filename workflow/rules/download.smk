@@ -2,7 +2,6 @@
 # No other rule asks for them, so neither a dry run nor a benchmark downloads anything.
 
 from mdkd.data.download import read_downloads
-from mdkd.spec import UserConfig
 
 try:
     DOWNLOADS = read_downloads(Path("config/downloads.yaml"))
@@ -21,6 +20,6 @@ for target in DOWNLOADS:
             "../../environment.yml"
         params:
             dataset=target,
-            data_root=config.get("data_root", UserConfig.data_root),
+            data_root=SPEC.user.data_root,
         shell:
             "python -m mdkd download {params.dataset} --data-root {params.data_root:q} --log {log}"
