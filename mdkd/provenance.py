@@ -3,7 +3,7 @@
 import platform
 import resource
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import torch
@@ -15,11 +15,19 @@ def environment(device: torch.device) -> dict[str, str | None]:
     return {
         "git_revision": git_revision(Path(__file__).parent),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("torch", "torchvision", "timm", "numpy")},
+        **{name: _version(name) for name in ("torch", "torchvision", "timm", "numpy")},
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "cpu": _cpu_name(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
     }
+
+
+def _version(package: str) -> str | None:
+    """An installed version; None for what an image has without its metadata."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def _cpu_name() -> str:
