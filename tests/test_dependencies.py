@@ -3,13 +3,15 @@
 import doctest
 import itertools
 import math
+from pathlib import Path
 
 import oracles
 import pytest
 import torch
+import yaml
 
 from mdkd import dependencies
-from mdkd.dependencies import batch_loss, instance_loss, multi_order_losses
+from mdkd.dependencies import NORMS, batch_loss, instance_loss, multi_order_losses
 
 LEVELS = {"batch": batch_loss, "instance": instance_loss}
 # Fewer labels than images, as many, and more: the batch level takes another route below B.
@@ -192,3 +194,8 @@ def test_unknown_norm():
 def test_borders_of_the_range_are_legal():
     corners = torch.tensor(list(itertools.product((0.0, 1.0), repeat=3)))
     assert batch_loss(corners, 1 - corners.flip(1), 3).isfinite()
+
+
+def test_the_configuration_offers_every_norm():
+    text = (Path(__file__).parents[1] / "config" / "methods.yaml").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["mdkd"]["choices"] == {"norm": list(NORMS)}

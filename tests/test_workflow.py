@@ -210,7 +210,7 @@ def test_partial_prints_a_table_with_a_gap(restored):
     assert text.strip() in output
     lines = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
     assert re.fullmatch(r"\| PS \| – \| – \|", lines["PS"])
-    assert re.fullmatch(r"\| MLD \| .*\d\.\d\d\*.* \| .*\d\.\d\d\*.* \|", lines["MLD"])
+    assert re.fullmatch(r"\| MLD \| .*\d\.\d\d†.* \| .*\d\.\d\d†.* \|", lines["MLD"])
     assert "3 of 7 runs" in text
     assert tables == {file: file.read_bytes() for file in (restored.results / "tables").iterdir()}
     assert not list(restored.results.rglob("ps"))
