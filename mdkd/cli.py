@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def download(args: argparse.Namespace) -> None:
     from mdkd.data import download as downloading
 
-    spec = _specification(args, data_root=args.data_root)
+    spec = _specification(args)
     root = resolve_root(spec, args.target)
     downloading.download(args.target, root, args.config / "downloads.yaml", args.mirror)
 
@@ -189,7 +189,6 @@ def _parser() -> argparse.ArgumentParser:
 
     fetching = verb(download, "fetch a data set's official files", "name of the data set")
     fetching.add_argument("--mirror", help="address or folder to take the archives from")
-    fetching.add_argument("--data-root", help="data_root, if not that of config.yaml")
     caching = verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check the cache that is there")
@@ -209,9 +208,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _specification(args: argparse.Namespace, **overrides: str | None) -> Specification:
+def _specification(args: argparse.Namespace) -> Specification:
     given = dict(item.partition("=")[::2] for item in args.set)
-    given |= {k: v for k, v in (overrides | {"protocol": args.protocol}).items() if v is not None}
+    if args.protocol:
+        given["protocol"] = args.protocol
     return Specification(args.config, given)
 
 

@@ -209,7 +209,7 @@ def _html(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
     return (
         '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
         "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
-        "td{text-align:right}th{text-align:left}</style>\n"
+        "td,tr:first-child th{text-align:right}th{text-align:left}</style>\n"
         f"<h3>{escape(_title(artefact))}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
     )
 

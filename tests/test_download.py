@@ -93,7 +93,7 @@ class Case:
         edit_yaml(self.file, lambda c: c[dataset].update(archives=entries))
 
     def verb(self, *arguments):
-        options = ["--config", str(self.config), "--data-root", str(self.data)]
+        options = ["--config", str(self.config), "--set", f"data_root={self.data}"]
         return main(["download", *arguments, *options])
 
     def download(self, mirror=None):

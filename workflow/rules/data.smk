@@ -11,7 +11,7 @@ rule prepare_dataset:
         "logs/{protocol}/cache/{dataset}.log",
     conda:
         "../../environment.yml"
-    threads: 8  # more than enough to decode MS-COCO within a minute or two
+    threads: 8  # at most; decoding runs on all that the job gets
     resources:
         mem_mb=8000,
         runtime=240,

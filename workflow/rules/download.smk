@@ -22,4 +22,4 @@ for target in DOWNLOADS:
             dataset=target,
             data_root=SPEC.user.data_root,
         shell:
-            "python -m mdkd download {params.dataset} --data-root {params.data_root:q} --log {log}"
+            "python -m mdkd download {params.dataset} --set data_root={params.data_root:q} --log {log}"
