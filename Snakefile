@@ -28,6 +28,9 @@ METRICS = f"{RESULTS}/runs/{{}}/metrics.json"
 SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
 
+SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
+TARGETS = PLAN.targets()
+
 # One GPU a training, as many trainings at once as this machine has GPUs; none of it on the CPU.
 GPUS = 0 if PLAN.device == "cpu" else len(devices.visible_gpus())
 if GPUS and "gpu" not in workflow.global_resources:
@@ -46,7 +49,7 @@ wildcard_constraints:
     method="[a-z0-9_]+",
     variant="[A-Za-z0-9._-]+",
     seed="[0-9]+",
-    artefact="[a-z0-9_]+",
+    artefact="|".join(PLAN.artefacts),
 
 
 report: "workflow/report/workflow.rst"
@@ -62,22 +65,26 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
-        [METRICS.format(run) for run in PLAN.runs],  # so that a deleted one is made again
+        [METRICS.format(run) for run in SELECTED],  # so that a deleted one is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,
-            dataset=PLAN.datasets,
+            dataset={PLAN.runs[run].dataset.name for run in SELECTED},
         ),
-        expand(rules.table_comparison.output, artefact=PLAN.artefacts),
-        expand(rules.figure_comparison.output, artefact=PLAN.artefacts),
+        [files_of(artefact) for artefact in PLAN.selected],
     localrule: True
 
 
-rule comparison:
-    input:
-        expand(rules.table_comparison.output, artefact=PLAN.artefacts),
-        expand(rules.figure_comparison.output, artefact=PLAN.artefacts),
-    localrule: True
+# Every artefact is a target of its own name, and belongs to those that its experiment names.
+for target, artefacts in TARGETS.items():
+
+    rule:
+        name:
+            target
+        input:
+            [files_of(artefact) for artefact in artefacts],
+            rules.document.output if target == "paper" else [],
+        localrule: True
 
 
 onstart:
@@ -85,13 +92,16 @@ onstart:
 
 
 onsuccess:
-    if {"all"}.issuperset(workflow.dag_settings.targets):  # all was asked for, or nothing named
+    targets = workflow.dag_settings.targets or {"all"}
+    if targets <= {"all", *TARGETS}:
         given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
         options = f"--config {given}" if given else ""
+        shell(f"python -m mdkd report metrics --plan {PLAN_FILE}")
         shell(
-            f"snakemake all --report {RESULTS}/report.html {options} "
+            f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/report.html {options} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"
         )
+    if targets == {"all"}:
         shell(f"python -m mdkd report show --plan {PLAN_FILE}")
 
 

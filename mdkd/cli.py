@@ -11,6 +11,7 @@ from typing import Any
 from mdkd import __version__, records
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, nearest
+from mdkd.kinds import KINDS as KIND_OF_ARTEFACT
 from mdkd.layout import Layout
 from mdkd.plan import (
     Artefact,
@@ -26,7 +27,7 @@ from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
 
-KINDS = ("metrics", "table", "figure", "labels", "partial", "show")  # what `report` writes
+KINDS = ("metrics", "table", "figure", "labels", "partial", "document", "show")  # of `report`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,6 +112,17 @@ def score(args: argparse.Namespace) -> None:
         scoring.score(args.target, Layout(_specification(args).user.protocol))
 
 
+def attend(args: argparse.Namespace) -> None:
+    from mdkd import devices
+
+    plan = _plan(args)
+    artefact = _get(plan.artefacts, args)
+    with devices.claim(args.device or plan.device) as device_type:
+        from mdkd import attention  # torch starts here, with the device settled
+
+        attention.attend(artefact, _results(plan), device_type)
+
+
 def report(args: argparse.Namespace) -> None:
     from mdkd import report as reporting
 
@@ -124,28 +136,31 @@ def report(args: argparse.Namespace) -> None:
 
         dataset = _get(plan.datasets, args)
         label_report.write(open_cache(results.cache(dataset.name)), dataset.name, results.results)
+    elif args.kind == "document":
+        from mdkd import document
+
+        document.write(plan, results)
     else:
-        artefacts = plan.artefacts
-        if args.target:
-            artefacts = {args.target: _get(artefacts, args)}
-        for artefact in artefacts.values():
-            _report_artefact(args.kind, artefact, results)
+        names = [args.target] if args.target else plan.selected
+        for name in names:
+            _report_artefact(args.kind, _get(plan.artefacts, args, name), results)
 
 
 def _report_artefact(kind: str, artefact: Artefact, results: Results) -> None:
+    from mdkd import artefacts
+
     folder = results.results / "partial" if kind == "partial" else results.results
-    if kind in ("table", "partial"):
-        from mdkd import report as reporting
-
-        reporting.comparison_table(artefact, results, folder / "tables")
-    if kind in ("figure", "partial"):
-        from mdkd import plots
-
-        plots.comparison_figure(artefact, results, folder / "figures")
+    outputs = KIND_OF_ARTEFACT[artefact.kind].outputs
+    if kind in ("table", "partial") and "table" in outputs:
+        artefacts.write_table(artefact, results, folder / "tables")
+    if kind in ("figure", "partial") and "figure" in outputs:
+        artefacts.write_figure(artefact, results, folder / "figures")
     if kind in ("show", "partial"):
         table = folder / "tables" / f"{artefact.name}.md"
-        print(f"\n{table.read_text()}\ntable    {table.with_suffix('.tex')}")
-        print(f"figure   {folder / 'figures' / artefact.name}.pdf")
+        if "table" in outputs:
+            print(f"\n{table.read_text()}\ntable    {table.with_suffix('.tex')}")
+        if "figure" in outputs:
+            print(f"figure   {folder / 'figures' / artefact.name}.pdf")
     if kind == "show":
         print(f"numbers  {results.results / 'metrics.csv'}")
         print(f"report   {results.results / 'report.html'}")
@@ -205,6 +220,8 @@ def _parser() -> argparse.ArgumentParser:
         "target", nargs="?", help="artefact, all if left out; labels: a data set"
     )
     verb(plan, "list runs and artefacts", None)
+    attending = verb(attend, "compute the attention maps of an artefact", "name of the artefact")
+    attending.add_argument("--device", choices=("auto", "cpu", "cuda"))
     return parser
 
 
@@ -225,10 +242,11 @@ def _results(plan: Plan) -> Results:
     return Results(protocol=plan.protocol, runs=plan.runs)
 
 
-def _get(entries: dict[str, Any], args: argparse.Namespace) -> Any:
-    if args.target not in entries:
-        raise UserError(f"{args.target}: not in the plan; {nearest(args.target, entries)}")
-    return entries[args.target]
+def _get(entries: dict[str, Any], args: argparse.Namespace, name: str | None = None) -> Any:
+    name = name or args.target
+    if name not in entries:
+        raise UserError(f"{name}: not in the plan; {nearest(str(name), entries)}")
+    return entries[name]
 
 
 def _start_log(args: argparse.Namespace) -> None:

@@ -4,14 +4,17 @@ Rules ask for runs, tables ask for cells; a cell names its runs, so everything t
 is shared. Imports no torch: the workflow expands the plan at every start.
 """
 
+import functools
 import re
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd.config import Dataset, Method, Run
+from mdkd.config import Dataset, Method, Run, parse
 from mdkd.errors import UserError
-from mdkd.spec import NAME, Experiment, Pair, Specification
+from mdkd.kinds import KINDS, Sensitivity
+from mdkd.spec import NAME, PUBLISHED, Entry, Experiment, Pair, Specification
 
 VARIANT = r"[A-Za-z0-9._-]+"
 SEED = r"0|[1-9]\d*"
@@ -23,6 +26,7 @@ class Cell:
 
     runs: list[str]
     unavailable: str | None = None
+    reported: dict[str, float] = field(default_factory=dict)  # published, by metric; fractions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class Row:
     label: str
     role: Literal["teacher", "student", "method"]
     cells: list[Cell]  # one per column
+    panel: str | None = None  # of a sensitivity study: the setting that is varied ...
+    x: float | None = None  # ... and its value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,10 +47,13 @@ class Artefact:
     title: str
     protocol: str
     seeds: list[int]
-    columns: list[str]
+    pairs: list[Pair]
+    columns: list[str]  # their names
     metrics: list[str]
     rows: list[Row]
     notes: list[str]
+    targets: list[str] = field(default_factory=list)  # of the workflow, that make it
+    options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
 
     @property
     def runs(self) -> list[str]:
@@ -62,20 +71,32 @@ class Plan:
     roots: dict[str, str]  # where each data set's files lie; changes no number
     runs: dict[str, Run]  # by path; teachers before their students
     artefacts: dict[str, Artefact]
+    selected: list[str]  # the artefacts that are made if nothing is asked for by name
     weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def targets(self) -> dict[str, list[str]]:
+        """What can be asked for, and the artefacts that it consists of: each one, and groups."""
+        targets = {name: [name] for name in self.artefacts}
+        for name, artefact in self.artefacts.items():
+            for target in artefact.targets:
+                members = targets.setdefault(target, [])
+                members += [name] if name not in members else []
+        return targets
+
 
 def make_plan(spec: Specification) -> Plan:
-    """Every run and artefact of the requested experiments, each once."""
-    artefacts = {name: _comparison(spec, name, e) for name, e in spec.experiments.items()}
+    """Every artefact there is and every run that one of them needs, each once."""
+    artefacts = {name: _artefact(spec, name, e) for name, e in spec.experiments.items()}
     runs: dict[str, Run] = {}
     for artefact in artefacts.values():
         for path in artefact.runs:
+            if path in runs:
+                continue
             run = resolve_run(spec, path)
-            if run.teacher is not None:
+            if run.teacher is not None and run.teacher not in runs:
                 runs[run.teacher] = resolve_run(spec, run.teacher)
             runs[path] = run
     datasets = {run.dataset.name: run.dataset for run in runs.values()}
@@ -86,10 +107,12 @@ def make_plan(spec: Specification) -> Plan:
         roots={name: str(resolve_root(spec, name)) for name in datasets},
         runs=runs,
         artefacts=artefacts,
+        selected=spec.selected,
         weights_folder=spec.user.weights_folder,
     )
 
 
+@functools.cache
 def resolve_dataset(spec: Specification, name: str) -> Dataset:
     """A data set by name, with the protocol's changes to its options, all defaults filled in."""
     return Dataset(
@@ -192,50 +215,116 @@ def settings_of_variant(
     return settings | changes
 
 
-def _comparison(spec: Specification, name: str, experiment: Experiment) -> Artefact:
-    """Rows Teacher, then one per method; one column per pair."""
+def _artefact(spec: Specification, name: str, experiment: Experiment) -> Artefact:
+    """Rows Teacher, then one per method or point; one column per pair that is trained here."""
     where = f"{spec.folder}/experiments/{name}.yaml: methods"
-    teachers = [
-        f"supervised/{pair.dataset}/{pair.teacher}/seed{spec.protocol.teacher_seed}"
-        for pair in experiment.pairs
-    ]
-    rows = [Row(label="Teacher", role="teacher", cells=[Cell(runs=[run]) for run in teachers])]
-    for entry in experiment.methods:
-        method, changes = _method_entry(entry, where)
-        changes = spec.changed_settings(method, changes, where)
-        variant = variant_of(spec, method, changes)
-        label = spec.methods[method].label
-        label = label if variant == "default" else f"{label} ({variant})"
-        if label in [row.label for row in rows]:
-            raise UserError(f"{where}: '{method}' makes row '{label}' twice; remove one")
-        rows.append(
-            Row(
-                label=label,
-                role="student" if method == "vanilla" else "method",
-                cells=[_cell(spec, pair, method, variant) for pair in experiment.pairs],
-            )
+    columns: dict[Pair, list[Pair]] = {}  # pairs trained here, and those they stand for
+    for pair in experiment.pairs:
+        here = spec.stand_in(pair)
+        if here.teacher != here.student:
+            columns.setdefault(here, []).append(pair)
+    if not columns:
+        raise UserError(f"{where}: stand_ins of the protocol leave no pair of two networks")
+    published = spec.reported(experiment)
+    entries = [_entry(entry, where) for entry in experiment.methods]
+    teacher = [
+        Cell(
+            runs=[f"supervised/{pair.dataset}/{pair.teacher}/seed{spec.protocol.teacher_seed}"],
+            reported=_reported(published, pair, "Teacher") if pair in columns[pair] else {},
         )
+        for pair in columns
+    ]
+    rows = [Row(label="Teacher", role="teacher", cells=teacher)]
+    for entry, panel, x in [*((e, None, None) for e in entries), *_points(experiment)]:
+        method = spec.lookup("methods", entry.method, where)
+        changes = experiment.base.get(entry.method, {}) | entry.set
+        changes = spec.changed_settings(entry.method, changes, where)
+        variant = variant_of(spec, entry.method, changes)
+        label = method.label if variant == "default" else f"{method.label} ({variant})"
+        label = entry.label or label
+        if label in [row.label for row in rows]:
+            raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
+        cells = [
+            _cell(
+                spec,
+                pair,
+                entry.method,
+                variant,
+                _reported(published, pair, entry.reported or label) if pair in originals else {},
+            )
+            for pair, originals in columns.items()
+        ]
+        role: Literal["student", "method"] = "student" if entry.method == "vanilla" else "method"
+        rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x))
     return Artefact(
         name=name,
         kind=experiment.kind,
         title=experiment.title,
         protocol=spec.user.protocol,
         seeds=spec.seeds,
-        columns=[_column(spec, pair) for pair in experiment.pairs],
+        pairs=list(columns),
+        columns=[_column(spec, pair) for pair in columns],
         metrics=experiment.metrics,
         rows=rows,
-        notes=experiment.notes + _scratch_note(spec, experiment),
+        notes=[
+            *experiment.notes,
+            *_unidentified_note(published, entries),
+            *_scratch_note(spec, columns),
+            *_stand_in_note(spec, columns),
+        ],
+        targets=experiment.targets,
+        options=asdict(KINDS[experiment.kind].options(**experiment.options)),
     )
 
 
-def _cell(spec: Specification, pair: Pair, method: str, variant: str) -> Cell:
+def _points(experiment: Experiment) -> list[tuple[Entry, str, float]]:
+    """The rows of a sensitivity study: one setting at a time takes each of its values."""
+    if experiment.kind != "sensitivity":
+        return []
+    options = Sensitivity(**experiment.options)
+    return [
+        (
+            Entry(method=options.method, set={key: x}, label=f"{key} = {x:g}"),
+            key,
+            float(x),
+        )
+        for key in options.settings
+        for x in options.points
+    ]
+
+
+def _reported(published: list[dict[str, str]], pair: Pair, row: str | int) -> dict[str, float]:
+    """The published numbers of a cell, as fractions under our metrics' names."""
+    for line in published:
+        if isinstance(row, int):
+            found = line.get("row") == str(row)
+        else:
+            names = tuple(line.get(key) for key in ("dataset", "teacher", "student", "method"))
+            found = names == (*pair.names(), row)
+        if found:
+            values = ((PUBLISHED[key], line[key]) for key in PUBLISHED if line.get(key))
+            return {metric: round(float(value) / 100, 6) for metric, value in values}
+    return {}
+
+
+def _unidentified_note(published: list[dict[str, str]], entries: list[Entry]) -> list[str]:
+    """Published rows that are numbered and of which nobody can tell what they show."""
+    known = {str(entry.reported) for entry in entries}
+    rows = [line for line in published if "row" in line and line["row"] not in known]
+    texts = (f"row {line['row']}: {' / '.join(line[key] for key in PUBLISHED)}" for line in rows)
+    return [f"Published, but of settings unknown: {'; '.join(texts)}."] if rows else []
+
+
+def _cell(
+    spec: Specification, pair: Pair, method: str, variant: str, reported: dict[str, float]
+) -> Cell:
     if reason := _unavailable(spec, method):
-        return Cell(runs=[], unavailable=reason)
+        return Cell(runs=[], unavailable=reason, reported=reported)
     if method == "vanilla":
         stem = f"supervised/{pair.dataset}/{pair.student}"
     else:
         stem = f"distill/{pair.dataset}/{pair.teacher}--{pair.student}/{method}/{variant}"
-    return Cell(runs=[f"{stem}/seed{seed}" for seed in spec.seeds])
+    return Cell(runs=[f"{stem}/seed{seed}" for seed in spec.seeds], reported=reported)
 
 
 def _unavailable(spec: Specification, method: str) -> str | None:
@@ -253,11 +342,27 @@ def _weights(spec: Specification, arch: str) -> str | None:
     return None if imagenet and spec.archs[arch].net.startswith("cifar:") else spec.protocol.weights
 
 
-def _scratch_note(spec: Specification, experiment: Experiment) -> list[str]:
+def _scratch_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
     """Which networks of a table lack the initial weights that the protocol asks for."""
-    archs = dict.fromkeys(a for pair in experiment.pairs for a in (pair.teacher, pair.student))
+    archs = dict.fromkeys(a for pair in pairs for a in (pair.teacher, pair.student))
     names = [spec.archs[a].label for a in archs if _weights(spec, a) != spec.protocol.weights]
     return [f"Trained from scratch: {', '.join(names)}."] if names else []
+
+
+def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:
+    """What this protocol trains in place of what the experiment names."""
+    names = dict.fromkeys(
+        (original, here)
+        for pair, originals in columns.items()
+        for other in originals
+        for original, here in zip(other.names(), pair.names(), strict=True)
+        if original != here
+    )
+    if not names:
+        return []
+    labels = {key: entry.label for key, entry in (spec.datasets | spec.archs).items()}
+    texts = ", ".join(f"{labels[here]} for {labels[original]}" for original, here in names)
+    return [f"Protocol {spec.user.protocol} uses {texts}: not comparable with published numbers."]
 
 
 def _column(spec: Specification, pair: Pair) -> str:
@@ -265,9 +370,13 @@ def _column(spec: Specification, pair: Pair) -> str:
     return f"{spec.datasets[pair.dataset].label}: {teacher} → {student}"
 
 
-def _method_entry(entry: Any, where: str) -> tuple[str, Any]:
+def _entry(entry: Any, where: str) -> Entry:
+    """A row in any of the three ways in which an experiment may write it."""
     if isinstance(entry, str):
-        return entry, {}
+        return Entry(method=entry)
+    if isinstance(entry, dict) and "method" in entry:
+        return parse(Entry, entry, where)
     if isinstance(entry, dict) and len(entry) == 1:
-        return next(iter(entry.items()))
-    raise UserError(f"{where}: {entry!r}: write a name, or one name with its settings")
+        ((method, changes),) = entry.items()
+        return parse(Entry, {"method": method, "set": changes}, where)
+    raise UserError(f"{where}: {entry!r}: write a name, one name with its settings, or method:")

@@ -1,20 +1,22 @@
-"""From records to tables: CSV, Markdown, LaTeX and HTML. Never imports torch, never trains.
+"""From records to numbers in tables: means, spreads, ranks, and what must stand under them.
 
-Metrics are fractions in records and percentages here, and only here.
+Metrics are fractions in records and percentages in tables and figures. Never imports torch.
 """
 
-from html import escape
-from pathlib import Path
+import math
 
 import pandas as pd
+from scipy import stats
 
 from mdkd import records
 from mdkd.plan import Artefact
 from mdkd.results import Results
+from mdkd.tables import GAP, Entry, sentence
 
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 PARTIAL = "†"  # some seeds have not been run yet
-GAP = "–"  # a run that has not been made yet
+POWER = 0.8  # of the test whose resolution is printed under a table
+WANTED = 0.5  # percentage points of mAP that one would like to resolve
 
 
 def metrics_csv(results: Results) -> None:
@@ -54,14 +56,17 @@ def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
     """Mean and spread of every cell of a comparison.
 
     Columns: row, role, column, metric, mean, std (fractions; std with n - 1, NaN for one run),
-    runs, planned, state (``done``, ``partial``, ``missing`` or ``n/a: reason``), rank (1 is the
-    best method of its column and metric, ties share a rank; NaN for the teacher and gaps).
+    runs, planned, state (``done``, ``partial``, ``missing``, ``failed`` or ``n/a: reason``), rank
+    (1 is the best method of its column and metric, ties share a rank; NaN for the teacher and
+    gaps), reported (a fraction; NaN where nothing was published).
     """
     rows = []
     for row in artefact.rows:
         for column, cell in zip(artefact.columns, row.cells, strict=True):
-            found = [scores["metrics"] for path in cell.runs if (scores := results.scores(path))]
+            found = [scores["metrics"] for scores in results.found(cell)]
             state = "done" if len(found) == len(cell.runs) else "partial" if found else "missing"
+            if state == "missing" and any(results.state(run) == "failed" for run in cell.runs):
+                state = "failed"
             for metric in artefact.metrics:
                 values = pd.Series([metrics[metric] for metrics in found], dtype=float)
                 rows.append(
@@ -75,6 +80,7 @@ def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
                         "runs": len(found),
                         "planned": len(cell.runs),
                         "state": f"n/a: {cell.unavailable}" if cell.unavailable else state,
+                        "reported": cell.reported.get(metric, math.nan),
                     }
                 )
     frame = pd.DataFrame(rows)
@@ -84,47 +90,111 @@ def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
     return frame
 
 
-def comparison_table(artefact: Artefact, results: Results, folder: Path) -> None:
-    """Write ``{name}.csv .md .tex .html`` of a comparison into ``folder``."""
-    frame = summary(artefact, results)
-    notes = table_notes(artefact, frame, results)
-    csv = frame.assign(mean=(100 * frame["mean"]).round(4), std=(100 * frame["std"]).round(4))
-    texts = {
-        "csv": csv.to_csv(index=False, lineterminator="\n"),
-        "md": _markdown(artefact, frame, notes),
-        "tex": _latex(artefact, frame, notes),
-        "html": _html(artefact, frame, notes),
-    }
-    for suffix, text in texts.items():
-        with records.atomic(folder / f"{artefact.name}.{suffix}") as file:
-            file.write(text.encode())
+def percentages(frame: pd.DataFrame) -> pd.DataFrame:
+    """A summary as it is written to CSV: percentages of four decimals."""
+    keys = ("mean", "std", "reported")
+    frame = frame.assign(**{key: (100 * frame[key]).round(4) for key in keys})
+    return frame if frame["reported"].notna().any() else frame.drop(columns="reported")
 
 
-def table_notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
+def entry(cell: dict) -> Entry:
+    """``mean ± std`` of a summary's cell in percent, or why there is no number."""
+    if not cell["runs"]:
+        return Entry(absent(cell["state"]))
+    spread = f" ± {100 * cell['std']:.2f}" if cell["runs"] > 1 else ""
+    mark = PARTIAL if cell["state"] == "partial" else ""
+    text = f"{percent(cell['mean'])}{spread}{mark}"
+    ranks = {1.0: "best", 2.0: "second"}
+    return Entry(text, ranks.get(cell["rank"], ""))  # type: ignore[arg-type]
+
+
+def absent(state: str) -> str:
+    """What stands in place of a number."""
+    return "n/a" if state.startswith("n/a") else "failed" if state == "failed" else GAP
+
+
+def percent(value: float) -> str:
+    """A fraction as a percentage of two decimals, empty for NaN."""
+    return "" if math.isnan(value) else f"{100 * value:.2f}"
+
+
+def title(artefact: Artefact) -> str:
+    """The title of a printed table; a single pair is named here instead of in every heading."""
+    if len(artefact.columns) > 1:
+        return artefact.title
+    return f"{sentence(artefact.title)} {artefact.columns[0]}"
+
+
+def notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
     """What must stand under a table for its numbers to be read rightly."""
     states = [results.state(path) for path in artefact.runs]  # cells may share runs
     done, planned, other = states.count("done"), len(states), states.count("other settings")
+    failed = states.count("failed")
     runs = f"{done} runs"
     if done < planned:
         runs = f"{done} of {planned} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
     seeds = ", ".join(map(str, artefact.seeds))
     plural = "s" if len(artefact.seeds) > 1 else ""
-    notes = [
+    lines = [
         f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}. Percentages, mean ± standard "
         "deviation over seeds of the last epoch; the teacher is one run shared by all methods.",
         "Best bold, second underlined, the teacher apart.",
     ]
+    if failed:
+        lines.append(f"{failed} runs failed: their failed.json says why.")
     if other:
-        notes.append(f"{other} runs were made under other settings and are left out.")
+        lines.append(f"{other} runs were made under other settings and are left out.")
     if any(metric.endswith("_k") for metric in artefact.metrics):
-        notes.append(
+        lines.append(
             "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
             "labels (oracle k), the form that L2D's code computes and the paper follows."
         )
-    notes += _left_out(artefact, results)
+    if frame["reported"].notna().any():
+        lines.append(
+            "Paper: the published number; Δ: ours minus it. Published OF1 and CF1 are compared "
+            "with OF1_k and CF1_k."
+        )
+    lines += _resolution(frame)
+    lines += _left_out(artefact, results)
     reasons = frame.loc[frame["state"].str.startswith("n/a"), ["row", "state"]].drop_duplicates()
-    notes += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
-    return notes + list(artefact.notes)
+    lines += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
+    return lines + list(artefact.notes)
+
+
+def _resolution(frame: pd.DataFrame) -> list[str]:
+    """The smallest difference of two methods' mAP that the spread over seeds lets one see."""
+    cells = frame[(frame["metric"] == "mAP") & (frame["role"] != "teacher") & (frame["runs"] > 1)]
+    if cells.empty:
+        return ["One seed: no difference can be told from chance."]
+    freedom = (cells["runs"] - 1).sum()
+    deviation = 100 * math.sqrt((cells["std"] ** 2 * (cells["runs"] - 1)).sum() / freedom)
+    seeds = int(cells["runs"].median())
+    resolved = resolvable_difference(deviation, seeds)
+    needed = seeds_needed(deviation, WANTED)
+    return [
+        f"Power: with {seeds} seeds and a pooled standard deviation of {deviation:.2f}, a difference "
+        f"of {resolved:.2f} mAP between two methods is found with probability {POWER:g} (two-sided "
+        f"t-test, 5 %); {WANTED:g} mAP would need {needed} seeds."
+    ]
+
+
+def resolvable_difference(deviation: float, seeds: int) -> float:
+    """Difference of two means of ``seeds`` runs each that a t-test of level 5 % finds with `POWER`.
+
+    In the unit of ``deviation``, the standard deviation of one run. The textbook approximation
+    (t_0.975 + t_power) s sqrt(2 / n) with 2 (n - 1) degrees of freedom.
+    """
+    freedom = 2 * (seeds - 1)
+    quantiles = stats.t.ppf(0.975, freedom) + stats.t.ppf(POWER, freedom)
+    return float(quantiles) * deviation * math.sqrt(2 / seeds)
+
+
+def seeds_needed(deviation: float, difference: float) -> int:
+    """The smallest number of seeds that resolves ``difference``."""
+    seeds = 2
+    while resolvable_difference(deviation, seeds) > difference:
+        seeds += 1 if seeds < 100 else seeds // 10
+    return seeds
 
 
 def _left_out(artefact: Artefact, results: Results) -> list[str]:
@@ -147,118 +217,3 @@ def _left_out(artefact: Artefact, results: Results) -> list[str]:
     return notes
 
 
-def _printed(artefact: Artefact, frame: pd.DataFrame) -> list[tuple[str, list[tuple[str, float]]]]:
-    """The rows of a printed table: label, then (text, rank) of every cell, left to right."""
-    cells = frame.set_index(["row", "column", "metric"]).to_dict("index")
-    places = [(column, metric) for column in artefact.columns for metric in artefact.metrics]
-    return [
-        (row.label, [_text(cells[row.label, *place]) for place in places]) for row in artefact.rows
-    ]
-
-
-def _text(cell: dict) -> tuple[str, float]:
-    """``mean ± std`` in percent, a gap or ``n/a`` where there is no number; and the rank."""
-    if cell["state"].startswith("n/a"):
-        return "n/a", cell["rank"]
-    if not cell["runs"]:
-        return GAP, cell["rank"]
-    spread = f" ± {100 * cell['std']:.2f}" if cell["runs"] > 1 else ""
-    mark = PARTIAL if cell["state"] == "partial" else ""
-    return f"{100 * cell['mean']:.2f}{spread}{mark}", cell["rank"]
-
-
-def _title(artefact: Artefact) -> str:
-    """The title of a printed table; a single column is named here instead of in every heading."""
-    if len(artefact.columns) > 1:
-        return artefact.title
-    return f"{_sentence(artefact.title)} {artefact.columns[0]}"
-
-
-def _headings(artefact: Artefact) -> list[str]:
-    if len(artefact.columns) == 1:
-        return artefact.metrics
-    return [f"{column}, {metric}" for column in artefact.columns for metric in artefact.metrics]
-
-
-def _sentence(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
-
-
-def _markdown(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
-    def line(texts: list[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
-
-    headings = _headings(artefact)
-    rule = "|---|" + "---:|" * len(headings)
-    lines = [f"**{_title(artefact)}**", "", line(["", *headings]), rule]
-    for label, cells in _printed(artefact, frame):
-        marked = {1.0: "**{}**", 2.0: "<u>{}</u>"}
-        lines.append(line([label, *(marked.get(rank, "{}").format(text) for text, rank in cells)]))
-    return "\n".join([*lines, "", *(f"- {note}" for note in notes)]) + "\n"
-
-
-def _html(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
-    """A page of its own, for the workflow's report."""
-    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *_headings(artefact)])]
-    for label, cells in _printed(artefact, frame):
-        marked = {1.0: "<b>{}</b>", 2.0: "<u>{}</u>"}
-        texts = [marked.get(rank, "{}").format(text) for text, rank in cells]
-        lines.append(f"<th>{escape(label)}</th>" + "".join(f"<td>{text}</td>" for text in texts))
-    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    items = "\n".join(f"<li>{escape(note)}</li>" for note in notes)
-    return (
-        '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
-        "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
-        "td,tr:first-child th{text-align:right}th{text-align:left}</style>\n"
-        f"<h3>{escape(_title(artefact))}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
-    )
-
-
-def _latex(artefact: Artefact, frame: pd.DataFrame, notes: list[str]) -> str:
-    """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
-    width, columns = len(artefact.metrics), len(artefact.columns)
-    spans = [f"\\multicolumn{{{width}}}{{c}}{{{tex_escape(c)}}}" for c in artefact.columns]
-    rules = [f"\\cmidrule(lr){{{2 + i * width}-{1 + (i + 1) * width}}}" for i in range(columns)]
-    caption = " ".join([_sentence(artefact.title), *notes])
-    lines = [
-        "% needs \\usepackage{booktabs}",
-        "\\begin{table*}",
-        "\\centering\\small",
-        "\\setlength{\\belowcaptionskip}{4pt}",
-        f"\\caption{{{tex_escape(caption)}}}",
-        f"\\label{{tab:{artefact.name}}}",
-        f"\\begin{{tabular}}{{l{'r' * width * columns}}}",
-        "\\toprule",
-        f" & {' & '.join(spans)} \\\\",
-        "".join(rules),
-        f" & {' & '.join(tex_escape(metric) for metric in artefact.metrics * columns)} \\\\",
-        "\\midrule",
-    ]
-    marked = {1.0: "\\textbf{{{}}}", 2.0: "\\underline{{{}}}"}
-    roles = [row.role for row in artefact.rows]
-    for i, (label, cells) in enumerate(_printed(artefact, frame)):
-        if i and roles[i] == "method" and roles[i - 1] != "method":
-            lines.append("\\midrule")
-        texts = [marked.get(rank, "{}").format(tex_escape(text)) for text, rank in cells]
-        lines.append(f"{tex_escape(label)} & {' & '.join(texts)} \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
-
-
-_TEX = {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "±": "$\\pm$",
-    "→": "$\\rightarrow$",
-    "–": "--",
-    "†": "$^\\dagger$",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-}
-
-
-def tex_escape(text: str) -> str:
-    """Plain text as LaTeX source that prints it."""
-    return "".join(_TEX.get(char, char) for char in text)

@@ -6,8 +6,9 @@ from typing import Any, Literal
 from mdkd import records
 from mdkd.config import Run
 from mdkd.layout import Layout
+from mdkd.plan import Cell
 
-State = Literal["done", "to do", "other settings"]
+State = Literal["done", "to do", "failed", "other settings"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,19 @@ class Results(Layout):
             return None
         return records.read_json(self.run(path) / "metrics.json")
 
+    def found(self, cell: Cell) -> list[dict[str, Any]]:
+        """The scores of a cell's runs that are done, in the order of the seeds."""
+        return [scores for path in cell.runs if (scores := self.scores(path))]
+
     def state(self, path: str) -> State:
         """Whether a run has been trained and scored, and as planned."""
         folder = self.run(path)
-        if not (folder / "run.json").exists():
-            return "to do"
         planned = records.canonical(asdict(self.runs[path]))
+        if not (folder / "run.json").exists():
+            failure = folder / "failed.json"
+            if failure.exists() and records.canonical(records.read_json(failure)["run"]) == planned:
+                return "failed"
+            return "to do"
         if records.canonical(self.record(path)["run"]) != planned:
             return "other settings"
         if not (folder / "metrics.json").exists():

@@ -3,18 +3,21 @@
 Errors are one line that names the file, the key and the nearest valid name. Imports no torch.
 """
 
+import csv
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import registry
 from mdkd.config import Head, Recipe, parse, read_yaml
 from mdkd.errors import UserError, nearest
+from mdkd.kinds import KINDS
 
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 METRICS = ("mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3")
+PUBLISHED = {"mAP": "mAP", "OF1": "OF1_k", "CF1": "CF1_k"}  # the paper's columns, and our names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,8 @@ class Protocol:
     teacher_seed: int = 0
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed source options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed method settings
+    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed keys of experiments
+    stand_ins: dict[str, str] = field(default_factory=dict)  # data sets and nets, in place of others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,18 +58,36 @@ class Pair:
     teacher: str
     student: str
 
+    def names(self) -> tuple[str, str, str]:
+        return self.dataset, self.teacher, self.student
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One row that is asked for: a method, the settings that differ, and what to call it."""
+
+    method: str
+    set: dict[str, Any] = field(default_factory=dict)
+    label: str | None = None
+    reported: int | None = None  # its row in a published table whose rows are numbered
+
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
     """``experiments/*.yaml``: one artefact of the benchmark."""
 
-    kind: Literal["comparison"]
+    kind: str
     title: str
-    pairs: list[Pair]
-    methods: list[Any]  # a name, or {name: {setting: value}}
-    metrics: list[str]
+    pairs: list[Pair] = field(default_factory=list)
+    pairs_of: list[str] = field(default_factory=list)  # experiments whose pairs are taken over
+    methods: list[Any]  # a name, {name: {setting: value}}, or the keys of an Entry
+    base: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of all rows, by method
+    metrics: list[str] = field(default_factory=lambda: ["mAP"])
+    targets: list[str] = field(default_factory=list)  # of the workflow, that make it
+    reported: str | None = None  # a file in reported/, printed beside our numbers
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # data sets of its own
     notes: list[str] = field(default_factory=list)  # printed under the table
+    options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +142,11 @@ class Specification:
             from_protocol = self.user.seeds is None
             where = self._file(f"protocols/{self.user.protocol}" if from_protocol else "config")
             raise UserError(f"{where}: seeds: give distinct integers >= 0, found {self.seeds}")
-        names = self.user.experiments or self.protocol.experiments
-        self.experiments = {name: self._experiment(name) for name in names}
+        self.selected = self.user.experiments or self.protocol.experiments
+        self.experiments: dict[str, Experiment] = {}
+        there = (file.stem for file in (folder / "experiments").glob("*.yaml"))
+        for name in (*self.selected, *sorted(there)):
+            self._add_experiment(name)
 
     def lookup(self, table: str, name: str, where: str | None = None) -> Any:
         """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
@@ -249,28 +275,75 @@ class Specification:
             self.lookup("datasets", name, f"{file}: datasets")
         for name, changes in protocol.methods.items():
             self.changed_settings(name, changes, f"{file}: methods")
+        for names in protocol.stand_ins.items():
+            table = "datasets" if names[0] in self.datasets else "archs"
+            for name in names:
+                self.lookup(table, name, f"{file}: stand_ins")
+        for name in protocol.changes:
+            if not self._file(f"experiments/{name}").exists():
+                there = [path.stem for path in (self.folder / "experiments").glob("*.yaml")]
+                raise UserError(f"{file}: changes: no experiment '{name}'; {nearest(name, there)}")
         return protocol
 
-    def _experiment(self, name: str) -> Experiment:
+    def _add_experiment(self, name: str) -> None:
+        if name in self.experiments:
+            return
         file = self._file(f"experiments/{name}")
-        experiment = parse(Experiment, read_yaml(file), str(file))
-        if not (experiment.pairs and experiment.methods and experiment.metrics):
-            raise UserError(f"{file}: pairs, methods and metrics must name at least one each")
+        content = read_yaml(file)
+        changes = self.protocol.changes.get(name, {})
+        if isinstance(content, dict) and changes:
+            options = content.get("options", {}) | changes.get("options", {})
+            content = content | changes | {"options": options}
+        experiment = parse(Experiment, content, str(file))
+        if experiment.kind not in KINDS:
+            hint = nearest(experiment.kind, KINDS)
+            raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
+        parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
         for metric in experiment.metrics:
             if metric not in METRICS:
                 hint = nearest(metric, METRICS)
                 raise UserError(f"{file}: metrics: unknown metric '{metric}'; {hint}")
+        for key in experiment.base:
+            self.lookup("methods", key, f"{file}: base")
         for key, entry in experiment.datasets.items():
             if key in self.datasets:
                 raise UserError(f"{file}: datasets: '{key}' is defined elsewhere too; rename it")
             self.datasets[key] = self._entry(DatasetEntry, key, entry, f"{file}: datasets")
-        for i, pair in enumerate(experiment.pairs):
+        self._check_pairs(experiment.pairs, file)
+        pairs = list(experiment.pairs)
+        for other in experiment.pairs_of:
+            self._add_experiment(other)
+            pairs += [pair for pair in self.experiments[other].pairs if pair not in pairs]
+        if not (pairs and experiment.methods and experiment.metrics):
+            raise UserError(f"{file}: pairs, methods and metrics must name at least one each")
+        self.experiments[name] = replace(experiment, pairs=pairs)
+
+    def _check_pairs(self, pairs: list[Pair], file: Path) -> None:
+        for i, pair in enumerate(pairs):
             where = f"{file}: pairs[{i}]"
             self.lookup("datasets", pair.dataset, where)
             self.lookup("archs", pair.teacher, where)
             self.lookup("archs", pair.student, where)
-            if pair in experiment.pairs[:i]:
+            if pair in pairs[:i]:
                 raise UserError(f"{where}: stands twice; remove one")
             if pair.teacher == pair.student:
                 raise UserError(f"{where}: teacher and student are both '{pair.teacher}'")
-        return experiment
+
+    def stand_in(self, pair: Pair) -> Pair:
+        """The pair that this protocol trains where an experiment names another."""
+        return Pair(
+            dataset=self.protocol.stand_ins.get(pair.dataset, pair.dataset),
+            teacher=self.protocol.stand_ins.get(pair.teacher, pair.teacher),
+            student=self.protocol.stand_ins.get(pair.student, pair.student),
+        )
+
+    def reported(self, experiment: Experiment) -> list[dict[str, str]]:
+        """The rows of the published table that an experiment names."""
+        if experiment.reported is None:
+            return []
+        file = self.folder / "reported" / f"{experiment.reported}.csv"
+        if not file.exists():
+            there = [path.stem for path in file.parent.glob("*.csv")]
+            raise UserError(f"{file}: no such file; {nearest(experiment.reported, there)}")
+        with file.open(encoding="utf-8", newline="") as lines:
+            return list(csv.DictReader(lines))

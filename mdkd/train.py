@@ -8,7 +8,8 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import checkpoint, methods, provenance, records, rng
+from mdkd import checkpoint, methods, metrics, provenance, records, rng
 from mdkd.config import Recipe, Run, parse
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
@@ -25,6 +26,7 @@ from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
 from mdkd.progress import Progress, describe
 from mdkd.schedule import beta1, learning_rate
+from mdkd.score import probabilities
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +58,8 @@ def train(
             log.info("already trained with these settings; delete %s to train again", folder)
             return
         (folder / "metrics.json").unlink(missing_ok=True)  # of the run that is replaced now
-    with checkpoint.opened(layout.checkpoint(run.path), checkpoint.fingerprint(facts)) as saved:
+    saved_at, fingerprint = layout.checkpoint(run.path), checkpoint.fingerprint(facts)
+    with checkpoint.opened(saved_at, fingerprint) as saved, _failure_recorded(folder, facts):
         seed = rng.torch_seed(run.seed, "init", run.arch)
         student = _network(run, cache, device, seed, weights_folder)
         teacher = _teacher(teacher_record, layout, cache, device) if teacher_record else None
@@ -75,6 +78,18 @@ def train(
         log.info("results are in %s", folder)
 
 
+@contextmanager
+def _failure_recorded(folder: Path, facts: dict) -> Iterator[None]:
+    """Tables tell a run that failed from one that has not been made by its ``failed.json``."""
+    file = folder / "failed.json"
+    file.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        records.write_json(file, facts | {"error": str(error)})
+        raise
+
+
 def _fit(
     run: Run,
     student: Network,
@@ -87,6 +102,8 @@ def _fit(
     """The training loop, from the checkpoint if there is one to the last step."""
     recipe = run.recipe
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
+    val = cache.splits.get("val")
+    held_out = Loader(val, recipe, run.seed, device) if val else None
     connectors = list(method.parameters()) if isinstance(method, nn.Module) else []
     optimizer = _optimizer(student, connectors, recipe, device)
     steps_per_epoch = loader.steps_per_epoch()
@@ -137,8 +154,10 @@ def _fit(
                 images = (done - first_step) * recipe.batch_size
                 images_per_s = images / (time.monotonic() - epoch_started)
                 left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
-                speed = {"images_per_s": images_per_s, "left_s": left_s}
-                entry = progress.close_epoch(epoch, steps_per_epoch, lr=lr, **speed)
+                facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
+                if held_out:
+                    facts["val_mAP"] = _validate(student, held_out)
+                entry = progress.close_epoch(epoch, steps_per_epoch, **facts)
                 log.info(describe(entry, recipe.epochs))
             saved.save(
                 {
@@ -189,6 +208,13 @@ def predict(network: Network, loader: Loader) -> np.ndarray:
         with torch.autocast(batch.images_BCHW.device.type, torch.bfloat16, enabled=on_gpu):
             logits.append(network(batch.images_BCHW).logits_BC.float().cpu())
     return torch.cat(logits).numpy()
+
+
+def _validate(student: Network, held_out: Loader) -> float:
+    """mAP on a split set aside; the next training step is the same as without it."""
+    scores_NC = probabilities(predict(student, held_out))
+    student.train()
+    return metrics.evaluate(scores_NC, held_out.split.targets_NC)["mAP"]
 
 
 def _optimizer(

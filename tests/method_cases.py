@@ -15,6 +15,7 @@ NAMES = methods.names()
 LABELS = 7
 STUDENT = Spec(LABELS, 6, (4, 5, 6), (16, 8, 4), 5)
 TEACHER = Spec(LABELS, 9, (3, 5, 7, 8), (8, 8, 4, 2), 6)
+SEED_OF_DRAWS = 5
 SMALL = {"reviewkd": {"mid_channels": 8}}  # for speed
 
 
@@ -60,7 +61,14 @@ def make(name, student_spec=STUDENT, teacher_spec=TEACHER, dtype=torch.float64, 
     torch.manual_seed(0)
     settings = CONFIG[name]["settings"] | SMALL.get(name, {}) | changes
     loss = methods.build(name, student_spec, teacher_spec, settings)
-    return loss.to(dtype) if isinstance(loss, torch.nn.Module) else loss
+    if isinstance(loss, torch.nn.Module):
+        return loss.to(dtype)
+
+    def seeded(student, teacher, target):
+        torch.manual_seed(SEED_OF_DRAWS)  # as before every training step
+        return loss(student, teacher, target)
+
+    return seeded
 
 
 def total(terms):

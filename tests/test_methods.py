@@ -9,6 +9,7 @@ from method_cases import (
     CONFIG,
     LABELS,
     NAMES,
+    SEED_OF_DRAWS,
     STUDENT,
     TEACHER,
     gradients,
@@ -45,18 +46,49 @@ def formula(name, student, teacher, target):
             "distance": weight["distance"] * oracles.rkd_distance(*pooled),
             "angle": weight["angle"] * oracles.rkd_angle(*pooled),
         }
-    if name not in ("mld", "l2d", "mdkd"):
+    if name == "mld_matched":
+        return {"mld": mld_of_length(student, teacher, weight)}
+    if name not in ("mld", "l2d", "mdkd", "mdkd_permuted"):
         pytest.fail(f"write the formula of {name} as loops in tests/oracles.py and call it here")
     terms = {"mld": weight["mld"] * oracles.mld(*logits)}
     if name == "l2d":
         terms["cd"] = weight["cd"] / len(target) * oracles.led_class_aware(*embeddings, target)
         terms["id"] = weight["id"] / len(target) * oracles.led_instance_aware(*embeddings, target)
     if name == "mdkd":
-        p, q = (z.sigmoid() for z in logits)
-        for n in (2, 3, 4):
-            terms[f"bd{n}"] = weight[f"bd{n}"] * oracles.dependency_loss(p, q, n, "batch")
-            terms[f"id{n}"] = weight[f"id{n}"] * oracles.dependency_loss(p, q, n, "instance")
+        terms |= dependency_terms(*logits, weight)
+    if name == "mdkd_permuted":
+        permutation = torch.randperm(target.shape[1], generator=torch.manual_seed(SEED_OF_DRAWS))
+        shuffled = torch.stack([logits[1][:, k] for k in permutation.tolist()], 1)
+        equal = dict.fromkeys(TERMS, weight["dependencies"])
+        terms |= dependency_terms(logits[0], shuffled, equal)
     return terms
+
+
+TERMS = [f"{level}{n}" for level in ("bd", "id") for n in (2, 3, 4)]
+
+
+def dependency_terms(student, teacher, weight):
+    p, q = student.sigmoid(), teacher.sigmoid()
+    levels = {"bd": "batch", "id": "instance"}
+    return {
+        term: weight[term] * oracles.dependency_loss(p, q, int(term[2]), levels[term[:2]])
+        for term in TERMS
+    }
+
+
+def mld_of_length(student, teacher, weight):
+    """MLD, multiplied by the length of MDKD's gradient over its own."""
+    logits = student.logits_BC.detach().requires_grad_()
+    own = weight["mld"] * oracles.mld(logits, teacher.logits_BC)
+    others = dependency_terms(
+        logits, teacher.logits_BC, dict.fromkeys(TERMS, weight["dependencies"])
+    )
+    whole = own + sum(others.values())
+    lengths = [
+        (torch.autograd.grad(loss, logits, retain_graph=True)[0] ** 2).sum() ** 0.5
+        for loss in (whole, own)
+    ]
+    return lengths[0] / lengths[1] * weight["mld"] * oracles.mld(student.logits_BC, teacher.logits_BC)
 
 
 def assert_same(terms, expected, student):
@@ -173,3 +205,12 @@ def test_mdkd_takes_any_choice_of_levels():
     for chosen in (["bd2"], ["id3"], ["bd4", "id2"]):
         terms = make("mdkd", **(none | {key: 1 for key in chosen}))(student, teacher, None)
         assert_same(terms, {key: everything[key] for key in chosen}, student)
+
+
+def test_controls_without_dependencies_are_mld():
+    student, teacher, target = trainable(output(STUDENT, 6, 1)), output(TEACHER, 6, 2), targets(6)
+    mld = make("mld")(student, teacher, target)
+    for name in ("mld_matched", "mdkd_permuted"):
+        terms = make(name, dependencies=0)(student, teacher, target)
+        assert_same(terms, mld, student)
+        assert make(name, dependencies=0, mld=0)(student, teacher, target) == {}

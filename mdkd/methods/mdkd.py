@@ -1,6 +1,8 @@
 """Multi-order label pair dependencies (MDKD): Eqs. 2-15 of the paper, ACM MM 2024."""
 
 # Shape key: B images, C labels.
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -50,3 +52,10 @@ def mdkd(
         for (n, weight), loss in zip(weights.items(), losses.unbind(), strict=True):
             terms[f"{level}{n}"] = weight * loss
     return terms
+
+
+def equal_weights(mld: float, dependencies: float) -> dict[str, Any]:
+    """Settings of the paper's shape: both levels, orders 2 to 4, one weight for all six terms."""
+    unused = dict.fromkeys(("bd5", "bd6", "id5", "id6"), 0.0)
+    used = dict.fromkeys(("bd2", "bd3", "bd4", "id2", "id3", "id4"), dependencies)
+    return {"mld": mld, "norm": "paper"} | used | unused

@@ -1,9 +1,32 @@
 # Tables and figures from the records of finished runs. Rebuilding them costs seconds.
 
+from mdkd.kinds import KINDS
+
+TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=["csv", "md", "tex", "html"])
+FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=["pdf", "png", "svg"])
+
+
+def files_of(artefact):
+    """The tables and figures of an artefact."""
+    outputs = KINDS[PLAN.artefacts[artefact].kind].outputs
+    files = (TABLE if "table" in outputs else []) + (FIGURE if "figure" in outputs else [])
+    return expand(files, artefact=artefact)
+
+
+def scores_of(wildcards):
+    """The scores that an artefact is computed from."""
+    return [METRICS.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
+
+
+def target_of(wildcards):
+    """The group under which the report shows an artefact."""
+    targets = PLAN.artefacts[wildcards.artefact].targets
+    return targets[0].capitalize() if targets else "Other"
+
 
 rule collect:
     input:
-        [METRICS.format(run) for run in PLAN.runs],
+        [METRICS.format(run) for run in SELECTED],
     output:
         f"{RESULTS}/metrics.csv",
     log:
@@ -17,22 +40,22 @@ rule collect:
         "python -m mdkd report metrics --plan {params.plan} --log {log}"
 
 
-rule table_comparison:
+rule table:
     input:
-        lambda w: [METRICS.format(run) for run in PLAN.artefacts[w.artefact].runs],
+        scores_of,
     output:
         csv=f"{RESULTS}/tables/{{artefact}}.csv",
         md=f"{RESULTS}/tables/{{artefact}}.md",
         tex=report(
             f"{RESULTS}/tables/{{artefact}}.tex",
-            caption="../report/comparison.rst",
-            category="Comparison",
+            caption="../report/artefact.rst",
+            category=target_of,
             labels={"artefact": "{artefact}", "content": "table, LaTeX"},
         ),
         html=report(
             f"{RESULTS}/tables/{{artefact}}.html",
-            caption="../report/comparison.rst",
-            category="Comparison",
+            caption="../report/artefact.rst",
+            category=target_of,
             labels={"artefact": "{artefact}", "content": "table"},
         ),
     log:
@@ -47,16 +70,40 @@ rule table_comparison:
         "python -m mdkd report table {wildcards.artefact} --plan {params.plan} --log {log}"
 
 
-rule figure_comparison:
+rule attend:
     input:
-        lambda w: [METRICS.format(run) for run in PLAN.artefacts[w.artefact].runs],
+        scores_of,
+    output:
+        f"{RESULTS}/attention/{{artefact}}.npz",
+    log:
+        f"logs/{PLAN.protocol}/attention/{{artefact}}.log",
+    conda:
+        "../../environment.yml"
+    threads: 1
+    resources:
+        gpu=min(GPUS, 1),
+        mem_mb=lambda w, attempt: 8000 * attempt,
+        runtime=60,
+    params:
+        plan=PLAN_FILE,
+        artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
+    shell:
+        "python -m mdkd attend {wildcards.artefact} --plan {params.plan} --log {log}"
+
+
+rule figure:
+    input:
+        scores_of,
+        lambda w: (
+            rules.attend.output if PLAN.artefacts[w.artefact].kind == "attention" else []
+        ),
     output:
         pdf=f"{RESULTS}/figures/{{artefact}}.pdf",
         png=f"{RESULTS}/figures/{{artefact}}.png",
         svg=report(
             f"{RESULTS}/figures/{{artefact}}.svg",
-            caption="../report/comparison.rst",
-            category="Comparison",
+            caption="../report/artefact.rst",
+            category=target_of,
             labels={"artefact": "{artefact}", "content": "figure"},
         ),
     log:
@@ -69,6 +116,22 @@ rule figure_comparison:
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
         "python -m mdkd report figure {wildcards.artefact} --plan {params.plan} --log {log}"
+
+
+rule document:
+    input:
+        [files_of(artefact) for artefact in TARGETS["paper"]],
+    output:
+        f"{RESULTS}/paper.tex",  # and paper.pdf, where there is a LaTeX
+    log:
+        f"logs/{PLAN.protocol}/document.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        plan=PLAN_FILE,
+    shell:
+        "python -m mdkd report document --plan {params.plan} --log {log}"
 
 
 rule partial:

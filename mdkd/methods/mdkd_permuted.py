@@ -1,0 +1,25 @@
+"""Control: MDKD with the wrong dependencies. What it gains is not knowledge of label pairs."""
+
+# Shape key: B images, C labels.
+import torch
+from torch import Tensor
+
+from mdkd.methods.base import method
+from mdkd.methods.mdkd import equal_weights, mdkd
+from mdkd.outputs import Output
+
+
+@method("mdkd_permuted", needs=("logits",))
+def mdkd_permuted(
+    student: Output, teacher: Output, target_BC: Tensor, *, mld: float, dependencies: float
+) -> dict[str, Tensor]:
+    """MDKD whose six terms compare the pair (k, l) with the teacher's pair (pi k, pi l).
+
+    The permutation pi of the labels is drawn anew for every batch. L_MLD, of weight `mld`, keeps
+    its labels; `dependencies` is the weight of each of the six terms.
+    """
+    num_labels, device = teacher.logits_BC.shape[1], teacher.logits_BC.device
+    permutation_C = torch.randperm(num_labels).to(device)  # drawn on the host: same everywhere
+    elsewhere = teacher._replace(logits_BC=teacher.logits_BC[:, permutation_C])
+    own = mdkd(student, teacher, target_BC, **equal_weights(mld, 0.0))
+    return own | mdkd(student, elsewhere, target_BC, **equal_weights(0.0, dependencies))

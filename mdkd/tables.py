@@ -1,0 +1,170 @@
+"""A printed table, whatever it shows, as CSV, Markdown, LaTeX and HTML. Never imports torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import pandas as pd
+
+from mdkd import records
+
+GAP = "–"  # a run that has not been made yet
+SUFFIXES = ("csv", "md", "tex", "html")
+MANY_LINES = 30  # more of them are printed smaller
+
+
+class Entry(NamedTuple):
+    """One place of a table."""
+
+    text: str
+    mark: Literal["", "best", "second"] = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One row: what it is called and one entry per heading."""
+
+    label: str
+    entries: Sequence[Entry]
+    rule: bool = False  # drawn above it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Rows that belong together, under a heading of their own if there are several blocks."""
+
+    heading: str | None
+    lines: Sequence[Line]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """All that is printed, and the numbers behind it."""
+
+    name: str  # of its files and of its label in LaTeX
+    title: str
+    headings: Sequence[str]  # without the one over the labels
+    blocks: Sequence[Block]
+    notes: Sequence[str] = ()
+    frame: pd.DataFrame = field(default_factory=pd.DataFrame)  # for the CSV, one row per number
+
+    def __post_init__(self) -> None:
+        for block in self.blocks:
+            for line in block.lines:
+                if len(line.entries) != len(self.headings):
+                    raise ValueError(f"{self.name}: {line.label}: one entry per heading is needed")
+
+
+def write(table: Table, folder: Path) -> None:
+    """Write ``{name}.csv .md .tex .html`` into ``folder``."""
+    texts = {
+        "csv": table.frame.to_csv(index=False, lineterminator="\n"),
+        "md": markdown(table),
+        "tex": latex(table),
+        "html": html(table),
+    }
+    for suffix in SUFFIXES:
+        with records.atomic(folder / f"{table.name}.{suffix}") as file:
+            file.write(texts[suffix].encode())
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop, if it lacks one."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
+
+
+def _marked(entry: Entry, best: str, second: str) -> str:
+    return {"best": best, "second": second, "": "{}"}[entry.mark].format(entry.text)
+
+
+def markdown(table: Table) -> str:
+    """GitHub's Markdown: a title, one table per block, and the notes as a list."""
+
+    def line(texts: list[str]) -> str:
+        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+
+    lines = [f"**{table.title}**"]
+    for block in table.blocks:
+        lines += ["", block.heading] if block.heading else []
+        lines += ["", line(["", *table.headings]), "|---|" + "---:|" * len(table.headings)]
+        for row in block.lines:
+            texts = [_marked(entry, "**{}**", "<u>{}</u>") for entry in row.entries]
+            lines.append(line([row.label, *texts]))
+    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
+
+
+def html(table: Table) -> str:
+    """A page of its own, for the workflow's report."""
+    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *table.headings])]
+    for block in table.blocks:
+        if block.heading:
+            width = 1 + len(table.headings)
+            lines.append(f'<th colspan="{width}"><br>{escape(block.heading)}</th>')
+        for row in block.lines:
+            escaped = [entry._replace(text=escape(entry.text)) for entry in row.entries]
+            texts = [_marked(entry, "<b>{}</b>", "<u>{}</u>") for entry in escaped]
+            cells = "".join(f"<td>{text}</td>" for text in texts)
+            lines.append(f"<th>{escape(row.label)}</th>{cells}")
+    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
+    items = "\n".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return (
+        '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
+        "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
+        "td,tr:first-child th{text-align:right}th{text-align:left}</style>\n"
+        f"<h3>{escape(table.title)}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
+    )
+
+
+def latex(table: Table) -> str:
+    """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
+    width = len(table.headings)
+    caption = " ".join([sentence(table.title), *table.notes])
+    size = "\\scriptsize" if sum(len(b.lines) for b in table.blocks) > MANY_LINES else "\\small"
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        "\\begin{table*}",
+        f"\\centering{size}",
+        "\\setlength{\\belowcaptionskip}{4pt}",
+        f"\\caption{{{tex_escape(caption)}}}",
+        f"\\label{{tab:{table.name}}}",
+        f"\\begin{{tabular}}{{l{'r' * width}}}",
+        "\\toprule",
+        f" & {' & '.join(tex_escape(text) for text in table.headings)} \\\\",
+    ]
+    for block in table.blocks:
+        lines.append("\\midrule")
+        if block.heading:
+            heading = f"\\emph{{{tex_escape(block.heading)}}}"
+            lines.append(f"\\multicolumn{{{1 + width}}}{{l}}{{{heading}}} \\\\")
+        for row in block.lines:
+            if row.rule:
+                lines.append("\\midrule")
+            escaped = [entry._replace(text=tex_escape(entry.text)) for entry in row.entries]
+            texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
+            lines.append(f"{tex_escape(row.label)} & {' & '.join(texts)} \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
+
+
+_TEX = {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "±": "$\\pm$",
+    "→": "$\\rightarrow$",
+    "–": "--",
+    "−": "$-$",
+    "×": "$\\times$",
+    "Δ": "$\\Delta$",
+    "†": "$^\\dagger$",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    **{char: f"\\{char}" for char in "&%$#_{}"},
+}
+
+
+def tex_escape(text: str) -> str:
+    """Plain text as LaTeX source that prints it."""
+    return "".join(_TEX.get(char, char) for char in text)
