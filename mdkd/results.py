@@ -1,14 +1,27 @@
 """The records of a plan's runs, as far as they were made under the plan's settings."""
 
+import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
 
 from mdkd import records
 from mdkd.config import Run
 from mdkd.layout import Layout
 from mdkd.plan import Cell
+from mdkd.score import probabilities
 
 State = Literal["done", "to do", "failed", "other settings"]
+
+
+class Predictions(NamedTuple):
+    """What a run says of the test images. Shape key: N images, C labels."""
+
+    scores_NC: np.ndarray  # probabilities, float32
+    targets_NC: np.ndarray  # uint8 in {0, 1}
+    ids: list[str]  # of the images
+    classes: list[str]
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,22 @@ class Results(Layout):
     def found(self, cell: Cell) -> list[dict[str, Any]]:
         """The scores of a cell's runs that are done, in the order of the seeds."""
         return [scores for path in cell.runs if (scores := self.scores(path))]
+
+    def predictions(self, path: str) -> Predictions | None:
+        """The run's stored predictions, or None unless its state is ``done``."""
+        if self.state(path) != "done":
+            return None
+        with np.load(self.run(path) / "predictions.npz") as stored:
+            scores_NC = probabilities(stored["logits_NC"])
+            ids = stored["ids"].tolist()
+            return Predictions(scores_NC, stored["targets_NC"], ids, self.record(path)["classes"])
+
+    def history(self, path: str) -> list[dict[str, Any]] | None:
+        """One entry per epoch of the run's training, or None unless its state is ``done``."""
+        if self.state(path) != "done":
+            return None
+        lines = (self.run(path) / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        return [json.loads(line) for line in lines]
 
     def state(self, path: str) -> State:
         """Whether a run has been trained and scored, and as planned."""
