@@ -24,7 +24,7 @@ except UserError as error:
 
 RESULTS = f"results/{PLAN.protocol}"
 PLAN_FILE = f"{RESULTS}/plan.json"  # written when a run starts, read by its jobs
-METRICS = f"{RESULTS}/runs/{{}}/metrics.json"
+RECORD = f"{RESULTS}/runs/{{}}/run.json"
 SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
 
@@ -65,7 +65,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
-        [METRICS.format(run) for run in SELECTED],  # so that a deleted one is made again
+        [RECORD.format(run) for run in SELECTED],  # so that a deleted one is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,

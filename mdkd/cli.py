@@ -166,6 +166,21 @@ def _report_artefact(kind: str, artefact: Artefact, results: Results) -> None:
         print(f"report   {results.results / 'report.html'}")
 
 
+def compare(args: argparse.Namespace) -> None:
+    """Print our numbers beside the published ones."""
+    from mdkd import tables
+    from mdkd.artefacts import comparison
+
+    plan = _plan(args)
+    names = [args.target] if args.target else list(plan.artefacts)
+    found = [artefact for name in names if (artefact := _get(plan.artefacts, args, name)).reported]
+    if not found:
+        where = args.target or f"protocol {plan.protocol}"
+        raise UserError(f"{where}: nothing was published for what it trains; use --protocol paper")
+    for artefact in found:
+        print(tables.markdown(comparison.table(artefact, _results(plan))))
+
+
 def plan(args: argparse.Namespace) -> None:
     """Print every run with its state, and what shares it."""
     plan = _plan(args)
@@ -218,6 +233,12 @@ def _parser() -> argparse.ArgumentParser:
     reporting.add_argument("kind", choices=KINDS)
     reporting.add_argument(
         "target", nargs="?", help="artefact, all if left out; labels: a data set"
+    )
+    verb(
+        compare,
+        "print our numbers beside the published ones",
+        "artefact, all if left out",
+        nargs="?",
     )
     verb(plan, "list runs and artefacts", None)
     attending = verb(attend, "compute the attention maps of an artefact", "name of the artefact")

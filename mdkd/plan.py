@@ -60,6 +60,11 @@ class Artefact:
         """Paths of all runs, each once, in the order of the table."""
         return list(dict.fromkeys(r for row in self.rows for cell in row.cells for r in cell.runs))
 
+    @property
+    def reported(self) -> bool:
+        """Whether there are published numbers to compare with."""
+        return any(cell.reported for row in self.rows for cell in row.cells)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -78,13 +83,12 @@ class Plan:
         return asdict(self)
 
     def targets(self) -> dict[str, list[str]]:
-        """What can be asked for, and the artefacts that it consists of: each one, and groups."""
-        targets = {name: [name] for name in self.artefacts}
+        """What can be asked for: groups of artefacts, and each one whose name is not a group's."""
+        groups: dict[str, list[str]] = {}
         for name, artefact in self.artefacts.items():
             for target in artefact.targets:
-                members = targets.setdefault(target, [])
-                members += [name] if name not in members else []
-        return targets
+                groups.setdefault(target, []).append(name)
+        return {name: [name] for name in self.artefacts} | groups
 
 
 def make_plan(spec: Specification) -> Plan:
@@ -351,18 +355,18 @@ def _scratch_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
 
 def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:
     """What this protocol trains in place of what the experiment names."""
-    names = dict.fromkeys(
-        (original, here)
-        for pair, originals in columns.items()
-        for other in originals
-        for original, here in zip(other.names(), pair.names(), strict=True)
-        if original != here
-    )
-    if not names:
-        return []
     labels = {key: entry.label for key, entry in (spec.datasets | spec.archs).items()}
-    texts = ", ".join(f"{labels[here]} for {labels[original]}" for original, here in names)
-    return [f"Protocol {spec.user.protocol} uses {texts}: not comparable with published numbers."]
+    others = dict.fromkeys(
+        labels[here]
+        for pair, originals in columns.items()
+        for original in originals
+        for here, name in zip(pair.names(), original.names(), strict=True)
+        if here != name
+    )
+    if not others:
+        return []
+    text = f"Stand-ins of protocol {spec.user.protocol}: {', '.join(others)}."
+    return [f"{text} Not comparable with published numbers."]
 
 
 def _column(spec: Specification, pair: Pair) -> str:

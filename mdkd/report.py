@@ -125,25 +125,32 @@ def title(artefact: Artefact) -> str:
     return f"{sentence(artefact.title)} {artefact.columns[0]}"
 
 
+def made(artefact: Artefact, results: Results) -> list[str]:
+    """Protocol, seeds and runs of an artefact, and what is missing or impossible."""
+    states = [results.state(path) for path in artefact.runs]  # cells may share runs
+    done = states.count("done")
+    runs = f"{done} runs"
+    if done < len(states):
+        runs = f"{done} of {len(states)} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
+    plural = "s" if len(artefact.seeds) > 1 else ""
+    seeds = ", ".join(map(str, artefact.seeds))
+    lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
+    for state, text in (
+        ("failed", "runs failed: their failed.json says why."),
+        ("other settings", "runs were made under other settings and are left out."),
+    ):
+        lines += [f"{states.count(state)} {text}"] if state in states else []
+    reasons = {row.label: cell.unavailable for row in artefact.rows for cell in row.cells}
+    return lines + [f"{row}: n/a: {reason}." for row, reason in reasons.items() if reason]
+
+
 def notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
     """What must stand under a table for its numbers to be read rightly."""
-    states = [results.state(path) for path in artefact.runs]  # cells may share runs
-    done, planned, other = states.count("done"), len(states), states.count("other settings")
-    failed = states.count("failed")
-    runs = f"{done} runs"
-    if done < planned:
-        runs = f"{done} of {planned} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
-    seeds = ", ".join(map(str, artefact.seeds))
-    plural = "s" if len(artefact.seeds) > 1 else ""
     lines = [
-        f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}. Percentages, mean ± standard "
-        "deviation over seeds of the last epoch; the teacher is one run shared by all methods.",
-        "Best bold, second underlined, the teacher apart.",
+        *made(artefact, results),
+        "Percentages, mean ± standard deviation over seeds of the last epoch; the teacher is one "
+        "run shared by all methods. Best bold, second underlined, the teacher apart.",
     ]
-    if failed:
-        lines.append(f"{failed} runs failed: their failed.json says why.")
-    if other:
-        lines.append(f"{other} runs were made under other settings and are left out.")
     if any(metric.endswith("_k") for metric in artefact.metrics):
         lines.append(
             "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
@@ -156,14 +163,14 @@ def notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str
         )
     lines += _resolution(frame)
     lines += _left_out(artefact, results)
-    reasons = frame.loc[frame["state"].str.startswith("n/a"), ["row", "state"]].drop_duplicates()
-    lines += [f"{row}: {state}." for row, state in reasons.itertuples(index=False)]
     return lines + list(artefact.notes)
 
 
 def _resolution(frame: pd.DataFrame) -> list[str]:
     """The smallest difference of two methods' mAP that the spread over seeds lets one see."""
     cells = frame[(frame["metric"] == "mAP") & (frame["role"] != "teacher") & (frame["runs"] > 1)]
+    if not frame["runs"].any():
+        return []
     if cells.empty:
         return ["One seed: no difference can be told from chance."]
     freedom = (cells["runs"] - 1).sum()
@@ -172,9 +179,9 @@ def _resolution(frame: pd.DataFrame) -> list[str]:
     resolved = resolvable_difference(deviation, seeds)
     needed = seeds_needed(deviation, WANTED)
     return [
-        f"Power: with {seeds} seeds and a pooled standard deviation of {deviation:.2f}, a difference "
-        f"of {resolved:.2f} mAP between two methods is found with probability {POWER:g} (two-sided "
-        f"t-test, 5 %); {WANTED:g} mAP would need {needed} seeds."
+        f"Power: with {seeds} seeds and a pooled standard deviation of {deviation:.2f}, a "
+        f"difference of {resolved:.2f} mAP between two methods is found with probability "
+        f"{POWER:g} (two-sided t-test, 5 %); {WANTED:g} mAP would need {needed} seeds."
     ]
 
 
@@ -215,5 +222,3 @@ def _left_out(artefact: Artefact, results: Results) -> list[str]:
                 counts = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
                 notes.append(f"{column}: images left out of {split}: {counts}.")
     return notes
-
-

@@ -9,8 +9,9 @@ import numpy as np
 from mdkd import records
 from mdkd.config import Run
 from mdkd.layout import Layout
+from mdkd.metrics import probabilities
 from mdkd.plan import Cell
-from mdkd.score import probabilities
+from mdkd.score import scores as scores_of_predictions
 
 State = Literal["done", "to do", "failed", "other settings"]
 
@@ -22,6 +23,7 @@ class Predictions(NamedTuple):
     targets_NC: np.ndarray  # uint8 in {0, 1}
     ids: list[str]  # of the images
     classes: list[str]
+    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
 
 
 @dataclass(frozen=True)
@@ -38,10 +40,19 @@ class Results(Layout):
         return records.read_json(self.run(path) / "run.json")
 
     def scores(self, path: str) -> dict[str, Any] | None:
-        """The run's ``metrics.json``, or None unless its state is ``done``."""
+        """The run's ``metrics.json``, or None unless its state is ``done``.
+
+        One that was deleted, or belongs to other predictions, is computed anew and not written:
+        several tables may be made at once.
+        """
         if self.state(path) != "done":
             return None
-        return records.read_json(self.run(path) / "metrics.json")
+        file = self.run(path) / "metrics.json"
+        if file.exists():
+            scores = records.read_json(file)
+            if scores["predictions_sha256"] == self.record(path)["predictions_sha256"]:
+                return scores
+        return scores_of_predictions(path, self)
 
     def found(self, cell: Cell) -> list[dict[str, Any]]:
         """The scores of a cell's runs that are done, in the order of the seeds."""
@@ -53,8 +64,13 @@ class Results(Layout):
             return None
         with np.load(self.run(path) / "predictions.npz") as stored:
             scores_NC = probabilities(stored["logits_NC"])
-            ids = stored["ids"].tolist()
-            return Predictions(scores_NC, stored["targets_NC"], ids, self.record(path)["classes"])
+            return Predictions(
+                scores_NC,
+                stored["targets_NC"],
+                stored["ids"].tolist(),
+                self.record(path)["classes"],
+                stored.get("ignored_NC"),
+            )
 
     def history(self, path: str) -> list[dict[str, Any]] | None:
         """One entry per epoch of the run's training, or None unless its state is ``done``."""
@@ -64,7 +80,7 @@ class Results(Layout):
         return [json.loads(line) for line in lines]
 
     def state(self, path: str) -> State:
-        """Whether a run has been trained and scored, and as planned."""
+        """Whether a run has been made, and as planned."""
         folder = self.run(path)
         planned = records.canonical(asdict(self.runs[path]))
         if not (folder / "run.json").exists():
@@ -74,7 +90,4 @@ class Results(Layout):
             return "to do"
         if records.canonical(self.record(path)["run"]) != planned:
             return "other settings"
-        if not (folder / "metrics.json").exists():
-            return "to do"
-        scored = records.read_json(folder / "metrics.json")["predictions_sha256"]
-        return "done" if scored == self.record(path)["predictions_sha256"] else "to do"
+        return "done"

@@ -1,5 +1,7 @@
 """From a run's stored predictions to its metrics; no network, no torch."""
 
+from typing import Any
+
 import numpy as np
 
 from mdkd import metrics, records
@@ -8,7 +10,12 @@ from mdkd.layout import Layout
 
 
 def score(run_path: str, layout: Layout) -> None:
-    """Write ``metrics.json`` beside the predictions of a run.
+    """Write ``metrics.json``, the `scores` of a run, beside its predictions."""
+    records.write_json(layout.run(run_path) / "metrics.json", scores(run_path, layout))
+
+
+def scores(run_path: str, layout: Layout) -> dict[str, Any]:
+    """All metrics of a run's stored predictions.
 
     Labels without a positive test image have no average precision: they are left out of the mAP
     and named in the record.
@@ -19,17 +26,17 @@ def score(run_path: str, layout: Layout) -> None:
     if not file.exists() or records.sha256(file) != record["predictions_sha256"]:
         raise UserError(f"{file}: missing, or not the predictions of its run.json; train it again")
     with np.load(file) as stored:
-        logits_NC, targets_NC = stored["logits_NC"], stored["targets_NC"]
-    scores_NC = probabilities(logits_NC)
-    aps_C = metrics.average_precisions(scores_NC, targets_NC)
+        scores_NC = metrics.probabilities(stored["logits_NC"])
+        targets_NC, ignored_NC = stored["targets_NC"], stored.get("ignored_NC")
+    aps_C = metrics.average_precisions(scores_NC, targets_NC, ignored_NC)
     classes = record["classes"]
     if not np.isfinite(aps_C).any():
         raise UserError(f"{file}: no label has a positive test image; use a larger test split")
-    result = {
+    return {
         "run": run_path,
         "predictions_sha256": record["predictions_sha256"],
         "test_images": len(targets_NC),
-        "metrics": metrics.evaluate(scores_NC, targets_NC),
+        "metrics": metrics.evaluate(scores_NC, targets_NC, ignored_NC),
         "average_precision": {
             name: float(ap) for name, ap in zip(classes, aps_C, strict=True) if np.isfinite(ap)
         },
@@ -37,10 +44,3 @@ def score(run_path: str, layout: Layout) -> None:
             name for name, ap in zip(classes, aps_C, strict=True) if not np.isfinite(ap)
         ],
     }
-    records.write_json(folder / "metrics.json", result)
-
-
-def probabilities(logits_NC: np.ndarray) -> np.ndarray:
-    """Sigmoid in float32, finite for every logit."""
-    small = np.exp(-np.abs(logits_NC.astype(np.float32)))
-    return np.where(logits_NC >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)

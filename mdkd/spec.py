@@ -47,7 +47,9 @@ class Protocol:
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed source options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed method settings
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed keys of experiments
-    stand_ins: dict[str, str] = field(default_factory=dict)  # data sets and nets, in place of others
+    stand_ins: dict[str, str] = field(
+        default_factory=dict
+    )  # data sets and nets, in place of others
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -330,11 +332,14 @@ class Specification:
                 raise UserError(f"{where}: teacher and student are both '{pair.teacher}'")
 
     def stand_in(self, pair: Pair) -> Pair:
-        """The pair that this protocol trains where an experiment names another."""
+        """The pair that this protocol trains where one on another data set is named."""
+        others = self.protocol.stand_ins
+        if pair.dataset not in others:
+            return pair
         return Pair(
-            dataset=self.protocol.stand_ins.get(pair.dataset, pair.dataset),
-            teacher=self.protocol.stand_ins.get(pair.teacher, pair.teacher),
-            student=self.protocol.stand_ins.get(pair.student, pair.student),
+            dataset=others[pair.dataset],
+            teacher=others.get(pair.teacher, pair.teacher),
+            student=others.get(pair.student, pair.student),
         )
 
     def reported(self, experiment: Experiment) -> list[dict[str, str]]:

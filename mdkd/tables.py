@@ -12,7 +12,8 @@ from mdkd import records
 
 GAP = "–"  # a run that has not been made yet
 SUFFIXES = ("csv", "md", "tex", "html")
-MANY_LINES = 30  # more of them are printed smaller
+MANY_LINES, FULL_PAGE = 30, 60  # more of them are printed smaller, and smaller still
+MANY_COLUMNS = 7  # more of them are printed smaller and closer
 
 
 class Entry(NamedTuple):
@@ -121,11 +122,10 @@ def latex(table: Table) -> str:
     """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
     width = len(table.headings)
     caption = " ".join([sentence(table.title), *table.notes])
-    size = "\\scriptsize" if sum(len(b.lines) for b in table.blocks) > MANY_LINES else "\\small"
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table*}",
-        f"\\centering{size}",
+        f"\\centering{_size(width, sum(len(block.lines) for block in table.blocks))}",
         "\\setlength{\\belowcaptionskip}{4pt}",
         f"\\caption{{{tex_escape(caption)}}}",
         f"\\label{{tab:{table.name}}}",
@@ -145,6 +145,14 @@ def latex(table: Table) -> str:
             texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
             lines.append(f"{tex_escape(row.label)} & {' & '.join(texts)} \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
+
+
+def _size(columns: int, lines: int) -> str:
+    """The largest type in which a table of this many columns and lines fits a page."""
+    close = "\\setlength{\\tabcolsep}{3pt}" if columns > MANY_COLUMNS else ""
+    if lines > FULL_PAGE:
+        return f"\\tiny\\renewcommand{{\\arraystretch}}{{0.95}}{close}"
+    return ("\\scriptsize" if close or lines > MANY_LINES else "\\small") + close
 
 
 _TEX = {

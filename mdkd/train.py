@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,15 +19,15 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import checkpoint, methods, metrics, provenance, records, rng
-from mdkd.config import Recipe, Run, parse
+from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
-from mdkd.errors import UserError
 from mdkd.layout import Layout
-from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
+from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.progress import Progress, describe
 from mdkd.schedule import beta1, learning_rate
-from mdkd.score import probabilities
+from mdkd.score import score
+from mdkd.trained import load_network, new_network
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ def train(
     saved_at, fingerprint = layout.checkpoint(run.path), checkpoint.fingerprint(facts)
     with checkpoint.opened(saved_at, fingerprint) as saved, _failure_recorded(folder, facts):
         seed = rng.torch_seed(run.seed, "init", run.arch)
-        student = _network(run, cache, device, seed, weights_folder)
-        teacher = _teacher(teacher_record, layout, cache, device) if teacher_record else None
+        student = new_network(run, cache, device, seed, weights_folder)
+        teacher = load_network(teacher_record, layout, cache, device) if teacher_record else None
         torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
         method = methods.build(
             run.method.name,
@@ -74,6 +75,7 @@ def train(
             method.to(device)
         progress = _fit(run, student, teacher, method, cache, device, saved)
         _write_results(run, layout, student, method, cache, device, facts, progress)
+        score(run.path, layout)
         saved.delete()
         log.info("results are in %s", folder)
 
@@ -136,7 +138,10 @@ def _fit(
                         teacher_output = teacher(batch.images_BCHW) if teacher else None
                 losses = {
                     "bce": supervised_loss(
-                        student_output.logits_BC.float(), batch.targets_BC, recipe.bce_reduction
+                        student_output.logits_BC.float(),
+                        batch.targets_BC,
+                        recipe.bce_reduction,
+                        batch.ignored_BC,
                     ),
                     **method(student_output, teacher_output, batch.targets_BC),
                 }
@@ -173,14 +178,24 @@ def _fit(
     return progress
 
 
-def supervised_loss(logits_BC: Tensor, targets_BC: Tensor, reduction: str) -> Tensor:
+def supervised_loss(
+    logits_BC: Tensor, targets_BC: Tensor, reduction: str, ignored_BC: Tensor | None = None
+) -> Tensor:
     """Binary cross-entropy, Eq. 1: summed over labels, averaged over images (``sum_mean``).
 
-    ``sum_sum`` sums over both (L2D's code), ``mean_mean`` averages over both.
+    ``sum_sum`` sums over both (L2D's code), ``mean_mean`` averages over both. Ignored places add
+    nothing to the sums; ``mean_mean`` divides by the number of the others.
     """
-    total = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum")
     images, labels = logits_BC.shape
-    return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": images * labels}[reduction]
+    places: int | Tensor
+    if ignored_BC is None:
+        total = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum")
+        places = images * labels
+    else:
+        each_BC = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="none")
+        total = each_BC.masked_fill(ignored_BC, 0).sum()
+        places = (~ignored_BC).sum().clamp_min(1)
+    return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": places}[reduction]
 
 
 def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
@@ -212,9 +227,9 @@ def predict(network: Network, loader: Loader) -> np.ndarray:
 
 def _validate(student: Network, held_out: Loader) -> float:
     """mAP on a split set aside; the next training step is the same as without it."""
-    scores_NC = probabilities(predict(student, held_out))
+    scores_NC, val = metrics.probabilities(predict(student, held_out)), held_out.split
     student.train()
-    return metrics.evaluate(scores_NC, held_out.split.targets_NC)["mAP"]
+    return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
 
 
 def _optimizer(
@@ -229,44 +244,11 @@ def _optimizer(
     return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
 
 
-def _network(
-    run: Run,
-    cache: Cache,
-    device: torch.device,
-    seed: int,
-    weights_folder: Path = WEIGHTS_FOLDER,
-) -> Network:
-    torch.manual_seed(seed)
-    network = build_network(
-        run.net,
-        num_labels=len(cache.classes),
-        image_size=run.dataset.image_size,
-        stem=run.stem,
-        head=run.head,
-        weights=run.weights,
-        weights_folder=weights_folder,
-    )
-    return network.to(device).to(memory_format=torch.channels_last)
-
-
 def _teacher_record(run: Run, layout: Layout) -> dict | None:
     if run.teacher is None:
         return None
     fix = f"train it first: mdkd train {run.teacher}"
     return records.read_json(layout.run(run.teacher) / "run.json", fix)
-
-
-def _teacher(record: dict, layout: Layout, cache: Cache, device: torch.device) -> Network:
-    """The frozen teacher, rebuilt from its own record and checked against it."""
-    run = parse(Run, record["run"], f"teacher {record['run']['path']}")
-    file = layout.run(run.path) / "model.pt"
-    if record["cache"] != cache.fingerprint:
-        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; run it again")
-    if not file.exists() or records.sha256(file) != record["weights_sha256"]:
-        raise UserError(f"{file}: missing, or not the weights of its run.json; run it again")
-    teacher = _network(dataclasses.replace(run, weights=None), cache, device, seed=0)
-    teacher.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-    return merged(teacher).requires_grad_(False)
 
 
 def _write_results(
@@ -285,10 +267,15 @@ def _write_results(
     logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
     with records.atomic(folder / "model.pt") as file:
         torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
+    predictions: dict[str, Any] = {
+        "logits_NC": logits_NC,
+        "targets_NC": test.targets_NC,
+        "ids": np.array(test.ids),
+    }
+    if test.ignored_NC is not None:
+        predictions["ignored_NC"] = test.ignored_NC
     with records.atomic(folder / "predictions.npz") as file:
-        np.savez_compressed(
-            file, logits_NC=logits_NC, targets_NC=test.targets_NC, ids=np.array(test.ids)
-        )
+        np.savez_compressed(file, **predictions)
     with records.atomic(folder / "history.jsonl") as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")

@@ -47,10 +47,14 @@ def python(*arguments, cwd=ROOT):
 
 
 def copy_config(folder):
-    """The project's configuration, set to the smoke protocol on 48 + 32 images."""
+    """The project's configuration: one experiment, the smoke protocol on 48 + 32 images."""
     shutil.copytree(ROOT / "config", folder)
     edit_yaml(folder / "config.yaml", lambda c: c.update(protocol="smoke", device="cpu"))
-    edit_yaml(folder / "protocols" / "smoke.yaml", lambda p: p.update(datasets=TINY))
+    edit_yaml(folder / "protocols" / "smoke.yaml", lambda p: p.update(datasets=TINY, changes={}))
+    edit_yaml(folder / "protocols" / "quick.yaml", lambda p: p.update(changes={}))
+    for file in (folder / "experiments").glob("*.yaml"):
+        if file.stem != "comparison":
+            file.unlink()
     return folder
 
 

@@ -41,13 +41,19 @@ def draw(log, split, size, damaged, delay_s, i):
     return np.random.default_rng([len(split), i]).integers(0, 256, (size, size, 3), np.uint8)
 
 
-def table(log, train, test=40, size=8, damaged=(), delay_s=0.0):
-    """A table of two splits with three labels; ``damaged`` are indices of both."""
+def table(log, train, test=40, size=8, damaged=(), delay_s=0.0, ignored=0.0):
+    """A table of two splits with three labels; ``damaged`` are indices of both.
+
+    ``ignored`` is the share of the places without a label that do not count.
+    """
 
     def split(name, count):
-        targets_NC = np.random.default_rng(count).integers(0, 2, (count, 3)).astype(np.uint8)
+        random = np.random.default_rng(count)
+        targets_NC = random.integers(0, 2, (count, 3)).astype(np.uint8)
+        ignored_NC = (random.random((count, 3)) < ignored) & (targets_NC == 0) if ignored else None
         ids = [f"{name}/{i}.jpg" for i in range(count)]
-        return Split(ids, targets_NC, partial(draw, log, name, size, damaged, delay_s))
+        image = partial(draw, log, name, size, damaged, delay_s)
+        return Split(ids, targets_NC, image, ignored_NC)
 
     return Table(("a", "b", "c"), {"train": split("train", train), "test": split("test", test)}, {})
 

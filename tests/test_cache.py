@@ -174,8 +174,9 @@ def interrupted(make, log):
     assert len(decoded(log)) == 101
 
 
-def test_a_repaired_image_continues_the_build(make, log):
+def test_a_repaired_image_continues_the_build(make, log, tmp_path):
     interrupted(make, log)
+    assert "lock" not in content(tmp_path / "cache")
     make(table(log, 150))
     assert len(decoded(log)) == 150 + 40 - 96
 
@@ -422,6 +423,91 @@ def test_settings_of_a_cache_come_from_the_entry_and_the_protocol(config):
     edit_yaml(config / "datasets.yaml", lambda d: d["scenes"].update(val=-1))
     with pytest.raises(UserError, match=r"datasets\.yaml: scenes: val: -1 is not in"):
         settings()
+
+
+# Places that do not count
+
+
+def ignored_in(cache):
+    """Every place that does not count, by the name of its image."""
+    return {
+        (name, int(c))
+        for split in cache.splits.values()
+        if split.ignored_NC is not None
+        for name, row in zip(split.ids, split.ignored_NC, strict=True)
+        for c in np.flatnonzero(row)
+    }
+
+
+def test_places_that_do_not_count_stay_with_their_images(make, log, tmp_path, many_processes):
+    drawn = table(log, 200, damaged=(3, 7, 12, 39), ignored=0.3)
+    cache = make(drawn, val=0.3, damaged="drop", jobs=2)
+    kept = {name for split in cache.splits.values() for name in split.ids}
+    expected = {
+        (split.ids[i], int(c))
+        for split in drawn.splits.values()
+        for i, c in np.argwhere(split.ignored_NC)
+        if split.ids[i] in kept
+    }
+    assert ignored_in(cache) == expected
+    assert len(expected) > 60
+    for name, split in cache.splits.items():
+        assert split.ignored_NC.dtype == bool
+        assert split.ignored_NC.shape == split.targets_NC.shape
+        assert not (split.targets_NC.astype(bool) & split.ignored_NC).any()
+        counts = cache.meta["splits"][name]["ignored_per_label"]
+        assert counts == split.ignored_NC.sum(axis=0).tolist()
+    verify(tmp_path / "cache")
+
+
+def test_every_place_that_does_not_count_changes_the_fingerprint(make, log):
+    drawn = swapped(table(log, 30), targets_NC=np.zeros((30, 3), np.uint8))
+    one_NC, two_NC = np.zeros((2, 30, 3), bool)
+    one_NC[4, 1] = two_NC[4, 1] = two_NC[5, 1] = True
+    other_NC = np.roll(one_NC, 1, axis=0)  # every count stays
+    fingerprints = {
+        make(swapped(drawn, ignored_NC=mask_NC), str(name)).fingerprint
+        for name, mask_NC in enumerate((None, one_NC, two_NC, other_NC))
+    }
+    assert len(fingerprints) == 4
+
+
+def test_where_every_place_counts_a_cache_is_as_it_always_was(make, log, tmp_path):
+    mask_NC = np.zeros((30, 3), bool)
+    make(table(log, 30), "none")
+    make(swapped(table(log, 30), ignored_NC=mask_NC), "no place")
+    make(table(log, 30, ignored=0.5), "rebuilt")
+    assert (tmp_path / "rebuilt" / "ignored_train.npy").exists()
+    make(table(log, 30), "rebuilt")
+    assert content(tmp_path / "none") == content(tmp_path / "no place")
+    assert content(tmp_path / "none") == content(tmp_path / "rebuilt")
+    # runs are tied to this number: caches from before places could be ignored stay valid
+    assert open_cache(tmp_path / "none").fingerprint == (
+        "ca2652b0927ef43e111c8c6d1152f27b972b7881309b505e5a74fab1d0c0c968"
+    )
+
+
+def test_a_source_must_not_ignore_what_it_calls_positive(make, log):
+    drawn = table(log, 30)
+    with pytest.raises(ValueError, match=r"ignored_train\.npy: .* ignored place positive"):
+        make(swapped(drawn, ignored_NC=drawn.splits["train"].targets_NC == 1))
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.unlink(),
+        lambda file: np.save(file, 1 - np.load(file)),
+        lambda file: np.save(file, np.load(file)[:-1]),
+        lambda file: np.save(file, np.load(file).astype(bool)),
+    ],
+)
+def test_other_places_than_the_cached_ones_are_refused(make, log, tmp_path, spoil):
+    make(table(log, 30, ignored=0.3))
+    spoil(tmp_path / "cache" / "ignored_train.npy")
+    with pytest.raises(UserError, match=r"cache/ignored_train\.npy: .*delete") as caught:
+        open_cache(tmp_path / "cache")
+    assert "\n" not in str(caught.value)
 
 
 # Checks of what is there

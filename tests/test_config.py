@@ -2,7 +2,7 @@
 
 import pytest
 import yaml
-from conftest import edit_text, edit_yaml, python
+from conftest import ROOT, edit_text, edit_yaml, python
 
 from mdkd.cli import main
 from mdkd.config import Head, Recipe, parse, read_yaml
@@ -157,13 +157,13 @@ def test_the_command_line_checks_names_of_runs(config, capsys):
     assert "write supervised/DATASET/ARCH/seedN" in capsys.readouterr().err
 
 
-def test_every_protocol_and_experiment_of_the_project_is_valid(config):
-    for protocol in sorted((config / "protocols").glob("*.yaml")):
-        for experiment in sorted((config / "experiments").glob("*.yaml")):
-            overrides = {"protocol": protocol.stem, "experiments": experiment.stem}
-            plan = make_plan(Specification(config, overrides))
-            assert list(plan.artefacts) == [experiment.stem]
-            assert plan.protocol == protocol.stem
+def test_every_protocol_and_experiment_of_the_project_is_valid():
+    for protocol in sorted((ROOT / "config" / "protocols").glob("*.yaml")):
+        plan = make_plan(Specification(ROOT / "config", {"protocol": protocol.stem}))
+        experiments = (ROOT / "config" / "experiments").glob("*.yaml")
+        assert sorted(plan.artefacts) == sorted(file.stem for file in experiments)
+        assert set(plan.selected) <= plan.artefacts.keys()
+        assert plan.protocol == protocol.stem
 
 
 def test_given_keys_win_over_the_file(config):

@@ -363,6 +363,30 @@ def test_only_full_batches_and_none_twice():
     np.testing.assert_array_equal(torch.cat([b.targets_BC for b in batches]).numpy(), expected)
 
 
+def test_batches_say_which_places_do_not_count():
+    split = cached_split(19)
+    rows = np.arange(19)[:, None]
+    split = replace(split, ignored_NC=(rows % 7 == 3) & (split.targets_NC == 0))
+    assert split.ignored_NC.any()
+    loader, epochs = Loader(split, RECIPE, 5, CPU), 6
+    without = 0
+    for epoch in range(epochs):
+        for step, batch in enumerate(loader.train(epoch)):
+            expected_BC = split.ignored_NC[order(19, 5, epoch)[4 * step : 4 * step + 4]]
+            if expected_BC.any():
+                assert batch.ignored_BC.dtype == torch.bool
+                np.testing.assert_array_equal(batch.ignored_BC.numpy(), expected_BC)
+            else:  # not a mask of nothing: the loss then takes other steps than without one
+                assert batch.ignored_BC is None
+                without += 1
+    assert 0 < without < epochs * loader.steps_per_epoch()
+    every = Loader(cached_split(19), RECIPE, 5, CPU)
+    assert all(batch.ignored_BC is None for batch in [*every.train(0), *every.test()])
+    for (images_BCHW, targets_BC, _), batch in zip(every.train(0), loader.train(0), strict=True):
+        assert torch.equal(images_BCHW, batch.images_BCHW)
+        assert torch.equal(targets_BC, batch.targets_BC)
+
+
 def test_too_few_images_for_a_batch_is_a_users_error():
     with pytest.raises(UserError, match="batch_size 4 exceeds the 3 training images"):
         Loader(cached_split(3), RECIPE, 0, CPU).steps_per_epoch()

@@ -70,6 +70,7 @@ def test_no_cycles():
 
 ALLOWED = {  # all that a module may import besides the standard library
     "mdkd.errors": set(),
+    "mdkd.kinds": set(),
     "mdkd.config": {"mdkd.errors", "yaml"},
     "mdkd.metrics": {"numpy"},
     "mdkd.rng": {"numpy"},
@@ -90,7 +91,8 @@ NO_TORCH = {
     *("mdkd.labels", "mdkd.label_report", "mdkd.data.download", "mdkd.data.unpack"),
     *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.report", "mdkd.plots", "mdkd.score"),
     *("mdkd.metrics", "mdkd.records", "mdkd.layout", "mdkd.devices", "mdkd.rng", "mdkd.errors"),
-    *("mdkd.data.cache", "mdkd.data.decode"),
+    *("mdkd.data.cache", "mdkd.data.decode", "mdkd.tables", "mdkd.results", "mdkd.kinds"),
+    *below("mdkd.artefacts"),
     *below("mdkd.data.sources"),
 }
 
@@ -111,8 +113,9 @@ FORBIDDEN = {
     "mdkd.models": ("mdkd.methods", "mdkd.data", "mdkd.train", "mdkd.config", "mdkd.plan"),
     "mdkd.data": ("mdkd.models", "mdkd.methods", "mdkd.train", "mdkd.plan", "mdkd.spec"),
     "mdkd.report": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
+    "mdkd.artefacts": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.spec", "mdkd.attention"),
     "mdkd.plots": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
-    "mdkd.train": ("mdkd.plan", "mdkd.spec", "mdkd.report", "mdkd.plots", "mdkd.score"),
+    "mdkd.train": ("mdkd.plan", "mdkd.spec", "mdkd.report", "mdkd.plots", "mdkd.results"),
 }
 
 
@@ -134,7 +137,7 @@ def test_nobody_imports_the_workflow_engine():
 def test_no_torch_is_loaded_by_planning_and_reporting():
     code = (
         "import sys; from pathlib import Path\n"
-        "import mdkd.cli, mdkd.devices, mdkd.plan, mdkd.plots, mdkd.report, mdkd.score\n"
+        "import mdkd.artefacts, mdkd.cli, mdkd.devices, mdkd.plan, mdkd.score\n"
         "mdkd.plan.make_plan(mdkd.spec.Specification(Path('config')))\n"
         "print(sorted({'torch', 'torchvision', 'timm', 'snakemake'} & set(sys.modules)))"
     )
@@ -152,3 +155,13 @@ def test_a_cifar_network_loads_neither_timm_nor_torchvision():
     )
     result = python("-c", code)
     assert result.stdout == "['torch']\n", result.stderr
+
+
+def test_planning_loads_neither_pandas_nor_matplotlib():
+    code = (
+        "import sys; from pathlib import Path; import mdkd.plan, mdkd.devices, mdkd.data.download\n"
+        "mdkd.plan.make_plan(mdkd.spec.Specification(Path('config')))\n"
+        "print(sorted({'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    result = python("-c", code)
+    assert result.stdout == "[]\n", result.stderr

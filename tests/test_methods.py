@@ -88,7 +88,9 @@ def mld_of_length(student, teacher, weight):
         (torch.autograd.grad(loss, logits, retain_graph=True)[0] ** 2).sum() ** 0.5
         for loss in (whole, own)
     ]
-    return lengths[0] / lengths[1] * weight["mld"] * oracles.mld(student.logits_BC, teacher.logits_BC)
+    return (
+        lengths[0] / lengths[1] * weight["mld"] * oracles.mld(student.logits_BC, teacher.logits_BC)
+    )
 
 
 def assert_same(terms, expected, student):

@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
-from mdkd.metrics import average_precision, average_precisions, evaluate, f1_scores, top_k
-from mdkd.score import probabilities
+from mdkd.metrics import (
+    average_precision,
+    average_precisions,
+    evaluate,
+    f1_scores,
+    probabilities,
+    top_k,
+)
 
 
 def random_case(seed, images=60, labels=7, ties=True):
@@ -79,6 +85,110 @@ def test_f1_scores_are_scikit_learns(seed):
         "CF1_top3": harmonic(top3),
     }
     assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+
+
+def ignoring_case(seed):
+    """As `random_case`, with ignored places: all of label 5 and of image 6, all but two of 7."""
+    scores_NC, targets_NC = random_case(seed)
+    ignored_NC = np.random.default_rng(seed + 100).random(targets_NC.shape) < 0.2
+    ignored_NC[:, 5] = ignored_NC[6] = ignored_NC[7] = True
+    ignored_NC[7, :2] = False
+    return scores_NC, np.where(ignored_NC, 0, targets_NC).astype(np.uint8), ignored_NC
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_ignored_places_average_precision_is_scikit_learns(seed):
+    scores_NC, targets_NC, ignored_NC = ignoring_case(seed)
+    aps_C = average_precisions(scores_NC, targets_NC, ignored_NC)
+    expected = []
+    for label in (0, 1, 3, 4, 6):
+        counts_N = ~ignored_NC[:, label]
+        assert 20 < counts_N.sum() < 60
+        expected.append(
+            average_precision_score(targets_NC[counts_N, label], scores_NC[counts_N, label])
+        )
+        assert aps_C[label] == pytest.approx(expected[-1], abs=1e-14)
+    assert np.isnan(aps_C[[2, 5]]).all()  # without a positive image, without any image
+    result = evaluate(scores_NC, targets_NC, ignored_NC)
+    assert result["mAP"] == pytest.approx(np.mean(expected), abs=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_ignored_places_f1_scores_are_scikit_learns(seed):
+    scores_NC, targets_NC, ignored_NC = ignoring_case(seed)
+    images, labels = targets_NC.shape
+
+    def top(k_N):
+        predicted_NC = np.zeros((images, labels), int)
+        for i in range(images):
+            (left,) = np.nonzero(~ignored_NC[i])  # removed before ranking
+            best = top_k_by_sorting(scores_NC[i : i + 1, left], k_N[i : i + 1])[0]
+            predicted_NC[i, left] = best
+        return predicted_NC
+
+    at_half = (scores_NC >= 0.5).astype(int)
+    oracle, top3 = top(targets_NC.sum(axis=1)), top(np.full(images, 3))
+    assert top3[:8].sum(axis=1).tolist() == [3, 3, 3, 3, 3, 3, 0, 2]
+
+    def micro(predicted):
+        return f1_score(targets_NC[~ignored_NC], predicted[~ignored_NC], zero_division=0)
+
+    def mean_of(score, predicted):
+        left = [~ignored_NC[:, c] for c in range(labels)]
+        values = [
+            score(targets_NC[n, c], predicted[n, c], zero_division=0) if n.any() else 0.0
+            for c, n in enumerate(left)
+        ]
+        return np.mean(values)
+
+    def harmonic(predicted):
+        p, r = mean_of(precision_score, predicted), mean_of(recall_score, predicted)
+        return 2 * p * r / (p + r)
+
+    expected = {
+        "OF1": micro(at_half),
+        "CF1": harmonic(at_half),
+        "OF1_k": micro(oracle),
+        "CF1_k": mean_of(f1_score, oracle),
+        "OF1_top3": micro(top3),
+        "CF1_top3": harmonic(top3),
+    }
+    result = evaluate(scores_NC, targets_NC, ignored_NC)
+    assert {key: result[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+    everything = evaluate(scores_NC, targets_NC)
+    assert all(abs(result[key] - everything[key]) > 1e-4 for key in ("mAP", *expected))
+
+
+def test_ignored_places_by_hand():
+    scores_NC = np.array([[0.9, 0.8, 0.7, 0.6], [0.2, 0.9, 0.6, 0.1]])
+    targets_NC = np.array([[0, 1, 0, 1], [1, 0, 0, 0]])
+    ignored_NC = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], bool)
+    result = evaluate(scores_NC, targets_NC, ignored_NC)
+    # each label over the images that count: [0.2 +], [0.8 +], [0.7 -, 0.6 -], [0.6 +, 0.1 -]
+    assert result["mAP"] == 1.0
+    # at 0.5, labels 1, 2, 3 and label 2 are predicted: hits 2 of 4, positives 3
+    assert result["OF1"] == pytest.approx(2 * 2 / (4 + 3))
+    # k = 2 and 1: labels 1, 2 and label 2
+    assert result["OF1_k"] == pytest.approx(2 * 1 / (3 + 3))
+    # labels 1, 2, 3 and labels 0, 2, 3: nothing but three remains
+    assert result["OF1_top3"] == pytest.approx(2 * 3 / (6 + 3))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ignored_places_may_hold_anything(seed):
+    scores_NC, targets_NC, ignored_NC = ignoring_case(seed)
+    expected = evaluate(scores_NC, targets_NC, ignored_NC)
+    noise_NC = np.random.default_rng(seed).random(scores_NC.shape).astype(np.float32)
+    other_NC = np.where(ignored_NC, noise_NC, scores_NC)
+    np.testing.assert_equal(evaluate(other_NC, targets_NC, ignored_NC), expected)
+    np.testing.assert_equal(evaluate(scores_NC, targets_NC | ignored_NC, ignored_NC), expected)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ignoring_nothing_changes_no_bit(seed):
+    scores_NC, targets_NC = random_case(seed)
+    nothing_NC = np.zeros(targets_NC.shape, bool)
+    assert evaluate(scores_NC, targets_NC, nothing_NC) == evaluate(scores_NC, targets_NC)
 
 
 def test_class_f1_by_hand():

@@ -146,16 +146,26 @@ def test_the_number_of_runs(plan):
     supervised = 3 * students + only_teachers + 2 * (3 * 1 + 1)  # and on VOC2007 and NUS-WIDE
     pairs = 6 + 5 + 1 + 1 + 1
     distilled = pairs * 8 * 3  # eight methods, three seeds
-    assert len([path for path in plan.runs if path.startswith("distill")]) == distilled == 336
-    assert len(plan.runs) == supervised + distilled == 380
+    tables = {run for name in TABLES for run in plan.artefacts[name].runs}
+    assert len([path for path in tables if path.startswith("distill")]) == distilled == 336
+    assert len(tables) == supervised + distilled == 380
+    ablation = 3 * (3 * 5 + 5 - 1)  # three levels and one without MLD, five orders; the default
+    sensitivity = 3 * 6 * 5  # six weights, five values that are not the default
+    scale = 3 * (3 + 1)  # three factors and the sum
+    controls = 3 * 2 * 3  # two at three factors
+    convergence = 1 + 3 + 3 * 3  # teacher, student and three methods on data of their own
+    everything = {r for name in plan.targets()["paper"] for r in plan.artefacts[name].runs}
+    extra = ablation + sensitivity + scale + controls + convergence
+    assert len(everything) == len(tables) + extra == 570
     assert "# 380 trainings" in (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 
 
 def test_networks_without_imagenet_weights_start_from_nothing_and_tables_say_so(paper, plan):
-    scratch = {run.arch for run in plan.runs.values() if run.weights is None}
+    runs = {run for name in TABLES for run in plan.artefacts[name].runs}
+    scratch = {plan.runs[path].arch for path in runs if plan.runs[path].weights is None}
     assert scratch == {"wrn40_1", "wrn40_2", "wrn16_2", "resnet56", "resnet20", "resnet32x4"}
     assert all(run.weights in (None, "imagenet") for run in plan.runs.values())
-    notes = {name: [n for n in a.notes if "scratch" in n] for name, a in plan.artefacts.items()}
+    notes = {n: [t for t in plan.artefacts[n].notes if "scratch" in t] for n in TABLES}
     names = "WRN40-1, WRN40-2, WRN16-2, ResNet56, ResNet20"
     assert notes.pop("table1") == [f"Trained from scratch: {names}."]
     assert notes.pop("table2") == ["Trained from scratch: ResNet32x4."]

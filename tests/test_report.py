@@ -4,16 +4,18 @@ import csv
 import io
 from dataclasses import asdict, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import copy_config
 
-from mdkd import records
+from mdkd import artefacts, records
+from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell, Row, resolve_run
-from mdkd.plots import comparison_figure
-from mdkd.report import comparison_table, metrics_csv, summary, tex_escape
+from mdkd.report import metrics_csv, resolvable_difference, seeds_needed, summary
 from mdkd.results import Results
-from mdkd.spec import Specification
+from mdkd.spec import Pair, Specification
+from mdkd.tables import tex_escape
 
 SEEDS = [0, 1, 2]
 SUFFIXES = ("csv", "md", "tex", "html")
@@ -66,7 +68,7 @@ def write_record(layout, spec, path, value):
 @pytest.fixture
 def layout(tmp_path, spec):
     """The folders of a protocol in which the runs of VALUES have been scored."""
-    paths = [*VALUES, *of("rkd"), *of("mld", "wrn16_2"), *of("mdkd", "wrn16_2")]
+    paths = [*VALUES, *of("rkd"), *of("ps"), *of("mld", "wrn16_2"), *of("mdkd", "wrn16_2")]
     layout = Results("smoke", tmp_path, {path: resolve_run(spec, path) for path in paths})
     for path, value in VALUES.items():
         write_record(layout, spec, path, value)
@@ -79,6 +81,7 @@ ARTEFACT = Artefact(
     title="Methods compared",
     protocol="smoke",
     seeds=SEEDS,
+    pairs=[Pair(dataset="scenes", teacher="resnet20", student="resnet8")],
     columns=["Scenes: ResNet20 → ResNet8"],
     metrics=["mAP", "CF1_k"],
     rows=[
@@ -97,7 +100,7 @@ COLUMN = ARTEFACT.columns[0]
 
 
 def texts(artefact, layout):
-    comparison_table(artefact, layout, layout.base / "tables")
+    artefacts.write_table(artefact, layout, layout.base / "tables")
     files = {suffix: layout.base / "tables" / f"short.{suffix}" for suffix in SUFFIXES}
     return {suffix: file.read_text(encoding="utf-8") for suffix, file in files.items()}
 
@@ -182,11 +185,24 @@ def test_runs_of_other_settings_are_gaps_with_a_note(layout):
     assert markdown_row(text, "MLD")[0] == "**70.00 ± 0.00†**"
 
 
-def test_scores_of_other_predictions_do_not_count(layout):
-    file = layout.run(TEACHER[0]) / "run.json"
-    records.write_json(file, records.read_json(file) | {"predictions_sha256": "new"})
-    assert layout.state(TEACHER[0]) == "to do"
-    assert layout.scores(TEACHER[0]) is None
+def test_scores_that_are_missing_or_of_other_predictions_are_computed_anew(layout):
+    folder = layout.run(TEACHER[0])
+    logits_NC, targets_NC = np.array([[2.0], [1.0], [0.0]]), np.array([[0], [1], [0]], np.uint8)
+    np.savez(folder / "predictions.npz", logits_NC=logits_NC, targets_NC=targets_NC)
+    digest = records.sha256(folder / "predictions.npz")
+    record = records.read_json(folder / "run.json")
+    records.write_json(
+        folder / "run.json", record | {"predictions_sha256": digest, "classes": ["cat"]}
+    )
+    old = (folder / "metrics.json").read_bytes()
+    assert layout.scores(TEACHER[0])["metrics"]["mAP"] == 0.5  # the positive is second
+    assert (folder / "metrics.json").read_bytes() == old
+    (folder / "metrics.json").unlink()
+    assert layout.state(TEACHER[0]) == "done"
+    assert layout.scores(TEACHER[0])["average_precision"] == {"cat": 0.5}
+    (folder / "predictions.npz").unlink()
+    with pytest.raises(UserError, match="missing, or not the predictions"):
+        layout.scores(TEACHER[0])
 
 
 def test_labels_absent_in_the_test_split_are_counted(layout):
@@ -207,7 +223,7 @@ def test_notes_say_protocol_seeds_counts_and_reasons(layout):
     assert "- A note of the experiment: 100 %." in text
     done = replace(ARTEFACT, rows=ARTEFACT.rows[:3], metrics=["mAP"])
     text = texts(done, layout)["md"]
-    assert "7 runs. " in text
+    assert "seeds 0, 1, 2, 7 runs." in text
     assert "oracle" not in text
     assert "not yet run" not in text
 
@@ -255,9 +271,11 @@ def test_two_columns_are_ranked_apart(layout, spec):
         ],
     )
     text = texts(two, layout)["md"]
-    assert "|  | one, mAP | two, mAP |" in text
-    assert markdown_row(text, "MLD") == ["**70.00 ± 0.00**", "<u>90.00 ± 0.00</u>"]
-    assert markdown_row(text, "RKD") == ["30.00 ± 14.14†", "**95.00 ± 0.00**"]
+    first, second = text.split("\none\n")[1].split("\ntwo\n")
+    assert markdown_row(first, "MLD") == ["**70.00 ± 0.00**"]
+    assert markdown_row(first, "RKD") == ["30.00 ± 14.14†"]
+    assert markdown_row(second, "MLD") == ["<u>90.00 ± 0.00</u>"]
+    assert markdown_row(second, "RKD") == ["**95.00 ± 0.00**"]
 
 
 def test_nothing_has_run_yet(layout, tmp_path):
@@ -278,12 +296,76 @@ def test_latex_prints_special_characters(layout):
     assert "100 \\%." in text
     body = text[text.index("\\toprule") : text.index("\\bottomrule")]
     lines = [line for line in body.splitlines() if line.endswith("\\\\")]
-    assert len(lines) == 2 + 8
-    assert {unescaped(line, "&") for line in lines[1:]} == {2}
+    assert len(lines) == 1 + 8
+    assert {unescaped(line, "&") for line in lines} == {2}
     assert unescaped(text, "{") == unescaped(text, "}")
     assert unescaped(text, "%") == 1  # the comment of the first line
     assert unescaped(text, "#") == 0
     assert text.isascii()
+
+
+def with_reported(numbers):
+    """The artefact with published mAPs beside some of its rows."""
+    rows = [
+        replace(r, cells=[replace(c, reported=numbers.get(r.label, {})) for c in r.cells])
+        for r in ARTEFACT.rows
+    ]
+    return replace(ARTEFACT, rows=rows)
+
+
+def test_published_numbers_stand_beside_ours(layout):
+    numbers = {"Teacher": {"mAP": 0.8125}, "MLD": {"mAP": 0.71, "OF1": 0.9}, "PS": {"mAP": 0.6}}
+    result = texts(with_reported(numbers), layout)
+    assert "|  | mAP | paper | Δ | CF1_k |" in result["md"]
+    assert markdown_row(result["md"], "Teacher") == ["80.00", "81.25", "−1.25", "40.00"]
+    assert markdown_row(result["md"], "MLD")[1:3] == ["71.00", "−1.00"]
+    assert markdown_row(result["md"], "Student")[1:3] == ["", ""]
+    assert markdown_row(result["md"], "PS")[:3] == ["–", "60.00", ""]
+    assert "Published OF1 and CF1 are compared with OF1_k and CF1_k." in result["md"]
+    assert " & mAP & paper & $\\Delta$ & CF1\\_k \\\\" in result["tex"]
+    lines = {
+        (line["row"], line["metric"]): line["reported"]
+        for line in csv.DictReader(io.StringIO(result["csv"]))
+    }
+    assert lines["Teacher", "mAP"] == "81.25"
+    assert lines["MLD", "CF1_k"] == lines["Student", "mAP"] == ""
+    assert "reported" not in texts(ARTEFACT, layout)["csv"]
+
+
+def test_a_failed_run_is_not_a_gap(layout):
+    for path in (of("ps")[1], of("rkd")[2]):
+        failure = {"run": asdict(layout.runs[path]), "error": "losses not finite in epoch 3"}
+        records.write_json(layout.run(path) / "failed.json", failure)
+    text = texts(ARTEFACT, layout)["md"]
+    assert markdown_row(text, "PS") == ["failed", "failed"]
+    assert markdown_row(text, "RKD")[0] == "30.00 ± 14.14†"
+    assert "- 2 runs failed: their failed.json says why." in text
+    assert layout.state(of("ps")[0]) == "to do"
+
+
+def test_a_failure_under_other_settings_does_not_count(layout):
+    path = of("ps")[0]
+    run = asdict(layout.runs[path]) | {"seed": 99}
+    records.write_json(layout.run(path) / "failed.json", {"run": run, "error": "e"})
+    assert layout.state(path) == "to do"
+
+
+def test_the_smallest_difference_that_can_be_told():
+    # two groups of 3: t quantiles with 4 degrees of freedom are 2.7764 and 0.9410
+    expected = (2.7764451 + 0.9409646) * 0.5 * (2 / 3) ** 0.5
+    assert resolvable_difference(0.5, 3) == pytest.approx(expected, rel=1e-6)
+    assert seeds_needed(0.5, expected + 1e-6) == 3
+    assert seeds_needed(0.5, expected - 1e-6) == 4
+    assert seeds_needed(0.0, 0.5) == 2
+    assert 60 < seeds_needed(1.0, 0.5) < 70  # the normal approximation says 62.8
+
+
+def test_the_power_line_pools_the_spread_of_all_rows(layout):
+    rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD")]
+    text = texts(replace(ARTEFACT, rows=rows), layout)["md"]
+    pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0, two degrees of freedom each
+    assert f"pooled standard deviation of {pooled[0]:.2f}, a difference of" in text
+    assert f"of {resolvable_difference(*pooled):.2f} mAP" in text
 
 
 def test_every_special_character_of_latex():
@@ -298,7 +380,7 @@ def test_tables_are_rebuilt_byte_by_byte(layout):
 
 def test_figures_are_written_and_rebuilt_byte_by_byte(layout):
     for name in ("first", "second"):
-        comparison_figure(ARTEFACT, layout, layout.base / name)
+        artefacts.write_figure(ARTEFACT, layout, layout.base / name)
     starts = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
     for suffix, start in starts.items():
         content = (layout.base / "first" / f"short.{suffix}").read_bytes()
@@ -308,9 +390,9 @@ def test_figures_are_written_and_rebuilt_byte_by_byte(layout):
 
 def test_the_figure_shows_other_values_differently(layout, spec):
     rows = ARTEFACT.rows[:3]
-    comparison_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "before")
+    artefacts.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "before")
     write_record(layout, spec, of("mld")[0], 0.1)
-    comparison_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "after")
+    artefacts.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "after")
     files = [layout.base / name / "short.svg" for name in ("before", "after")]
     assert files[0].read_bytes() != files[1].read_bytes()
 

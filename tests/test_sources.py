@@ -181,6 +181,41 @@ def test_voc_difficult_objects_may_count_as_absent(tmp_path):
     refused("voc", root, "difficult", "positive", difficult="maybe")
 
 
+def test_voc_difficult_objects_may_not_count(tmp_path):
+    root = make("voc", tmp_path)
+    table, without = load("voc", root, difficult="ignore"), load("voc", root, difficult="negative")
+    with_all = load("voc", root, difficult="positive")
+    ignored = {
+        (name, CLASSES[c])
+        for split in table.splits.values()
+        for name, row in zip(split.ids, split.ignored_NC, strict=True)
+        for c in np.flatnonzero(row)
+    }
+    # not the second chair of 000005, which has a clear one as well
+    assert ignored == {("000007", "car"), ("000009", "person"), ("000003", "chair")}
+    for name, split in table.splits.items():
+        assert split.ignored_NC.dtype == bool
+        assert split.targets_NC.dtype == np.uint8
+        np.testing.assert_array_equal(split.targets_NC, without.splits[name].targets_NC)
+        np.testing.assert_array_equal(
+            split.targets_NC | split.ignored_NC, with_all.splits[name].targets_NC
+        )
+        assert with_all.splits[name].ignored_NC is without.splits[name].ignored_NC is None
+
+
+def test_voc_places_that_do_not_count_are_cached(tmp_path):
+    images = make_datasets.VOC | {"test": {"000002": [("train", 0)], "000004": [("car", 0)]}}
+    root = make("voc", tmp_path / "data", images)
+    dataset = Dataset(name="voc", source="voc", image_size=SIZE, options={"difficult": "ignore"})
+    build(dataset, root, tmp_path / "cache")
+    cache = open_cache(tmp_path / "cache")
+    places = np.argwhere(cache.splits["train"].ignored_NC).tolist()
+    assert places == [[1, CLASSES.index("car")], [2, CLASSES.index("person")]]
+    assert cache.splits["test"].ignored_NC is None
+    assert cache.meta["splits"]["train"]["ignored_per_label"][CLASSES.index("person")] == 1
+    assert [file.name for file in (tmp_path / "cache").glob("ignored_*")] == ["ignored_train.npy"]
+
+
 @pytest.mark.parametrize("below", ["", "VOCdevkit", "VOCdevkit/VOC2007"])
 def test_voc_is_found_from_each_of_its_folders(tmp_path, below):
     root = make("voc", tmp_path)

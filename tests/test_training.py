@@ -14,16 +14,17 @@ import torch
 from conftest import TEACHER, python
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import checkpoint, records, rng
+from mdkd import artefacts, checkpoint, records, rng
 from mdkd import train as training
 from mdkd.data.cache import open_cache
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell, Row
-from mdkd.report import comparison_table
 from mdkd.results import Results
 from mdkd.score import score
+from mdkd.spec import Pair
 from mdkd.train import gradient_ratios, learning_rate, supervised_loss
+from mdkd.trained import load_network, new_network
 
 STUDENT = "supervised/scenes/resnet8/seed0"
 MLD = "distill/scenes/resnet20--resnet8/mld/default/seed0"
@@ -72,13 +73,14 @@ def table_of(bench):
         title="Short",
         protocol="smoke",
         seeds=[0],
+        pairs=[Pair(dataset="scenes", teacher="resnet20", student="resnet8")],
         columns=["Scenes"],
         metrics=["mAP", "CF1_k"],
         rows=[Row(label=n, role=role, cells=[Cell(runs=[path])]) for n, role, path in rows],
         notes=[],
     )
     runs = {path: bench.resolve(path) for _, _, path in rows}
-    comparison_table(artefact, Results("smoke", bench.base, runs), bench.base)
+    artefacts.write_table(artefact, Results("smoke", bench.base, runs), bench.base)
     return [(bench.base / f"short.{suffix}").read_bytes() for suffix in ("csv", "md", "tex")]
 
 
@@ -266,9 +268,9 @@ def test_the_recorded_probe_is_the_ratio_of_two_backward_passes(finished):
     cpu = torch.device("cpu")
 
     def gradient_norm(term):
-        student = training._network(run, cache, cpu, rng.torch_seed(0, "init", "resnet8"))
+        student = new_network(run, cache, cpu, rng.torch_seed(0, "init", "resnet8"))
         student.train()
-        teacher = training._network(run_of_teacher, cache, cpu, 0)
+        teacher = new_network(run_of_teacher, cache, cpu, 0)
         teacher.load_state_dict(weights(finished.layout.run(TEACHER)))
         teacher.eval()
         batch = next(Loader(cache.splits["train"], run.recipe, 0, cpu).train(0))
@@ -381,6 +383,32 @@ def test_supervised_loss_in_its_three_reductions():
     torch.testing.assert_close(supervised_loss(logits_BC, targets_BC, "mean_mean"), default)
 
 
+@pytest.mark.parametrize("reduction", ["sum_mean", "sum_sum", "mean_mean"])
+def test_ignored_places_add_nothing_to_the_supervised_loss(reduction):
+    torch.manual_seed(0)
+    logits_BC = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    ignored_BC = torch.zeros(5, 3, dtype=torch.bool)
+    ignored_BC[0] = ignored_BC[3, 1] = True
+    targets_BC = torch.randint(0, 2, (5, 3)).double().masked_fill(ignored_BC, 0)
+    divisor = {"sum_mean": 5, "sum_sum": 1, "mean_mean": 11}[reduction]
+    total, gradient_BC = 0.0, torch.zeros(5, 3, dtype=torch.float64)
+    for image, label in (~ignored_BC).nonzero().tolist():
+        p = 1 / (1 + math.exp(-float(logits_BC.detach()[image, label])))
+        total -= math.log(p if targets_BC[image, label] else 1 - p)
+        gradient_BC[image, label] = (p - float(targets_BC[image, label])) / divisor
+    loss = supervised_loss(logits_BC, targets_BC, reduction, ignored_BC)
+    assert loss.item() == pytest.approx(total / divisor, rel=1e-12)
+    loss.backward()
+    torch.testing.assert_close(logits_BC.grad, gradient_BC)
+    assert (logits_BC.grad[ignored_BC] == 0).all()
+
+    none = supervised_loss(logits_BC, targets_BC, reduction, torch.ones(5, 3, dtype=torch.bool))
+    assert none.item() == 0.0
+    wild_BC = logits_BC.detach().masked_fill(ignored_BC, math.inf).requires_grad_()
+    supervised_loss(wild_BC, targets_BC, reduction, ignored_BC).backward()
+    assert torch.equal(wild_BC.grad, logits_BC.grad)
+
+
 def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     path = MLD.replace("/mld/", "/mse/")
     run = bench.resolve(path)
@@ -391,8 +419,13 @@ def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     assert message.startswith("losses not finite in epoch 1: ")
     assert "mse; lower the method's weights, or recipe: lr" in message
     assert "\n" not in message
-    assert not bench.layout.run(path).exists()
     assert not (bench.layout.checkpoint(path) / "last.pt").exists()
+    folder = bench.layout.run(path)
+    assert [file.name for file in folder.iterdir()] == ["failed.json"]
+    failure = records.read_json(folder / "failed.json")
+    assert failure["error"] == message
+    assert failure["run"]["method"]["settings"] == {"weight": 1e39}
+    assert not (bench.train(run) / "failed.json").exists()
 
 
 def tamper(file):
@@ -409,7 +442,7 @@ def test_a_teacher_that_is_not_the_recorded_one_is_refused(bench, spoil):
         bench.train(MLD)
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not bench.layout.run(MLD).exists()
+    assert [file.name for file in bench.layout.run(MLD).iterdir()] == ["failed.json"]
 
 
 def test_a_teacher_of_another_cache_is_refused(bench):
@@ -428,9 +461,8 @@ def test_a_missing_teacher_is_named(bench):
 
 def test_the_teacher_is_frozen(bench, monkeypatch):
     teachers = []
-    original = training._teacher
     monkeypatch.setattr(
-        training, "_teacher", lambda *args: teachers.append(original(*args)) or teachers[0]
+        training, "load_network", lambda *args: teachers.append(load_network(*args)) or teachers[0]
     )
     bench.train(REVIEW)
     (teacher,) = teachers
@@ -454,7 +486,7 @@ def test_connectors_are_trained_and_counted_but_not_saved(finished):
     assert plain["backbone"] + plain["head"] < sum(shapes)  # queries are a buffer
     cache = open_cache(finished.layout.cache("scenes"))
     run = finished.resolve(STUDENT)
-    network = training._network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, cache, torch.device("cpu"), 0)
     assert plain["backbone"] == sum(p.numel() for p in network.backbone.parameters())
     assert plain["head"] == sum(p.numel() for p in network.head.parameters())
 
@@ -493,9 +525,11 @@ def test_the_record_vouches_for_files_teacher_and_data(finished):
 def test_predictions_are_the_networks_on_the_test_images(finished):
     run = finished.resolve(MLD)
     cache = open_cache(finished.layout.cache("scenes"))
-    network = training._network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, cache, torch.device("cpu"), 0)
     network.load_state_dict(weights(finished.layout.run(MLD)))
     network.eval()
+    record = records.read_json(finished.layout.run(MLD) / "run.json")
+    loaded = load_network(record, finished.layout, cache, torch.device("cpu"))
     with np.load(finished.layout.run(MLD) / "predictions.npz") as stored:
         assert stored["ids"].tolist() == cache.splits["test"].ids
         np.testing.assert_array_equal(stored["targets_NC"], cache.splits["test"].targets_NC)
@@ -506,6 +540,7 @@ def test_predictions_are_the_networks_on_the_test_images(finished):
             image = torch.tensor(pixels.transpose(2, 0, 1)[None], dtype=torch.float32)
             with torch.no_grad():
                 logits_C = network(image).logits_BC[0].numpy()
+            np.testing.assert_array_equal(loaded(image).logits_BC[0].numpy(), logits_C)
             np.testing.assert_allclose(logits_C, stored["logits_NC"][i], atol=1e-4)
 
 
@@ -537,7 +572,8 @@ def test_a_finished_run_is_not_trained_again(bench, finished, caplog):
     assert "already trained with these settings" in caplog.text
     assert (folder / "run.json").stat().st_mtime_ns == before
     bench.train(replace(bench.resolve(STUDENT), weights=None, stem="cifar"))
-    assert not (folder / "metrics.json").exists()  # of the run that was replaced
+    scored = records.read_json(folder / "metrics.json")  # not of the run that was replaced
+    assert scored["predictions_sha256"] == records.sha256(folder / "predictions.npz")
 
 
 def test_a_record_can_be_trained_again_and_must_agree_with_its_path(bench, finished):

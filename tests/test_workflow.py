@@ -90,15 +90,12 @@ def test_a_bare_dry_run_plans_the_comparison(default):
     distilled = (len(experiment["methods"]) - 1) * len(protocol["seeds"])
     supervised = 1 + len(protocol["seeds"])
     jobs = default.planned()
-    artefacts = dict.fromkeys(
-        ("collect", "label_statistics", "table_comparison", "figure_comparison", "all"), 1
-    )
-    assert jobs.pop("total") == sum(jobs.values()) == 44
+    artefacts = dict.fromkeys(("collect", "label_statistics", "table", "figure", "all"), 1)
+    assert jobs.pop("total") == sum(jobs.values()) == 25
     assert jobs == artefacts | {
         "prepare_dataset": 1,
         "train_supervised": supervised,
         "distill": distilled,
-        "score": supervised + distilled,
     }
     assert not (default.folder / "results").exists()
 
@@ -148,12 +145,11 @@ def test_a_second_run_has_nothing_to_do(made):
 
 MLD_ALONE = {
     "distill": 1,
-    "score": 1,
     "collect": 1,
-    "table_comparison": 1,
-    "figure_comparison": 1,
+    "table": 1,
+    "figure": 1,
     "all": 1,
-    "total": 6,
+    "total": 5,
 }
 
 
@@ -179,20 +175,20 @@ def test_a_changed_label_redoes_table_and_figure_alone(restored):
     methods = restored.folder / "config" / "methods.yaml"
     edit_yaml(methods, lambda m: m["mld"].update(label="Another name"))
     jobs = restored.planned()
-    assert jobs == {"table_comparison": 1, "figure_comparison": 1, "all": 1, "total": 3}
+    assert jobs == {"table": 1, "figure": 1, "all": 1, "total": 3}
 
 
 def test_a_changed_teacher_redoes_what_it_taught(restored):
     archs = restored.folder / "config" / "architectures.yaml"
     edit_yaml(archs, lambda a: a["resnet8x2"].update(net="cifar:resnet14"))
     jobs = restored.planned()
-    assert (jobs["train_supervised"], jobs["distill"], jobs["score"]) == (1, 1, 2)
+    assert (jobs["train_supervised"], jobs["distill"]) == (1, 1)
 
 
 def test_a_new_seed_trains_the_new_runs_alone(restored):
     edit_yaml(restored.folder / "config" / "config.yaml", lambda c: c.update(seeds=[0, 1]))
     jobs = restored.planned()
-    assert (jobs["train_supervised"], jobs["distill"], jobs["score"]) == (1, 1, 2)
+    assert (jobs["train_supervised"], jobs["distill"]) == (1, 1)
 
 
 def test_an_edited_comment_redoes_nothing(restored):

@@ -2,7 +2,8 @@
 
 A cache is a folder: ``images_{split}.npy`` (uint8 ``[N, S, S, 3]``, memory-mapped),
 ``labels_{split}.npy`` (uint8 ``[N, C]``), ``ids_{split}.json``, ``contact_sheet.png`` and
-``meta.json``, which is written last and so vouches for the rest. An unfinished one has a
+``meta.json``, which is written last and so vouches for the rest. A split in which places do not
+count has ``ignored_{split}.npy`` (uint8 ``[N, C]``) too. An unfinished cache has a
 ``progress.npz``, with which the next build goes on.
 
 Shape key: N images, C labels, S pixels on a side.
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mdkd import records, registry
+from mdkd import locks, records, registry
 from mdkd.config import Dataset, parse
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
 from mdkd.data.sources import Split, Table
@@ -37,6 +38,7 @@ class CachedSplit:
     ids: list[str]
     images_NSSC: np.ndarray  # uint8, memory-mapped
     targets_NC: np.ndarray  # uint8 in {0, 1}
+    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,10 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     Args:
         root: where the source finds its files.
         jobs: processes at most; None means one per available core.
+
+    Raises:
+        UserError: a setting or a file of the source is wrong, the disk is full, or another
+            process is building this cache.
     """
     if jobs is not None and jobs < 1:
         raise UserError(f"--jobs {jobs}: give 1 or more, or leave it out")
@@ -72,13 +78,22 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
         if not split.ids:
             hint = "raise val" if name == "val" else "check its options"
             raise UserError(f"data set '{dataset.name}': split '{name}' has no image; {hint}")
+    folder.mkdir(parents=True, exist_ok=True)
+    busy = f"{folder}: another process is building this cache; wait for it or stop it"
+    with locks.held(folder / "lock", busy):
+        _write(dataset, table, splits, folder, available_cores() if jobs is None else jobs)
+
+
+def _write(
+    dataset: Dataset, table: Table, splits: dict[str, Split], folder: Path, jobs: int
+) -> None:
+    """Write all files of the cache, ``meta.json`` last."""
     facts = {
         "format": FORMAT,
         "dataset": asdict(dataset),
         "rule": table.rule,
         "classes": list(table.classes),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     (folder / "meta.json").unlink(missing_ok=True)
     if "val" not in splits:  # an earlier build may have left gigabytes
         for file in folder.glob("*_val.*"):
@@ -91,7 +106,7 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     }
     work = {name: [split.ids, _sha256(split.targets_NC)] for name, split in splits.items()}
     progress = Progress(folder / "progress.npz", _fingerprint(facts | {"work": work}), files)
-    decode(progress, dataset.damaged == "drop", available_cores() if jobs is None else jobs)
+    decode(progress, dataset.damaged == "drop", jobs)
 
     if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
         progress.delete()  # it knows nothing of rows that move
@@ -139,8 +154,12 @@ def select(split: Split, indices: list[int]) -> Split:
     """The images of a split at ``indices``, in that order."""
     if len(indices) == len(split.ids):
         return split
-    ids = [split.ids[i] for i in indices]
-    return Split(ids, split.targets_NC[indices], partial(_image_at, split.image, indices))
+    return Split(
+        [split.ids[i] for i in indices],
+        split.targets_NC[indices],
+        partial(_image_at, split.image, indices),
+        None if split.ignored_NC is None else split.ignored_NC[indices],
+    )
 
 
 def _image_at(image: Callable[[int], np.ndarray], indices: list[int], i: int) -> np.ndarray:
@@ -156,13 +175,28 @@ def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: P
         file.close_gaps(kept)
     np.save(folder / f"labels_{name}.npy", targets_NC)
     records.write_json(folder / f"ids_{name}.json", split.ids)
-    return {
+    return _finish_ignored(split, folder / f"ignored_{name}.npy") | {
         "images": n,
         "labels_per_image": float(targets_NC.sum(axis=1).mean()),
         "images_per_label": targets_NC.sum(axis=0).tolist(),
         "pixels_sha256": _pixels_sha256(file.path),
         "labels_sha256": _sha256(targets_NC),
         "ids_sha256": records.sha256(folder / f"ids_{name}.json"),
+    }
+
+
+def _finish_ignored(split: Split, file: Path) -> dict:
+    """Write which places do not count, and the facts of it; nothing where all of them count."""
+    if split.ignored_NC is None or not split.ignored_NC.any():
+        file.unlink(missing_ok=True)  # of an earlier build
+        return {}
+    if (split.targets_NC & split.ignored_NC).any():
+        raise ValueError(f"{file.name}: its source made an ignored place positive")
+    ignored_NC = split.ignored_NC.astype(np.uint8)
+    np.save(file, ignored_NC)
+    return {
+        "ignored_per_label": ignored_NC.sum(axis=0).tolist(),
+        "ignored_sha256": _sha256(ignored_NC),
     }
 
 
@@ -187,15 +221,28 @@ def open_cache(folder: Path) -> Cache:
 def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) -> CachedSplit:
     n = facts["images"]
     images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))
-    labels_file, ids_file = folder / f"labels_{name}.npy", folder / f"ids_{name}.json"
-    targets_NC, ids = np.array(_load(labels_file, (n, labels))), records.read_json(ids_file)
-    for file, found, expected in (
-        (labels_file, _sha256(targets_NC), facts["labels_sha256"]),
-        (ids_file, records.sha256(ids_file), facts["ids_sha256"]),
-    ):
-        if found != expected:
-            raise UserError(f"{file}: not what was cached (meta.json); delete {folder}")
-    return CachedSplit(ids, images_NSSC, targets_NC)
+    targets_NC = _load_labels(folder / f"labels_{name}.npy", (n, labels), facts["labels_sha256"])
+    ignored_NC = None
+    if "ignored_sha256" in facts:
+        file = folder / f"ignored_{name}.npy"
+        ignored_NC = _load_labels(file, (n, labels), facts["ignored_sha256"]).astype(bool)
+    ids_file = folder / f"ids_{name}.json"
+    ids = records.read_json(ids_file)
+    if records.sha256(ids_file) != facts["ids_sha256"]:
+        raise _changed(ids_file)
+    return CachedSplit(ids, images_NSSC, targets_NC, ignored_NC)
+
+
+def _load_labels(file: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
+    """A copy in memory of one byte per place, checked against its checksum."""
+    values_NC = np.array(_load(file, shape))
+    if _sha256(values_NC) != sha256:
+        raise _changed(file)
+    return values_NC
+
+
+def _changed(file: Path) -> UserError:
+    return UserError(f"{file}: not what was cached (meta.json); delete {file.parent}")
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
@@ -222,7 +269,7 @@ def verify(folder: Path) -> None:
     for name, facts in cache.meta["splits"].items():
         file = folder / f"images_{name}.npy"
         if _pixels_sha256(file) != facts["pixels_sha256"]:
-            raise UserError(f"{file}: not what was cached (meta.json); delete {folder}")
+            raise _changed(file)
     if _fingerprint(cache.meta) != cache.fingerprint:
         raise UserError(f"{folder / 'meta.json'}: does not fit its fingerprint; delete {folder}")
     counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())

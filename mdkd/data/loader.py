@@ -22,6 +22,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Batch(NamedTuple):
     images_BCHW: Tensor  # float32, normalised, channels_last in memory
     targets_BC: Tensor  # float32 in {0, 1}
+    ignored_BC: Tensor | None = None  # bool, where targets are 0; None: every place counts
 
 
 class Loader:
@@ -44,6 +45,8 @@ class Loader:
         # ImageNet's mean colour hides the square from a normalised network; mid-grey otherwise
         self.fill = np.array([round(255 * m) for m in (mean if imagenet else (0.5,) * 3)], np.uint8)
         self.targets_NC = torch.from_numpy(split.targets_NC).float()
+        ignored = split.ignored_NC is not None
+        self.ignored_NC = torch.from_numpy(split.ignored_NC) if ignored else None
         self.resident_NSS3 = self._resident()
 
     def steps_per_epoch(self) -> int:
@@ -114,5 +117,13 @@ class Loader:
 
     def _batch(self, images_BSS3: Tensor, indices_B: np.ndarray) -> Batch:
         images_BCHW = images_BSS3.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
-        targets_BC = self.targets_NC.index_select(0, torch.from_numpy(indices_B))
-        return Batch(images_BCHW, self._to_device(targets_BC))
+        rows_B = torch.from_numpy(indices_B)
+        targets_BC = self._to_device(self.targets_NC.index_select(0, rows_B))
+        return Batch(images_BCHW, targets_BC, self._ignored(rows_B))
+
+    def _ignored(self, rows_B: Tensor) -> Tensor | None:
+        """None for a batch in which every place counts: its loss takes the same steps as ever."""
+        if self.ignored_NC is None:
+            return None
+        ignored_BC = self.ignored_NC.index_select(0, rows_B)  # on the host: looking is no wait
+        return self._to_device(ignored_BC) if ignored_BC.any() else None

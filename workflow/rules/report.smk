@@ -1,4 +1,5 @@
-# Tables and figures from the records of finished runs. Rebuilding them costs seconds.
+# Tables and figures from the records of finished runs. Rebuilding them costs seconds; the tests over
+# all pairs (`ranks`) take minutes at the size of the paper.
 
 from mdkd.kinds import KINDS
 
@@ -13,9 +14,9 @@ def files_of(artefact):
     return expand(files, artefact=artefact)
 
 
-def scores_of(wildcards):
-    """The scores that an artefact is computed from."""
-    return [METRICS.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
+def records_of(wildcards):
+    """The runs that an artefact is computed from."""
+    return [RECORD.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
 
 
 def target_of(wildcards):
@@ -26,7 +27,7 @@ def target_of(wildcards):
 
 rule collect:
     input:
-        [METRICS.format(run) for run in SELECTED],
+        [RECORD.format(run) for run in SELECTED],
     output:
         f"{RESULTS}/metrics.csv",
     log:
@@ -42,7 +43,7 @@ rule collect:
 
 rule table:
     input:
-        scores_of,
+        records_of,
     output:
         csv=f"{RESULTS}/tables/{{artefact}}.csv",
         md=f"{RESULTS}/tables/{{artefact}}.md",
@@ -72,7 +73,7 @@ rule table:
 
 rule attend:
     input:
-        scores_of,
+        records_of,
     output:
         f"{RESULTS}/attention/{{artefact}}.npz",
     log:
@@ -93,10 +94,8 @@ rule attend:
 
 rule figure:
     input:
-        scores_of,
-        lambda w: (
-            rules.attend.output if PLAN.artefacts[w.artefact].kind == "attention" else []
-        ),
+        records_of,
+        lambda w: (rules.attend.output if PLAN.artefacts[w.artefact].kind == "attention" else []),
     output:
         pdf=f"{RESULTS}/figures/{{artefact}}.pdf",
         png=f"{RESULTS}/figures/{{artefact}}.png",

@@ -58,21 +58,3 @@ rule distill:
         settings=lambda w: asdict(PLAN.runs[DISTILLED.format(**w)]),
     shell:
         "python -m mdkd train {params.settings[path]} --plan {params.plan} --log {log}"
-
-
-rule score:
-    input:
-        "results/{protocol}/runs/{run}/run.json",
-    output:
-        ensure("results/{protocol}/runs/{run}/metrics.json", non_empty=True),
-    log:
-        "logs/{protocol}/score/{run}.log",
-    conda:
-        "../../environment.yml"
-    resources:
-        mem_mb=4000,
-        runtime=30,
-    params:
-        plan=PLAN_FILE,
-    shell:
-        "python -m mdkd score {wildcards.run} --plan {params.plan} --log {log}"

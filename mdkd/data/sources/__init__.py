@@ -19,12 +19,14 @@ import numpy as np
 class Split:
     """One split: ``image(i)`` returns the ``i``-th image as uint8 ``[S, S, 3]``.
 
-    Decoding runs on several processors if ``image`` can be pickled.
+    Decoding runs on several processors if ``image`` can be pickled. At an ignored place nobody
+    knows whether the image has the label: neither the supervised loss nor a metric counts it.
     """
 
     ids: list[str]
     targets_NC: np.ndarray  # uint8 in {0, 1}
     image: Callable[[int], np.ndarray]
+    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
 
 
 @dataclass(frozen=True)

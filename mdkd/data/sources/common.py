@@ -68,10 +68,14 @@ def targets(labels: list[set[int]], count: int) -> np.ndarray:
 
 
 def image_split(
-    ids: list[str], targets_NC: np.ndarray, paths: list[Path], image_size: int
+    ids: list[str],
+    targets_NC: np.ndarray,
+    paths: list[Path],
+    image_size: int,
+    ignored_NC: np.ndarray | None = None,
 ) -> Split:
     """A split whose images are files, decoded when asked for."""
-    return Split(ids, targets_NC, partial(_image, paths, image_size))
+    return Split(ids, targets_NC, partial(_image, paths, image_size), ignored_NC)
 
 
 def _image(paths: list[Path], image_size: int, i: int) -> np.ndarray:

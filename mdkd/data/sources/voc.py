@@ -28,13 +28,14 @@ LISTS = tuple(f"{top}ImageSets/Main" for top in ("VOCdevkit/VOC2007/", "VOC2007/
 class Options:
     """The official splits, what "difficult" objects count as, and how many images to expect.
 
-    An image whose only objects of a class are marked difficult has that label (``positive``) or
-    not (``negative``), in training and in testing. A count of None is not checked.
+    An image whose only objects of a class are marked difficult has that label (``positive``), or
+    not (``negative``), or does not count for it (``ignore``, as in the official evaluation), in
+    training and in testing. A count of None is not checked.
     """
 
     train: str = "trainval"  # ImageSets/Main/{train}.txt
     test: str = "test"
-    difficult: Literal["positive", "negative"] = "positive"
+    difficult: Literal["positive", "ignore", "negative"] = "positive"
     train_images: int | None = None
     test_images: int | None = None
 
@@ -89,11 +90,13 @@ def _split(
     _check_lists(file, ids, clear, doubtful)
     paths = [folder / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
     common.expect_images(paths)
-    labels = clear
+    targets_NC = common.targets(clear, len(CLASSES))
+    only_doubtful_NC = common.targets(doubtful, len(CLASSES)) > targets_NC
     if difficult == "positive":
-        labels = [a | b for a, b in zip(clear, doubtful, strict=True)]
-    targets_NC = common.targets(labels, len(CLASSES))
-    return common.image_split(ids, targets_NC, paths, image_size), digest.hexdigest()
+        targets_NC |= only_doubtful_NC
+    ignored_NC = only_doubtful_NC if difficult == "ignore" else None
+    split = common.image_split(ids, targets_NC, paths, image_size, ignored_NC)
+    return split, digest.hexdigest()
 
 
 def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:

@@ -1,0 +1,166 @@
+"""Whether methods differ: ranks over many cells, and resampled test images of one cell.
+
+Shape key: K cells (a pair of networks on a data set), M methods, N test images, C labels, G levels
+of a label (distinct scores of its positive images), R resamples. Never imports torch.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.05  # of all tests
+SEED = 0  # of the resampling
+
+
+def ranks(values_KM: np.ndarray) -> np.ndarray:
+    """Rank of each method within its cell, 1 for the highest value; ties share their mean rank.
+
+    >>> ranks(np.array([[0.3, 0.5, 0.3]])).tolist()
+    [[2.5, 1.0, 2.5]]
+    """
+    return stats.rankdata(-np.round(values_KM, 12), axis=1)  # 12: below it there is only rounding
+
+
+def friedman(values_KM: np.ndarray) -> tuple[float, float]:
+    """Friedman's chi square and its p-value: do the methods differ at all? Needs 3 methods.
+
+    (0, 1) where every cell ties all methods.
+    """
+    if (ranks(values_KM) == (values_KM.shape[1] + 1) / 2).all():
+        return 0.0, 1.0
+    statistic, p = stats.friedmanchisquare(*np.round(values_KM, 12).T)
+    return float(statistic), float(p)
+
+
+def critical_difference(methods: int, cells: int) -> float:
+    """Nemenyi's: two mean ranks that differ by less are not told apart.
+
+    q sqrt(M (M + 1) / 6K), where q is the quantile of the studentized range over sqrt 2 (Demsar,
+    JMLR 2006, Sec. 3.2.2).
+    """
+    q = float(stats.studentized_range.ppf(1 - LEVEL, methods, np.inf)) / math.sqrt(2)
+    return q * math.sqrt(methods * (methods + 1) / (6 * cells))
+
+
+def cliques(mean_ranks_M: np.ndarray, critical: float) -> list[tuple[int, int]]:
+    """Largest groups of mean ranks less than ``critical`` apart, as first and last index.
+
+    The ranks must ascend; a group of one is no group.
+    """
+    found: list[tuple[int, int]] = []
+    for first, rank in enumerate(mean_ranks_M):
+        last = int(np.searchsorted(mean_ranks_M, rank + critical, side="left")) - 1
+        if last > first and (not found or last > found[-1][1]):
+            found.append((first, last))
+    return found
+
+
+def wilcoxon(first_K: np.ndarray, second_K: np.ndarray) -> float:
+    """Two-sided p-value of Wilcoxon's signed-rank test; cells without a difference are dropped."""
+    differences_K = np.round(first_K - second_K, 12)
+    if not differences_K.any():
+        return 1.0
+    return float(stats.wilcoxon(differences_K).pvalue)
+
+
+def holm(p_T: Sequence[float]) -> list[float]:
+    """P-values of T tests, corrected for their number by Holm's step-down procedure."""
+    order = np.argsort(p_T, kind="stable")
+    factors = np.arange(len(order), 0, -1)
+    corrected = np.empty(len(order))
+    corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(p_T)[order]), 1)
+    return corrected.tolist()
+
+
+class ResampledLabel:
+    """Average precision of one label on any resample of the test images, sorted only once.
+
+    Equals `metrics.average_precision` on the resampled arrays: precision and recall change at a
+    positive image only, so it is enough to count the images between the levels.
+
+    Args:
+        scores_N: of the label, any numbers.
+        targets_N: 0/1.
+        counts_N: false where an image does not count for the label.
+    """
+
+    def __init__(self, scores_N: np.ndarray, targets_N: np.ndarray, counts_N: np.ndarray):
+        self.positives = np.flatnonzero(targets_N.astype(bool) & counts_N)
+        levels_G = np.unique(scores_N[self.positives])
+        self.levels = len(levels_G)
+        # The highest level is 0; G is below all positive images, where nothing is counted.
+        level_N = self.levels - np.searchsorted(levels_G, scores_N, side="right")
+        self.level_N = np.where(counts_N, level_N, self.levels)
+        self.positive_levels = self.level_N[self.positives]
+
+    def average_precision(self, times_N: np.ndarray) -> float:
+        """Of the resample that takes image n ``times_N[n]`` times; NaN without a positive."""
+        taken_G = np.bincount(self.level_N, weights=times_N, minlength=self.levels + 1)[:-1]
+        times_P = times_N[self.positives]
+        hits_G = np.bincount(self.positive_levels, weights=times_P, minlength=self.levels)
+        found_G, retrieved_G = np.cumsum(hits_G), np.cumsum(taken_G)
+        if not found_G.size or found_G[-1] == 0:
+            return math.nan
+        return float(np.sum(hits_G * found_G / np.maximum(retrieved_G, 1)) / found_G[-1])
+
+
+class Bootstrap(NamedTuple):
+    """A difference of two methods' mAP (fractions), and how it varies with the test images."""
+
+    difference: float  # on the test set itself
+    low: float  # of the percentile interval of 95 %
+    high: float
+    not_above: float  # share of the resamples in which it is 0 or less
+
+
+def paired_bootstrap(
+    first: Sequence[np.ndarray],
+    second: Sequence[np.ndarray],
+    targets_NC: np.ndarray,
+    resamples: int,
+    ignored_NC: np.ndarray | None = None,
+) -> Bootstrap:
+    """Resample the test images: mAP of the first method minus mAP of the second.
+
+    Both are judged on the same resamples (Efron & Tibshirani 1993, Sec. 13.3, percentile interval).
+    A label without a positive image in a resample is left out of its mAP.
+
+    Args:
+        first: scores ``[N, C]`` of each seed; their mAP is averaged.
+        second: the same of the other method; the number of seeds may differ.
+        targets_NC: 0/1.
+        resamples: at least 1.
+        ignored_NC: true where an image does not count for a label; None: all count.
+    """
+    images = len(targets_NC)
+    counts_NC = np.ones(targets_NC.shape, bool) if ignored_NC is None else ~ignored_NC.astype(bool)
+    prepared = [
+        [_labels(scores_NC, targets_NC, counts_NC) for scores_NC in seeds]
+        for seeds in (first, second)
+    ]
+    random = np.random.default_rng(SEED)
+    differences = []
+    for _ in range(resamples):
+        times_N = np.bincount(random.integers(images, size=images), minlength=images)
+        ours, theirs = (_mean_map(seeds, times_N.astype(np.float64)) for seeds in prepared)
+        differences.append(ours - theirs)
+    differences_R = np.array(differences)
+    differences_R = differences_R[np.isfinite(differences_R)]  # without any positive there is none
+    low, high = np.quantile(differences_R, [0.025, 0.975])
+    ours, theirs = (_mean_map(seeds, np.ones(images)) for seeds in prepared)
+    return Bootstrap(ours - theirs, float(low), float(high), float(np.mean(differences_R <= 0)))
+
+
+def _labels(*arrays_NC: np.ndarray) -> list[ResampledLabel]:
+    """Every label of one run, from its scores, targets and what counts."""
+    return [ResampledLabel(*label) for label in zip(*(a_NC.T for a_NC in arrays_NC), strict=True)]
+
+
+def _mean_map(seeds: list[list[ResampledLabel]], times_N: np.ndarray) -> float:
+    """mAP of a resample, averaged over seeds; NaN if no label has a positive image."""
+    aps = [[label.average_precision(times_N) for label in labels] for labels in seeds]
+    there = [[ap for ap in of_seed if not math.isnan(ap)] for of_seed in aps]
+    return float(np.mean([np.mean(of_seed) if of_seed else math.nan for of_seed in there]))
