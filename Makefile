@@ -1,4 +1,4 @@
-# make quick   the benchmark on embedded data: minutes on two CPU cores
+# make quick   the comparison on embedded data: minutes on two CPU cores
 # make test    the tests
 # Both install what they need into .venv first; `make help` lists the rest.
 
@@ -7,17 +7,20 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install quick smoke test lint format lock clean
+.PHONY: help install quick quick-full smoke smoke-full notebooks test lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make quick    run the benchmark on embedded data and show its table"
-	@echo "make test     run the tests"
-	@echo "make smoke    run the same jobs, tiny; the numbers mean nothing"
-	@echo "make lint     check style, types and the workflow"
-	@echo "make format   bring all files into the project's style"
-	@echo "make lock     renew requirements.lock from pyproject.toml (needs uv)"
-	@echo "make clean    remove results, caches, checkpoints and logs of quick and smoke"
+	@echo "make quick       run the comparison on embedded data and show its table"
+	@echo "make quick-full  make every table and figure of the paper on embedded data: an hour"
+	@echo "make test        run the tests"
+	@echo "make smoke       run the jobs of quick, tiny; the numbers mean nothing"
+	@echo "make smoke-full  run those of quick-full, tiny, one seed"
+	@echo "make notebooks   run the notebooks on the results of smoke-full"
+	@echo "make lint        check style, types and the workflow"
+	@echo "make format      bring all files into the project's style"
+	@echo "make lock        renew requirements.lock from pyproject.toml (needs uv)"
+	@echo "make clean       remove results, caches, checkpoints and logs of quick and smoke"
 
 install: $(VENV)/.installed
 
@@ -33,6 +36,15 @@ quick: install
 
 smoke: install
 	snakemake --cores all --config protocol=smoke
+
+quick-full: install
+	snakemake --cores all all paper --config protocol=quick
+
+smoke-full: install
+	snakemake --cores all all paper --config protocol=smoke seeds=[0]
+
+notebooks: install
+	MDKD_PROTOCOL=smoke pytest --nbmake notebooks
 
 test: install
 	pytest

@@ -101,7 +101,7 @@ onsuccess:
             f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/report.html {options} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"
         )
-    if targets == {"all"}:
+    if "all" in targets:
         shell(f"python -m mdkd report show --plan {PLAN_FILE}")
 
 

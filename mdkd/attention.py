@@ -12,16 +12,16 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
-from mdkd import records
 from mdkd.artefacts.attention import THRESHOLD, Maps, basis, path_of, state
 from mdkd.config import Recipe
-from mdkd.data.cache import Cache, CachedSplit, open_cache
+from mdkd.data.cache import CachedSplit, open_cache
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.kinds import Attention
-from mdkd.models.build import Network, build_network
+from mdkd.models.build import Network
 from mdkd.plan import Artefact
 from mdkd.results import Predictions, Results
+from mdkd.trained import load_network
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def _column(
         predictions = results.predictions(cell.runs[0]) if cell.runs else None
         if predictions is None:
             continue
-        network = load_network(cell.runs[0], results, cache, device)
+        network = load_network(results.record(cell.runs[0]), results, cache, device)
         recipe = results.runs[cell.runs[0]].recipe
         part["probabilities_PR"][:, r] = predictions.scores_NC[positions_P, labels_P]
         part["maps_PRSS"][:, r] = grad_cam(network, shown, labels_P.tolist(), recipe, device)
@@ -125,9 +125,11 @@ def choose(teacher: Predictions, options: Attention) -> list[tuple[int, int]]:
 
 
 def errors(predictions: Predictions) -> np.ndarray:
-    """How many labels of each image are wrong, missed or invented, ``[N]``."""
-    found_NC = predictions.scores_NC >= THRESHOLD
-    return (found_NC != predictions.targets_NC.astype(bool)).sum(axis=1)
+    """How many labels of each image are missed or invented, ``[N]``; ignored ones never are."""
+    wrong_NC = (predictions.scores_NC >= THRESHOLD) != predictions.targets_NC.astype(bool)
+    if predictions.ignored_NC is not None:
+        wrong_NC &= ~predictions.ignored_NC
+    return wrong_NC.sum(axis=1)
 
 
 def _position(teacher: Predictions, image: str) -> int:
@@ -138,25 +140,6 @@ def _position(teacher: Predictions, image: str) -> int:
     if not teacher.targets_NC[position].any():
         raise UserError(f"options: images: '{image}' has no label to look for; name another")
     return position
-
-
-def load_network(run_path: str, results: Results, cache: Cache, device: torch.device) -> Network:
-    """The trained network of a run, checked against its record, in eval mode."""
-    run, record = results.runs[run_path], results.record(run_path)
-    file = results.run(run_path) / "model.pt"
-    if record["cache"] != cache.fingerprint:
-        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; run it again")
-    if not file.exists() or records.sha256(file) != record["weights_sha256"]:
-        raise UserError(f"{file}: missing, or not the weights of its run.json; run it again")
-    network = build_network(
-        run.net,
-        num_labels=len(cache.classes),
-        image_size=run.dataset.image_size,
-        stem=run.stem,
-        head=run.head,
-    )
-    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    return network.to(device).eval()
 
 
 class CutAtLastMap(nn.Module):

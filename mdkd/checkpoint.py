@@ -1,7 +1,6 @@
 """Progress of an unfinished run: atomic, locked, and tied to the settings it was made under."""
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import pickle
@@ -12,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mdkd import records
+from mdkd import locks, records
 from mdkd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -52,23 +51,17 @@ class Checkpoint:
     def delete(self) -> None:
         """Remove the progress of a finished run; what was moved aside stays."""
         self.file.unlink(missing_ok=True)
-        (self.folder / "lock").unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # not empty
-            self.folder.rmdir()
 
 
 @contextlib.contextmanager
 def opened(folder: Path, fingerprint: str) -> Iterator[Checkpoint]:
     """Hold the run's lock; a second process on the same run gets a `UserError`."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{folder}: another process is training this run; wait for it or stop it"
-            ) from None
+    busy = f"{folder}: another process is training this run; wait for it or stop it"
+    with locks.held(folder / "lock", busy):
         yield Checkpoint(folder, fingerprint)
+    with contextlib.suppress(OSError):  # not empty: it has been moved aside, or goes on later
+        folder.rmdir()
 
 
 class Stop:

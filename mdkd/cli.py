@@ -182,15 +182,15 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def plan(args: argparse.Namespace) -> None:
-    """Print every run with its state, and what shares it."""
+    """Print what there is to compute, artefact by artefact; or every run of one of them."""
+    from mdkd import estimates
+
     plan = _plan(args)
-    results = _results(plan)
-    for path, run in plan.runs.items():
-        users = [name for name, artefact in plan.artefacts.items() if path in artefact.runs]
-        epochs = f"{run.recipe.epochs} epochs of {run.dataset.name}"
-        print(f"{results.state(path):14} {path}  ({epochs}; {', '.join(users) or 'teacher'})")
-    cells = sum(len(row.cells) for a in plan.artefacts.values() for row in a.rows)
-    print(f"protocol {plan.protocol}: {len(plan.runs)} runs for {cells} cells")
+    if args.target:
+        name = None if args.target == "all" else _get(plan.artefacts, args).name
+        print(estimates.listing(plan, _results(plan), name))
+    else:
+        print(estimates.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -240,7 +240,12 @@ def _parser() -> argparse.ArgumentParser:
         "artefact, all if left out",
         nargs="?",
     )
-    verb(plan, "list runs and artefacts", None)
+    verb(
+        plan,
+        "print artefacts with their runs, time and disk, or the runs of one",
+        "artefact, or all: list its runs",
+        nargs="?",
+    )
     attending = verb(attend, "compute the attention maps of an artefact", "name of the artefact")
     attending.add_argument("--device", choices=("auto", "cpu", "cuda"))
     return parser

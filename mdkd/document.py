@@ -16,7 +16,7 @@ from typing import Any
 
 from mdkd import __version__, records, report
 from mdkd.errors import UserError
-from mdkd.kinds import KINDS
+from mdkd.kinds import KINDS, Output
 from mdkd.plan import Artefact, Plan
 from mdkd.results import Results
 from mdkd.tables import sentence, tex_escape
@@ -87,7 +87,7 @@ def write(plan: Plan, results: Results) -> None:
 def text(plan: Plan, results: Results) -> str:
     """The document's source; it names its parts relative to the folder that it lies in."""
     artefacts = ordered([plan.artefacts[name] for name in plan.targets().get(TARGET, [])])
-    sections: dict[str, list[tuple[Artefact, str]]] = defaultdict(list)
+    sections: dict[str, list[tuple[Artefact, Output]]] = defaultdict(list)
     missing = []
     for artefact in artefacts:
         for output in KINDS[artefact.kind].outputs:
@@ -97,7 +97,7 @@ def text(plan: Plan, results: Results) -> str:
                 what = f"{output} of {artefact.name}: {sentence(artefact.title)}"
                 missing.append(rf"\item {tex_escape(what)}")
     lines = _front(artefacts, plan, results)
-    supplements = {output: itertools.count(1) for output in FILES}
+    supplements = {kind: itertools.count(1) for kind in FILES}
     for title, parts in sections.items():
         lines += [r"\clearpage", rf"\section{{{tex_escape(title)}}}"]
         for artefact, output in parts:

@@ -81,7 +81,7 @@ class Cost(NamedTuple):
     cells: int
     runs: list[str]
     own: list[str]  # runs that no artefact before it needs
-    hours: float | None  # of the own runs that are not trained
+    hours: float | None  # of the own runs that are not done
     disk: float | None  # bytes of all own runs, and of caches that no artefact before it needs
 
 
@@ -91,16 +91,14 @@ class Estimator:
     def __init__(self, plan: Plan, results: Results, rates: Rates):
         self.plan, self.rates = plan, rates
         self.states = {path: results.state(path) for path in plan.runs}
-        self.trained = {
-            path: results.record(path) for path in plan.runs if self._trained(path, results)
-        }
+        self.done = {p: results.record(p) for p, state in self.states.items() if state == "done"}
         self.metas = {name: _meta(d, results) for name, d in plan.datasets.items()}
-        self.on_gpu = _on_gpu(plan, [r["environment"]["device"] for r in self.trained.values()])
+        self.on_gpu = _on_gpu(plan, [r["environment"]["device"] for r in self.done.values()])
         self.speeds = rates.gpu if self.on_gpu else rates.cpu
         self.measured: dict[tuple, list[float]] = defaultdict(list)  # seconds per image
         self.parameters: dict[str, int] = {}  # of backbone and head, by net
         self.processors: set[str] = set()  # of the measured runs
-        for path, record in self.trained.items():
+        for path, record in self.done.items():
             run, environment = plan.runs[path], record["environment"]
             sizes = record["parameters"]
             self.parameters[run.net] = sizes["backbone"] + sizes["head"]
@@ -110,14 +108,9 @@ class Estimator:
                 self.measured[nets].append(seconds / self._factor(run))
                 self.processors.add(environment["device" if self.on_gpu else "cpu"])
 
-    def _trained(self, path: str, results: Results) -> bool:
-        """Whether the training is over, be it scored or not."""
-        there = (results.run(path) / "run.json").exists()
-        return there and self.states[path] in ("done", "to do")
-
     def hours_left(self, run: Run) -> float | None:
-        """Duration of the training, 0 if it is over; GPU-hours, or core-hours on the CPU."""
-        if run.path in self.trained:
+        """Duration of the training, 0 if it is done; GPU-hours, or core-hours on the CPU."""
+        if run.path in self.done:
             return 0.0
         images, pace = self.images(run.dataset), self.pace(run)
         if images is None or pace is None:
@@ -314,9 +307,8 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     left = [path for path in paths if states[path] != "done"]
     if not left:
         return f"* selected: all of {len(paths)} runs are done."
-    why = Counter[str](states[path] for path in left if states[path] != "to do")
-    why["trained, not scored"] = len(estimator.trained.keys() & set(left))
-    reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why) if why[reason])
+    why = Counter(states[path] for path in left if states[path] != "to do")
+    reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
     time = amount(_sum(estimator.hours_left(plan.runs[path]) for path in left), TIMES)
     which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
     return f"* selected: {which} are left and would be made now, {time}."
@@ -352,7 +344,7 @@ def _unknown(estimator: Estimator, rates: Path) -> list[str]:
     slow = {
         f"{net} (stem {run.stem})" if net.startswith("cifar:") else net
         for run in plan.runs.values()
-        if estimator.pace(run) is None and run.path not in estimator.trained
+        if estimator.pace(run) is None and run.path not in estimator.done
         for net in estimator.nets(run)
         if net and estimator.supervised(net, run) is None
     }

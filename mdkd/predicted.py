@@ -79,14 +79,14 @@ def expected_joint(p_NC: np.ndarray) -> np.ndarray:
 
     P(k, l, m) = mean over images of p_k p_l p_m for three labels, and P(k, l) = mean of p_k p_l.
     """
-    p_NC = p_NC.astype(np.float64)
-    images, size = p_NC.shape
+    p_CN = np.ascontiguousarray(p_NC.T, dtype=np.float64)
+    size, images = p_CN.shape
     joint_CCC = np.empty((size, size, size))
     for k in range(size):  # fill in all triples whose first label is k
-        part_CC = (p_NC[:, k:] * p_NC[:, [k]]).T @ p_NC[:, k:] / images
+        part_CC = (p_CN[k:] * p_CN[k]) @ p_CN[k:].T / images
         joint_CCC[k, k:, k:] = joint_CCC[k:, k, k:] = joint_CCC[k:, k:, k] = part_CC
-    pair_CC = p_NC.T @ p_NC / images
-    np.fill_diagonal(pair_CC, p_NC.mean(axis=0))  # a label with itself is no square
+    pair_CC = p_CN @ p_CN.T / images
+    np.fill_diagonal(pair_CC, p_CN.mean(axis=1))  # a label with itself is no square
     i = np.arange(size)
     joint_CCC[i, i, :] = joint_CCC[i, :, i] = joint_CCC[:, i, i] = pair_CC
     return joint_CCC

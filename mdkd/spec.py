@@ -294,13 +294,17 @@ class Specification:
         content = read_yaml(file)
         changes = self.protocol.changes.get(name, {})
         if isinstance(content, dict) and changes:
-            options = content.get("options", {}) | changes.get("options", {})
-            content = content | changes | {"options": options}
+            changed = content.get("options", {}) | changes.get("options", {})
+            content = content | changes | {"options": changed}
         experiment = parse(Experiment, content, str(file))
         if experiment.kind not in KINDS:
             hint = nearest(experiment.kind, KINDS)
             raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
-        parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
+        options = parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
+        for key, value in asdict(options).items():
+            least = 0 if key == "skip" else 1
+            if isinstance(value, int) and value < least:
+                raise UserError(f"{file}: options: {key}: {value} is below {least}")
         for metric in experiment.metrics:
             if metric not in METRICS:
                 hint = nearest(metric, METRICS)

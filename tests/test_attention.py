@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from mdkd import artefacts, records
 from mdkd.artefacts.attention import Maps, basis, figure, path_of
-from mdkd.attention import attend, choose, errors, grad_cam, load_network
+from mdkd.attention import attend, choose, errors, grad_cam
 from mdkd.cli import main
 from mdkd.config import Head, Recipe
 from mdkd.data.cache import CachedSplit, open_cache
@@ -25,6 +25,7 @@ from mdkd.plan import Artefact, Cell, Row, make_plan, resolve_run
 from mdkd.results import Predictions, Results
 from mdkd.score import score
 from mdkd.spec import Pair, Specification
+from mdkd.trained import load_network
 
 CPU = torch.device("cpu")
 HEADS = {
@@ -233,7 +234,7 @@ def test_maps_are_of_the_right_image_label_and_network(results):
         assert test.targets_NC[position, label]
         np.testing.assert_array_equal(maps.images_PSSC[p], test.images_NSSC[position])
         for r, path in enumerate((TEACHER, STUDENT)):
-            network = load_network(path, results, cache, CPU)
+            network = load_network(results.record(path), results, cache, CPU)
             layer = network.backbone.final
             map_SS, probability = reference(network, layer, test.images_NSSC[position], label)
             assert maps.probabilities_PR[p, r] == pytest.approx(probability, abs=1e-4)

@@ -437,20 +437,20 @@ def test_scale_is_rebuilt_byte_by_byte(matched):
     assert files_twice(SCALE, matched) == FILES
 
 
-def test_scale_of_two_pairs_of_which_one_has_run(tmp_path, spec):
+def test_scale_of_two_pairs(tmp_path, spec):
     archs = ("resnet8x2", "resnet14")
     two = artefact("scale", levels(archs), archs=archs)
-    other = of("mdkd", arch="resnet14")
+    one, other = of("mdkd")[1], of("mdkd", arch="resnet14")
     history = dict.fromkeys(other, ratios({"mld": 3.0, "id2": 0.5}))
-    results = results_of(tmp_path, spec, two, dict.fromkeys(other, 0.7), history)
+    history[one] = ratios({"mld": 9.0, "bd2": 0.02, "id2": 0.25})
+    results = results_of(tmp_path, spec, two, dict.fromkeys(history, 0.7), history)
     blocks, _, _ = written(two, results)
     entries = [block["MDKD"] for block in blocks]
-    assert entries == [["–"] * 4, ["**70.00 ± 0.00**", "3.0", "0", "0.5"]]
+    assert entries[0] == ["**70.00†**", "9.0†", "0.02†", "0.25†"]
+    assert entries[1] == ["**70.00 ± 0.00**", "3.0", "0", "0.5"]
+    assert blocks[0]["MLD"] == ["–"] * 4
     axes = drawn(two, results).axes
-    assert [[text.get_text() for text in axis.texts] for axis in axes[1::2]] == [
-        ["–", "–", "–"],
-        ["–", "–"],
-    ]
+    assert [line_of(axis, "ID 2")[0, 0] for axis in axes[1::2]] == [0.25, 0.5]
 
 
 # --- convergence

@@ -168,10 +168,9 @@ def test_the_front_says_what_was_run_with_which_code(plan, results):
     assert r"Protocol smoke, seeds 0, 1, 2: 0 of 3 runs done.\par" in text(plan, results)
     assert rf"mdkd {__version__}.\par" in text(plan, results)
     for path, revision in zip(RUNS[:2], ("0123456789abcdef+", None), strict=True):
-        record = {"run": asdict(results.runs[path]), "predictions_sha256": "p"}
-        record["environment"] = {"git_revision": revision}
+        environment = {"git_revision": revision}
+        record = {"run": asdict(results.runs[path]), "environment": environment}
         records.write_json(results.run(path) / "run.json", record)
-        records.write_json(results.run(path) / "metrics.json", {"predictions_sha256": "p"})
     source = text(plan, results)
     assert "2 of 3 runs done." in source
     revisions = "0123456789ab+ (1 runs), unknown (1 runs)"

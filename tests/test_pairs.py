@@ -59,7 +59,7 @@ def batch():
 def test_the_matrix_is_the_papers():
     assert len(PAIRS) == 12
     assert set(PAIRS) >= FAST
-    assert len(METHODS) == 9
+    assert len(METHODS) == 11  # and two controls
 
 
 @pytest.mark.parametrize(

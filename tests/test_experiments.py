@@ -1,0 +1,242 @@
+"""What experiments may say beyond a plain comparison, and what the plan makes of it."""
+
+import pytest
+import yaml
+from conftest import ROOT, edit_yaml
+
+from mdkd.cli import main
+from mdkd.errors import UserError
+from mdkd.plan import make_plan
+from mdkd.spec import Specification
+
+PAIR = {"dataset": "scenes", "teacher": "resnet20", "student": "resnet8"}
+STEM = "distill/scenes/resnet20--resnet8"
+
+
+def artefact(config, name="mine", protocol="smoke", **keys):
+    """The artefact of an experiment with these keys."""
+    content = {"kind": "comparison", "title": "T", "pairs": [PAIR], "methods": ["mld"]} | keys
+    (config / "experiments" / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    return make_plan(Specification(config, {"protocol": protocol})).artefacts[name]
+
+
+def runs(artefact):
+    return [cell.runs[0].split("/", 1)[1] for row in artefact.rows for cell in row.cells]
+
+
+@pytest.fixture(scope="module")
+def paper():
+    return make_plan(Specification(ROOT / "config", {"protocol": "paper"}))
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return make_plan(Specification(ROOT / "config", {"protocol": "quick"}))
+
+
+def test_a_row_has_the_base_and_what_it_sets(config):
+    found = artefact(
+        config,
+        base={"mdkd": {"bd2": 0, "bd3": 0}},
+        methods=[
+            {"method": "mdkd", "label": "Neither"},
+            {"method": "mdkd", "label": "Second", "set": {"bd2": 1}},
+            {"method": "mdkd", "label": "Other", "set": {"bd2": 2, "id4": 0}},
+            "mld",
+        ],
+    )
+    assert [row.label for row in found.rows] == ["Teacher", "Neither", "Second", "Other", "MLD"]
+    variants = [row.cells[0].runs[0].split("/")[-2] for row in found.rows[1:]]
+    assert variants == ["bd2-0_bd3-0", "bd3-0", "bd2-2_bd3-0_id4-0", "default"]
+
+
+def test_a_sensitivity_study_has_a_row_per_point_and_shares_the_default(config):
+    options = {"method": "mdkd", "settings": ["bd2", "id4"], "points": [0, 0.25, 1]}
+    found = artefact(config, kind="sensitivity", methods=["vanilla", "mdkd"], options=options)
+    points = [(row.panel, row.x, row.cells[0].runs[0]) for row in found.rows if row.panel]
+    path = f"{STEM}/mdkd/{{}}/seed0"
+    assert points == [
+        ("bd2", 0, path.format("bd2-0")),
+        ("bd2", 0.25, path.format("bd2-0.25")),
+        ("bd2", 1, path.format("default")),
+        ("id4", 0, path.format("id4-0")),
+        ("id4", 0.25, path.format("id4-0.25")),
+        ("id4", 1, path.format("default")),
+    ]
+    assert [row.label for row in found.rows[:3]] == ["Teacher", "Student", "MDKD"]
+    assert found.rows[3].label == "bd2 = 0"
+    assert len(found.runs) == 1 + 2 * (1 + 1 + 4)
+
+
+def test_pairs_are_taken_over_from_other_experiments_once(config):
+    other = PAIR | {"teacher": "resnet14"}
+    artefact(config, "first", pairs=[PAIR, other])
+    found = artefact(config, "second", pairs=[PAIR], pairs_of=["first"], methods=["mld"])
+    assert [pair.teacher for pair in found.pairs] == ["resnet20", "resnet14"]
+
+
+def test_stand_ins_replace_pairs_of_their_data_sets_alone(config):
+    stand_ins = {"voc2007": "scenes", "resnet101": "resnet20", "resnet34": "resnet8"}
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(stand_ins=stand_ins))
+    big = {"dataset": "voc2007", "teacher": "resnet101", "student": "resnet34"}
+    reverse = {"dataset": "voc2007", "teacher": "resnet34", "student": "resnet101"}
+    equal = {"dataset": "voc2007", "teacher": "resnet8", "student": "resnet34"}
+    own = {"dataset": "scenes", "teacher": "resnet101", "student": "resnet34"}
+    found = artefact(config, pairs=[big, PAIR, reverse, equal, own], methods=["mld"])
+    assert [pair.names() for pair in found.pairs] == [
+        ("scenes", "resnet20", "resnet8"),  # two pairs that became one
+        ("scenes", "resnet8", "resnet20"),
+        ("scenes", "resnet101", "resnet34"),  # on this data set names mean what they say
+    ]
+    note = "Stand-ins of protocol smoke: Scenes, ResNet20, ResNet8. Not comparable"
+    assert any(text.startswith(note) for text in found.notes)
+
+
+def test_a_pair_of_one_net_alone_is_an_error(config):
+    stand_ins = {"voc2007": "scenes", "resnet101": "resnet8", "resnet34": "resnet8"}
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(stand_ins=stand_ins))
+    pair = {"dataset": "voc2007", "teacher": "resnet101", "student": "resnet34"}
+    with pytest.raises(UserError, match=r"mine\.yaml: methods: stand_ins of the protocol leave no"):
+        artefact(config, pairs=[pair])
+
+
+def test_a_protocol_changes_keys_of_an_experiment(config):
+    changes = {"mine": {"title": "Short", "options": {"resamples": 7}}}
+    (config / "experiments" / "mine.yaml").touch()
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(changes=changes))
+    found = artefact(config, kind="ranks", options={})
+    assert (found.title, found.options) == ("Short", {"resamples": 7})
+    assert artefact(config, "other", kind="ranks").options == {"resamples": 1000}
+
+
+def test_published_numbers_come_from_the_named_file(config):
+    table = config / "reported" / "mine.csv"
+    table.write_text(
+        "dataset,teacher,student,method,mAP,OF1,CF1\n"
+        "scenes,resnet20,resnet8,Teacher,73.02,73.81,68.24\n"
+        "scenes,resnet20,resnet8,MLD,70.5,,66.20\n"
+        "scenes,resnet14,resnet8,MLD,1,2,3\n"
+    )
+    found = artefact(config, reported="mine", methods=["vanilla", "mld"])
+    cells = {row.label: row.cells[0].reported for row in found.rows}
+    assert cells == {
+        "Teacher": {"mAP": 0.7302, "OF1_k": 0.7381, "CF1_k": 0.6824},
+        "Student": {},
+        "MLD": {"mAP": 0.705, "CF1_k": 0.662},
+    }
+    assert found.reported
+    assert not artefact(config).reported
+
+
+def test_numbered_rows_of_a_published_table(config):
+    table = config / "reported" / "mine.csv"
+    table.write_text("row,mAP,OF1,CF1\n1,70.55,72.17,66.20\n2,71.21,72.85,67.43\n4,71,72,68\n")
+    methods = [{"method": "vanilla", "reported": 1}, {"method": "mld", "reported": 4}]
+    found = artefact(config, reported="mine", methods=methods)
+    assert [row.cells[0].reported.get("mAP") for row in found.rows] == [None, 0.7055, 0.71]
+    assert "Published, but of settings unknown: row 2: 71.21 / 72.85 / 67.43." in found.notes
+
+
+def test_the_papers_tables_have_all_published_numbers(paper):
+    """Every line of a file stands beside one cell; Table 4 beside the rows its text identifies."""
+    for name, lines in (("table1", 45), ("table2", 45), ("table5", 9), ("table4", 6)):
+        cells = [cell for row in paper.artefacts[name].rows for cell in row.cells]
+        assert sum(len(cell.reported) == 3 for cell in cells) == lines, name
+    first = {row.label: row.cells[0].reported["mAP"] for row in paper.artefacts["table1"].rows[-2:]}
+    assert first == {"L2D": 0.7209, "MDKD": 0.7335}
+    ninth = {row.label: row.cells[0].reported for row in paper.artefacts["table4"].rows}
+    assert ninth["MLD + BD 2-4 + ID 2-4"] == {"mAP": 0.7415, "OF1_k": 0.7505, "CF1_k": 0.7012}
+
+
+def test_nothing_published_is_compared_with_stand_ins(quick):
+    assert not [name for name, found in quick.artefacts.items() if found.reported]
+    stood_in = {name for name, a in quick.artefacts.items() if "Stand-ins" in " ".join(a.notes)}
+    assert stood_in == quick.artefacts.keys() - {"comparison", "photos"}
+
+
+def test_compare_prints_published_numbers_or_says_why_not(capsys):
+    assert main(["compare", "table5", "--protocol", "paper", "--config", str(ROOT / "config")]) == 0
+    text = capsys.readouterr().out
+    assert "| MDKD | – | 76.89 |  | – | 77.45 |  | – | 73.68 |  |" in text
+    assert main(["compare", "--protocol", "quick", "--config", str(ROOT / "config")]) == 2
+    assert "nothing was published for what it trains" in capsys.readouterr().err
+
+
+def test_targets_are_groups_and_the_artefacts_that_no_group_is_called_after(quick):
+    targets = quick.targets()
+    assert targets["ablation"] == ["table4"] == targets["table4"]
+    assert sorted(targets["attention"]) == ["figure5", "figure7"]
+    assert "comparison" not in targets["comparison"]
+    assert {"table1", "table2", "table3", "table6"} <= set(targets["comparison"])
+    assert targets["scale"] == ["controls", "scale"]
+    assert targets["photos"] == ["photos"]
+    assert set(targets["paper"]) == quick.artefacts.keys() - {"comparison", "photos"}
+    assert {"reversed", "sensitivity", "dependencies"} <= targets.keys()
+
+
+def test_the_ablation_is_a_complete_grid(paper):
+    """Every level up to every order with MLD, and both levels without it; each once."""
+    table = paper.artefacts["table4"]
+    found = []
+    for row in table.rows[3:]:
+        settings = paper.runs[row.cells[0].runs[0]].method.settings
+        orders = {
+            level: [n for n in range(2, 7) if settings[f"{level}{n}"]] for level in ("bd", "id")
+        }
+        assert all(settings[f"{level}{n}"] == 1 for level in orders for n in orders[level])
+        found.append((settings["mld"], tuple(orders["bd"]), tuple(orders["id"])))
+        assert row.label == label_of(*found[-1])
+    ladder = [tuple(range(2, n + 1)) for n in range(2, 7)]
+    assert sorted(found) == sorted(
+        [(10, up, ()) for up in ladder]
+        + [(10, (), up) for up in ladder]
+        + [(mld, up, up) for mld in (0, 10) for up in ladder]
+    )
+
+
+def label_of(mld, bd, id_):
+    """How a row of the ablation must be called."""
+    parts = ["MLD"] if mld else []
+    for level, orders in (("BD", bd), ("ID", id_)):
+        if orders:
+            parts.append(f"{level} 2" + (f"-{orders[-1]}" if len(orders) > 1 else ""))
+    return " + ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"kind": "comparisn"}, "kind: unknown kind 'comparisn'; did you mean 'comparison'?"),
+        ({"kind": "ranks", "options": {"resample": 3}}, "options: unknown key 'resample'"),
+        ({"kind": "ranks", "options": {"resamples": 0}}, "options: resamples: 0 is below 1"),
+        ({"kind": "attention", "options": {"skip": -1}}, "options: skip: -1 is below 0"),
+        ({"options": {"x": 1}}, "options: unknown key 'x'"),
+        ({"base": {"mdk": {}}}, "base: unknown method 'mdk'; did you mean 'mdkd'?"),
+        ({"base": {"mdkd": {"bd9": 1}}, "methods": ["mdkd"]}, "unknown setting 'bd9'"),
+        ({"methods": [{"method": "mdkd", "sett": {}}]}, "unknown key 'sett'; did you mean 'set'?"),
+        ({"methods": [{"method": "mdk"}]}, "unknown method 'mdk'"),
+        ({"reported": "table9"}, "no such file; did you mean 'table"),
+        ({"pairs_of": ["nothing"]}, "no such file"),
+        ({"pairs": []}, "pairs, methods and metrics must name at least one each"),
+        ({"metrics": ["map"]}, "unknown metric 'map'"),
+    ],
+)
+def test_mistakes_name_the_file_the_key_and_the_fix(config, keys, message):
+    with pytest.raises(UserError) as caught:
+        artefact(config, **keys)
+    text = str(caught.value)
+    assert message in text
+    assert "\n" not in text
+    assert str(config) in text
+
+
+def test_a_protocol_that_changes_an_unknown_experiment_is_refused(config):
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(changes={"tabel1": {}}))
+    with pytest.raises(UserError, match="changes: no experiment 'tabel1'"):
+        Specification(config)
+
+
+def test_a_stand_in_for_nothing_known_is_refused(config):
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(stand_ins={"coco": "scenes"}))
+    with pytest.raises(UserError, match="stand_ins: unknown"):
+        Specification(config)
