@@ -360,11 +360,11 @@ def test_the_smallest_difference_that_can_be_told():
     assert 60 < seeds_needed(1.0, 0.5) < 70  # the normal approximation says 62.8
 
 
-def test_the_power_line_pools_the_spread_of_all_rows(layout):
-    rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD")]
+def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
+    rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD", "RKD")]
     text = texts(replace(ARTEFACT, rows=rows), layout)["md"]
-    pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0, two degrees of freedom each
-    assert f"pooled standard deviation of {pooled[0]:.2f}, a difference of" in text
+    pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
+    assert f"a standard deviation of {pooled[0]:.2f}, pooled over" in text
     assert f"of {resolvable_difference(*pooled):.2f} mAP" in text
 
 

@@ -64,12 +64,12 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     for axis in axes.flat[len(artefact.columns) :]:
         axis.set_visible(False)
     for i, (axis, column) in enumerate(zip(axes.flat, artefact.columns, strict=False)):
-        _panel(axis, artefact, frame[frame["column"] == column], i, results)
+        panel(axis, artefact, frame[frame["column"] == column], i, results)
         axis.set_title(column, fontsize=9)
         axis.set_xlabel(f"{metric} (%)")
     figure.legend(
         *axes[0][0].get_legend_handles_labels(),
-        loc="outside lower center",
+        loc="outside upper center",
         ncols=2,
         frameon=False,
     )
@@ -78,7 +78,11 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def _panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Results) -> None:
+def panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Results) -> None:
+    """One line per row: the first metric of its runs, their mean and spread, or why there is none.
+
+    ``frame`` is the part of `report.summary` about this metric and column.
+    """
     methods = [row for row in artefact.rows if row.role != "teacher"]
     frame = frame.set_index("row")
     for y, row in enumerate(methods):

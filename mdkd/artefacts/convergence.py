@@ -153,7 +153,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         _curves(left, curve[curve["column"] == column])
         left.set_title(column, fontsize=9)
         left.set(xlabel="epoch", ylabel="mAP on the validation split (%)")
-        comparison._panel(right, artefact, test[test["column"] == column], i, results)
+        comparison.panel(right, artefact, test[test["column"] == column], i, results)
         right.set_xlabel(f"{artefact.metrics[0]} on the test split after the last epoch (%)")
     figure.legend(
         *axes[0][0].get_legend_handles_labels(),

@@ -97,7 +97,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     )
     for i, (column, (left, right)) in enumerate(zip(artefact.columns, axes, strict=True)):
         own = frame[frame["column"] == column]
-        comparison._panel(left, artefact, own, i, results)
+        comparison.panel(left, artefact, own, i, results)
         _gradients(right, own[own["role"] != "teacher"], ratios[ratios["column"] == column])
         left.set_title(column, fontsize=9)
         left.set_xlabel(f"{metric} (%)")
