@@ -1,6 +1,6 @@
 """A printed table, whatever it shows, as CSV, Markdown, LaTeX and HTML. Never imports torch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -38,6 +38,7 @@ class Block:
 
     heading: str | None
     lines: Sequence[Line]
+    columns: Sequence[str] | None = None  # headings of its own, instead of the table's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class Table:
 
     def __post_init__(self) -> None:
         for block in self.blocks:
+            if block.columns is not None and len(block.columns) != len(self.headings):
+                raise ValueError(f"{self.name}: {block.heading}: as many columns are needed")
             for line in block.lines:
                 if len(line.entries) != len(self.headings):
                     raise ValueError(f"{self.name}: {line.label}: one entry per heading is needed")
@@ -89,7 +92,8 @@ def markdown(table: Table) -> str:
     lines = [f"**{table.title}**"]
     for block in table.blocks:
         lines += ["", block.heading] if block.heading else []
-        lines += ["", line(["", *table.headings]), "|---|" + "---:|" * len(table.headings)]
+        headings = block.columns or table.headings
+        lines += ["", line(["", *headings]), "|---|" + "---:|" * len(headings)]
         for row in block.lines:
             texts = [_marked(entry, "**{}**", "<u>{}</u>") for entry in row.entries]
             lines.append(line([row.label, *texts]))
@@ -98,11 +102,15 @@ def markdown(table: Table) -> str:
 
 def html(table: Table) -> str:
     """A page of its own, for the workflow's report."""
-    lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *table.headings])]
+    lines = []
+    if not all(block.columns for block in table.blocks):
+        lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *table.headings])]
     for block in table.blocks:
         if block.heading:
             width = 1 + len(table.headings)
             lines.append(f'<th colspan="{width}"><br>{escape(block.heading)}</th>')
+        if block.columns:
+            lines.append("".join(f"<th>{escape(text)}</th>" for text in ["", *block.columns]))
         for row in block.lines:
             escaped = [entry._replace(text=escape(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "<b>{}</b>", "<u>{}</u>") for entry in escaped]
@@ -131,20 +139,27 @@ def latex(table: Table) -> str:
         f"\\label{{tab:{table.name}}}",
         f"\\begin{{tabular}}{{l{'r' * width}}}",
         "\\toprule",
-        f" & {' & '.join(tex_escape(text) for text in table.headings)} \\\\",
     ]
-    for block in table.blocks:
-        lines.append("\\midrule")
+    if not all(block.columns for block in table.blocks):
+        lines += [_tex_row("", map(tex_escape, table.headings)), "\\midrule"]
+    for i, block in enumerate(table.blocks):
+        lines += ["\\midrule"] if i else []
         if block.heading:
             heading = f"\\emph{{{tex_escape(block.heading)}}}"
             lines.append(f"\\multicolumn{{{1 + width}}}{{l}}{{{heading}}} \\\\")
+        if block.columns:
+            lines += [_tex_row("", map(tex_escape, block.columns)), "\\midrule"]
         for row in block.lines:
             if row.rule:
                 lines.append("\\midrule")
             escaped = [entry._replace(text=tex_escape(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
-            lines.append(f"{tex_escape(row.label)} & {' & '.join(texts)} \\\\")
+            lines.append(_tex_row(tex_escape(row.label), texts))
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
+
+
+def _tex_row(label: str, texts: Iterable[str]) -> str:
+    return f"{label} & {' & '.join(texts)} \\\\"
 
 
 def _size(columns: int, lines: int) -> str:
@@ -164,7 +179,12 @@ _TEX = {
     "–": "--",
     "−": "$-$",
     "×": "$\\times$",
+    "≥": "$\\geq$",
     "Δ": "$\\Delta$",
+    "Ψ": "$\\Psi$",
+    "Φ": "$\\Phi$",
+    "φ": "$\\varphi$",
+    "λ": "$\\lambda$",
     "†": "$^\\dagger$",
     "<": "\\textless{}",
     ">": "\\textgreater{}",

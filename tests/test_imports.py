@@ -92,6 +92,7 @@ NO_TORCH = {
     *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.report", "mdkd.plots", "mdkd.score"),
     *("mdkd.metrics", "mdkd.records", "mdkd.layout", "mdkd.devices", "mdkd.rng", "mdkd.errors"),
     *("mdkd.data.cache", "mdkd.data.decode", "mdkd.tables", "mdkd.results", "mdkd.kinds"),
+    *("mdkd.estimates", "mdkd.document", "mdkd.predicted", "mdkd.statistics"),
     *below("mdkd.artefacts"),
     *below("mdkd.data.sources"),
 }
