@@ -92,7 +92,7 @@ onstart:
 
 
 onsuccess:
-    targets = workflow.dag_settings.targets or {"all"}
+    targets = set(workflow.dag_settings.targets or ["all"])
     if targets <= {"all", *TARGETS}:
         given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
         options = f"--config {given}" if given else ""

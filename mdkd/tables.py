@@ -13,7 +13,7 @@ from mdkd import records
 GAP = "–"  # a run that has not been made yet
 SUFFIXES = ("csv", "md", "tex", "html")
 MANY_LINES, FULL_PAGE = 30, 60  # more of them are printed smaller, and smaller still
-MANY_COLUMNS = 7  # more of them are printed smaller and closer
+WIDE = 500  # points: wider tables are printed smaller and closer
 
 
 class Entry(NamedTuple):
@@ -133,7 +133,7 @@ def latex(table: Table) -> str:
     lines = [
         "% needs \\usepackage{booktabs}",
         "\\begin{table*}",
-        f"\\centering{_size(width, sum(len(block.lines) for block in table.blocks))}",
+        f"\\centering{_size(table)}",
         "\\setlength{\\belowcaptionskip}{4pt}",
         f"\\caption{{{tex_escape(caption)}}}",
         f"\\label{{tab:{table.name}}}",
@@ -162,12 +162,17 @@ def _tex_row(label: str, texts: Iterable[str]) -> str:
     return f"{label} & {' & '.join(texts)} \\\\"
 
 
-def _size(columns: int, lines: int) -> str:
-    """The largest type in which a table of this many columns and lines fits a page."""
-    close = "\\setlength{\\tabcolsep}{3pt}" if columns > MANY_COLUMNS else ""
-    if lines > FULL_PAGE:
+def _size(table: Table) -> str:
+    """The largest type in which a table fits a page, by its lines and its longest texts."""
+    rows = [line for block in table.blocks for line in block.lines]
+    texts = [["", *(block.columns or table.headings)] for block in table.blocks]
+    texts += [[line.label, *(entry.text for entry in line.entries)] for line in rows]
+    characters = sum(max(map(len, column)) for column in zip(*texts, strict=True))
+    small = 4.4 * characters + 12 * len(table.headings)  # points, of 9 point type
+    close = "\\setlength{\\tabcolsep}{3pt}" if small > WIDE else ""
+    if len(rows) > FULL_PAGE:
         return f"\\tiny\\renewcommand{{\\arraystretch}}{{0.95}}{close}"
-    return ("\\scriptsize" if close or lines > MANY_LINES else "\\small") + close
+    return ("\\scriptsize" if close or len(rows) > MANY_LINES else "\\small") + close
 
 
 _TEX = {

@@ -70,12 +70,23 @@ def test_entries_and_columns_must_fit_the_headings():
         table(Block(heading="h", lines=[ONE], columns=["1"]))
 
 
-@pytest.mark.parametrize(("columns", "lines", "size"), [(3, 5, "small"), (3, 31, "scriptsize")])
-def test_long_tables_are_printed_smaller(columns, lines, size):
-    line = Line(label="x", entries=[Entry("1")] * columns)
+CLOSE = "\\setlength{\\tabcolsep}{3pt}"
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines", "size"),
+    [
+        (3, 5, "\\small"),
+        (3, 31, "\\scriptsize"),
+        (10, 5, f"\\scriptsize{CLOSE}"),
+        (3, 61, "\\tiny\\renewcommand{\\arraystretch}{0.95}"),
+    ],
+)
+def test_long_and_wide_tables_are_printed_smaller(columns, lines, size):
+    line = Line(label="x", entries=[Entry("12.34 ± 0.12")] * columns)
     block = Block(heading=None, lines=[line] * lines)
     text = latex(Table(name="t", title="T", headings=["A"] * columns, blocks=[block]))
-    assert f"\\centering\\{size}\n" in text
+    assert f"\\centering{size}\n" in text
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs a LaTeX")

@@ -25,8 +25,8 @@ def table(artefact: Artefact, results: Results) -> Table:
     for column in artefact.columns:
         pair = f"{column}: " if len(artefact.columns) > 1 else ""
         for quantity, heading in (
-            ("psi", f"{pair}dependency Psi over the test set × 100"),
-            ("distance", f"{pair}distance to the teacher's Psi × 100"),
+            ("psi", f"{pair}dependency Ψ over the test set × 100"),
+            ("distance", f"{pair}distance to the teacher's Ψ × 100"),
         ):
             rows = [r for r in artefact.rows if quantity == "psi" or r.role != "teacher"]
             lines = []
@@ -114,9 +114,9 @@ def _notes(
     lacking = frame[frame["state"].str.startswith("n/a: the data set")]
     reasons = lacking[["column", "sequence", "state"]].drop_duplicates()
     return [
-        "Psi: the mean over neighbours (k, l) of a sequence, and over the whole test set as one "
+        "Ψ: the mean over neighbours (k, l) of a sequence, and over the whole test set as one "
         f"batch{size}, of the squared difference of their probabilities; lower means more alike.",
-        "Distance: of a run's Psi to the teacher's, absolute, then averaged over seeds; the least "
+        "Distance: of a run's Ψ to the teacher's, absolute, then averaged over seeds; the least "
         "is bold, the second underlined. The CSV has also the distance image by image.",
         *([f"{full}."] if full else []),
         *(f"{c}: {s}: {state}." for c, s, state in reasons.itertuples(index=False)),

@@ -23,7 +23,7 @@ from mdkd.tables import Block, Entry, Line, Table
 NAMES = ("reference", "measure", "scope")
 SHORT = "the data set has fewer labels"
 UNLINKED = "direct and indirect pairs are known of graphs only"
-CMI_UNIT = 0.01  # nats: printed a hundredfold like the rest, so in units of 1e-4 nats
+CMI_UNIT = 0.1  # nats: printed a hundredfold like the rest, so in units of 0.001 nats
 
 
 class Panel(NamedTuple):
@@ -57,13 +57,14 @@ def table(artefact: Artefact, results: Results) -> Table:
             ("error against the teacher, instance level", instance, students),
             (f"error against {name}, batch level", true, known + networks),
         ):
-            lines = [Line(label="", entries=[Entry(text) for text in _headings(keys, width)])]
+            lines = []
             for i, (label, role) in enumerate(rows):
                 entries = [report.entry(cells[label, column, *key]) for key in keys]
                 entries += [Entry("")] * (width - len(keys))
-                rule = i == 0 or (role == "method" and rows[i - 1][1] != "method")
+                rule = i > 0 and role == "method" and rows[i - 1][1] != "method"
                 lines.append(Line(label=label, entries=entries, rule=rule))
-            blocks.append(Block(heading=pair + heading, lines=lines))
+            own = _headings(keys, width)
+            blocks.append(Block(heading=pair + heading, lines=lines, columns=own))
     return Table(
         name=artefact.name,
         title=report.title(artefact),
@@ -105,7 +106,7 @@ def summary(artefact: Artefact, results: Results) -> tuple[pd.DataFrame, list[Tr
         if truth and truth.counted:
             frames.append(_of_labels(artefact.columns[i], truth, keys))
     frame = pd.concat(frames, ignore_index=True)
-    frame["unit"] = np.where(frame["measure"] == "CMI", "1e-4 nats", "1e-2")
+    frame["unit"] = np.where(frame["measure"] == "CMI", "1e-3 nats", "1e-2")
     frame["rank"] = predicted.rank(frame, NAMES)
     return frame, truths
 
@@ -179,8 +180,9 @@ def _of_labels(column: str, truth: Truth, keys: dict[Key, str | None]) -> pd.Dat
 
 
 def _headings(keys: list[Key], width: int) -> list[str]:
-    letters = {"Psi batch": "Psi_", "Psi instance": "Phi_", "phi": "phi ", "CMI": "CMI "}
-    texts = [measure if scope == "all" else letters[measure] + scope for _, measure, scope in keys]
+    symbols = {"Psi batch": "Ψ_", "Psi instance": "Φ_", "phi": "φ ", "CMI": "CMI "}
+    texts = [symbols[measure] + scope.removeprefix("all") for _, measure, scope in keys]
+    texts = [text.strip() for text in texts]
     return texts + [""] * (width - len(texts))
 
 
@@ -188,12 +190,12 @@ def _notes(
     artefact: Artefact, results: Results, frame: pd.DataFrame, truths: Sequence[Truth | None]
 ) -> list[str]:
     lines = [
-        "Psi_n, Phi_n: the paper's dependency of order n over the test set and image by image, low "
+        "Ψ_n, Φ_n: the paper's dependency of order n over the test set and image by image, low "
         "where labels are alike. Errors: root mean squares over all label sequences, sqrt(2 L_BDn) "
         "and sqrt(2 L_IDn), × 100.",
-        "phi: correlation of a pair; CMI: its mutual information given a third label. Labels are "
+        "φ: correlation of a pair; CMI: its mutual information given a third label. Labels are "
         "taken to be independent given the image: P(k, l) is the mean of p_k p_l. Errors: root "
-        "mean squares, of phi × 100, of CMI in 0.0001 nats.",
+        "mean squares, of φ × 100, of CMI in 0.001 nats.",
         "The least error is bold, the second underlined.",
     ]
     for i, (column, truth) in enumerate(zip(artefact.columns, truths, strict=True)):
@@ -212,7 +214,7 @@ def _notes(
         lines += [
             f"{where}Batch-level errors depend on the batch: here it is the test set, "
             f"b = {len(said.ids)}.",
-            f"{where}Psi and phi do not say the same: their rank correlation over the pairs of "
+            f"{where}Ψ and φ do not say the same: their rank correlation over the pairs of "
             f"true labels is {minus(stats.spearmanr(psi_P, phi_P).statistic)}, not −1.",
         ]
     for reason in (SHORT, UNLINKED):
@@ -258,7 +260,7 @@ def _panels(orders: list[str]) -> list[Panel]:
     for level, title in (("Psi batch", "Ψ, batch level"), ("Psi instance", "Φ, instance level")):
         keys: dict[str, Key] = {f"order {n}": ("teacher", level, n) for n in orders}
         panels.append(Panel(title, "error × 100", keys, by_order))
-    units = {"phi": "× 100", "CMI": "($10^{-4}$ nats)"}
+    units = {"phi": "× 100", "CMI": "($10^{-3}$ nats)"}
     for measure, title in (("phi", "φ, all pairs"), ("CMI", "CMI, all triples")):
         keys = {f"against the {r}": (r, measure, "all") for r in ("teacher", "truth")}
         panels.append(Panel(title, f"error {units[measure]}", keys, plots.COLORS))
