@@ -83,7 +83,7 @@ rule attend:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        mem_mb=8000,
         runtime=60,
     params:
         plan=PLAN_FILE,

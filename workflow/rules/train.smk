@@ -21,13 +21,13 @@ rule train_supervised:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        mem_mb=8000,
         runtime=1440,
     params:
         plan=PLAN_FILE,
-        settings=lambda w: asdict(PLAN.runs[SUPERVISED.format(**w)]),
+        settings=lambda w: PLAN.runs[SUPERVISED.format(**w)],
     shell:
-        "python -m mdkd train {params.settings[path]} --plan {params.plan} --log {log}"
+        "python -m mdkd train {params.settings.path} --plan {params.plan} --log {log}"
 
 
 rule distill:
@@ -51,10 +51,10 @@ rule distill:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=lambda w, attempt: 8000 * attempt,
+        mem_mb=8000,
         runtime=1440,
     params:
         plan=PLAN_FILE,
-        settings=lambda w: asdict(PLAN.runs[DISTILLED.format(**w)]),
+        settings=lambda w: PLAN.runs[DISTILLED.format(**w)],
     shell:
-        "python -m mdkd train {params.settings[path]} --plan {params.plan} --log {log}"
+        "python -m mdkd train {params.settings.path} --plan {params.plan} --log {log}"
