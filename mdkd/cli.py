@@ -142,11 +142,25 @@ def report(args: argparse.Namespace) -> None:
         document.write(plan, results)
     else:
         names = [args.target] if args.target else plan.selected
+        if args.kind == "partial" and not args.target:  # and all that have something to show
+            names = names + [name for name in _begun(plan, results) if name not in names]
         for name in names:
-            _report_artefact(args.kind, _get(plan.artefacts, args, name), results)
+            artefact = _get(plan.artefacts, args, name)
+            _report_artefact(args.kind, artefact, results, name in plan.selected)
+        if args.kind == "show":
+            print(f"numbers  {results.results / 'metrics.csv'}")
+            print(f"report   {results.results / 'report.html'}")
 
 
-def _report_artefact(kind: str, artefact: Artefact, results: Results) -> None:
+def _begun(plan: Plan, results: Results) -> list[str]:
+    """The artefacts of which a student's run, at least, is done or has failed."""
+    ended = {path for path in plan.runs if results.state(path) in ("done", "failed")}
+    students = {path for path in ended if plan.runs[path].teacher is not None}
+    return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
+
+
+def _report_artefact(kind: str, artefact: Artefact, results: Results, whole: bool) -> None:
+    """Write what ``kind`` says, and print where it is, with the ``whole`` table or without."""
     from mdkd import artefacts
 
     folder = results.results / "partial" if kind == "partial" else results.results
@@ -158,12 +172,10 @@ def _report_artefact(kind: str, artefact: Artefact, results: Results) -> None:
     if kind in ("show", "partial"):
         table = folder / "tables" / f"{artefact.name}.md"
         if "table" in outputs:
-            print(f"\n{table.read_text()}\ntable    {table.with_suffix('.tex')}")
+            print(f"\n{table.read_text()}" if whole else "")
+            print(f"table    {table.with_suffix('.tex')}")
         if "figure" in outputs:
             print(f"figure   {folder / 'figures' / artefact.name}.pdf")
-    if kind == "show":
-        print(f"numbers  {results.results / 'metrics.csv'}")
-        print(f"report   {results.results / 'report.html'}")
 
 
 def compare(args: argparse.Namespace) -> None:

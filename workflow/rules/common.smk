@@ -20,5 +20,7 @@ def records_of(wildcards):
 
 def target_of(wildcards):
     """The group under which the report shows an artefact."""
-    targets = PLAN.artefacts[wildcards.artefact].targets
-    return targets[0].capitalize() if targets else "Other"
+    artefact = PLAN.artefacts[wildcards.artefact]
+    groups = [target for target in artefact.targets if target != "paper"]
+    further = "further results" if artefact.targets else artefact.kind
+    return (groups[0] if groups else further).capitalize()
