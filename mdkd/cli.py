@@ -5,8 +5,11 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from mdkd import __version__, records
 from mdkd.config import Run, parse, read_yaml
@@ -188,7 +191,8 @@ def compare(args: argparse.Namespace) -> None:
     found = [artefact for name in names if (artefact := _get(plan.artefacts, args, name)).reported]
     if not found:
         where = args.target or f"protocol {plan.protocol}"
-        raise UserError(f"{where}: nothing was published for what it trains; use --protocol paper")
+        hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
+        raise UserError(f"{where}: no published numbers for what it trains; {hint}")
     for artefact in found:
         print(tables.markdown(comparison.table(artefact, _results(plan))))
 
@@ -198,11 +202,21 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd import estimates
 
     plan = _plan(args)
-    if args.target:
-        name = None if args.target == "all" else _get(plan.artefacts, args).name
+    members = plan.targets().get(args.target, [])
+    if args.target == "all" or members == [args.target]:
+        name = None if args.target == "all" else args.target
         print(estimates.listing(plan, _results(plan), name))
-    else:
-        print(estimates.overview(plan, _results(plan), args.config / "rates.yaml"))
+        return
+    if args.target:  # a group of artefacts, and nothing else
+        _get(plan.targets(), args)
+        artefacts = {name: plan.artefacts[name] for name in members}
+        paths = {path for artefact in artefacts.values() for path in artefact.runs}
+        teachers = {plan.runs[path].teacher for path in paths}
+        runs = {path: run for path, run in plan.runs.items() if path in paths | teachers}
+        names = {run.dataset.name for run in runs.values()}
+        datasets = {name: plan.datasets[name] for name in names}
+        plan = replace(plan, artefacts=artefacts, runs=runs, datasets=datasets)
+    print(estimates.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -255,7 +269,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(
         plan,
         "print artefacts with their runs, time and disk, or the runs of one",
-        "artefact, or all: list its runs",
+        "target, its artefacts; artefact, or all: its runs",
         nargs="?",
     )
     attending = verb(attend, "compute the attention maps of an artefact", "name of the artefact")
@@ -264,7 +278,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _specification(args: argparse.Namespace) -> Specification:
-    given = dict(item.partition("=")[::2] for item in args.set)
+    pairs = (item.partition("=")[::2] for item in args.set)
+    given = {key: yaml.safe_load(value) for key, value in pairs}
     if args.protocol:
         given["protocol"] = args.protocol
     return Specification(args.config, given)

@@ -229,6 +229,7 @@ def _artefact(spec: Specification, name: str, experiment: Experiment) -> Artefac
             columns.setdefault(here, []).append(pair)
     if not columns:
         raise UserError(f"{where}: stand_ins of the protocol leave no pair of two networks")
+    stood_in = any(pair not in originals for pair, originals in columns.items())
     published = spec.reported(experiment)
     entries = [_entry(entry, where) for entry in experiment.methods]
     teacher = [
@@ -272,7 +273,8 @@ def _artefact(spec: Specification, name: str, experiment: Experiment) -> Artefac
         rows=rows,
         notes=[
             *experiment.notes,
-            *_unidentified_note(published, entries),
+            *([] if stood_in else experiment.paper_notes),
+            *([] if stood_in else _unidentified_note(published, entries)),
             *_scratch_note(spec, columns),
             *_stand_in_note(spec, columns),
         ],

@@ -151,15 +151,17 @@ def notes(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str
         "Percentages, mean ± standard deviation over seeds of the last epoch; the teacher is one "
         "run shared by all methods. Best bold, second underlined, the teacher apart.",
     ]
+    if {"OF1", "CF1"} & set(artefact.metrics):
+        lines.append("OF1, CF1: threshold 0.5.")
     if any(metric.endswith("_k") for metric in artefact.metrics):
         lines.append(
-            "OF1, CF1: threshold 0.5. OF1_k, CF1_k: as many predictions per image as it has true "
-            "labels (oracle k), the form that L2D's code computes and the paper follows."
+            "OF1_k, CF1_k: as many predictions per image as it has true labels (oracle k), the "
+            "form that L2D's code computes and the paper follows."
         )
     if frame["reported"].notna().any():
         lines.append(
-            "Paper: the published number; Δ: ours minus it. Published OF1 and CF1 are compared "
-            "with OF1_k and CF1_k."
+            "Paper: the published number, empty where none is; Δ: ours minus it. Published OF1 and "
+            "CF1 are compared with OF1_k and CF1_k."
         )
     lines += _resolution(frame)
     lines += _left_out(artefact, results)
@@ -188,8 +190,8 @@ def _resolution(frame: pd.DataFrame) -> list[str]:
     return [
         f"Power: with {seeds} seeds and a standard deviation of {deviation:.2f}, pooled over the "
         f"rows not below the student, a difference of {resolved:.2f} mAP between two methods is "
-        f"found with probability {POWER:g} (two-sided t-test, 5 %); {WANTED:g} mAP would need "
-        f"{needed} seeds."
+        f"found with a probability of about {POWER:g} (two-sided t-test, 5 %); {WANTED:g} mAP "
+        f"would need {needed} seeds."
     ]
 
 
@@ -206,10 +208,14 @@ def resolvable_difference(deviation: float, seeds: int) -> float:
 
 def seeds_needed(deviation: float, difference: float) -> int:
     """The smallest number of seeds that resolves ``difference``."""
-    seeds = 2
-    while resolvable_difference(deviation, seeds) > difference:
-        seeds += 1 if seeds < 100 else seeds // 10
-    return seeds
+    enough = 2
+    while resolvable_difference(deviation, enough) > difference:
+        enough *= 2
+    return next(
+        seeds
+        for seeds in range(max(2, enough // 2), enough + 1)
+        if resolvable_difference(deviation, seeds) <= difference
+    )
 
 
 def _left_out(artefact: Artefact, results: Results) -> list[str]:

@@ -17,6 +17,10 @@ from mdkd.kinds import KINDS
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 METRICS = ("mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3")
+RULES = {  # of the workflow: no experiment or target may be called so
+    *("all", "attend", "collect", "distill", "document", "figure", "label_statistics", "partial"),
+    *("prepare_dataset", "table", "train_supervised"),
+}
 PUBLISHED = {"mAP": "mAP", "OF1": "OF1_k", "CF1": "CF1_k"}  # the paper's columns, and our names
 
 
@@ -89,6 +93,7 @@ class Experiment:
     reported: str | None = None  # a file in reported/, printed beside our numbers
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # data sets of its own
     notes: list[str] = field(default_factory=list)  # printed under the table
+    paper_notes: list[str] = field(default_factory=list)  # only where no pair has a stand-in
     options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
 
 
@@ -309,6 +314,9 @@ class Specification:
             if metric not in METRICS:
                 hint = nearest(metric, METRICS)
                 raise UserError(f"{file}: metrics: unknown metric '{metric}'; {hint}")
+        for key in (name, *experiment.targets):
+            if key in RULES or not re.fullmatch(NAME, key):
+                raise UserError(f"{file}: '{key}' cannot be the name of a target; choose another")
         for key in experiment.base:
             self.lookup("methods", key, f"{file}: base")
         for key, entry in experiment.datasets.items():

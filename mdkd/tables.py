@@ -127,17 +127,17 @@ def html(table: Table) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs ``table*``; needs ``\\usepackage{booktabs}`` and nothing else."""
+    """A booktabs ``table*`` that compiles alone and by ``\\input``, never wider than the text."""
     width = len(table.headings)
     caption = " ".join([sentence(table.title), *table.notes])
     lines = [
-        "% needs \\usepackage{booktabs}",
+        *_ALONE,
         "\\begin{table*}",
         f"\\centering{_size(table)}",
         "\\setlength{\\belowcaptionskip}{4pt}",
         f"\\caption{{{tex_escape(caption)}}}",
         f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{l{'r' * width}}}",
+        f"\\sbox0{{\\begin{{tabular}}{{l{'r' * width}}}",
         "\\toprule",
     ]
     if not all(block.columns for block in table.blocks):
@@ -155,7 +155,26 @@ def latex(table: Table) -> str:
             escaped = [entry._replace(text=tex_escape(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
             lines.append(_tex_row(tex_escape(row.label), texts))
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", "\\end{table*}"]) + "\n"
+    return "\n".join([*lines, "\\bottomrule", *_END]) + "\n"
+
+
+# In a document's body \\@nodocument means nothing; a file that is compiled alone begins its own.
+_ALONE = (
+    "% needs \\usepackage{booktabs,graphicx}",
+    "\\expandafter\\ifx\\csname @nodocument\\endcsname\\relax\\else",
+    "\\documentclass{article}",
+    "\\usepackage[margin=15mm]{geometry}",
+    "\\usepackage{booktabs,graphicx}",
+    "\\expandafter\\def\\csname tableends\\endcsname{\\end{document}}",
+    "\\begin{document}",
+    "\\fi",
+)
+_END = (
+    "\\end{tabular}}%",
+    "\\ifdim\\wd0>\\textwidth\\resizebox{\\textwidth}{!}{\\usebox0}\\else\\usebox0\\fi",
+    "\\end{table*}",
+    "\\csname tableends\\endcsname",
+)
 
 
 def _tex_row(label: str, texts: Iterable[str]) -> str:

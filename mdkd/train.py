@@ -6,7 +6,6 @@ Shape key: B images, C labels.
 import dataclasses
 import json
 import logging
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from mdkd.trained import load_network, new_network
 log = logging.getLogger(__name__)
 
 ADAM_BETA2 = 0.999
+TINY = 1e-30  # a gradient's norm
 
 
 def train(
@@ -201,16 +201,17 @@ def supervised_loss(
 def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
     """Norm of each weighted term's gradient over the BCE's, on the student's parameters.
 
+    A number always: records hold no infinities, and a vanished BCE counts as `TINY`.
     Reads the graph and leaves it as it was: the training step that follows is bit-equal.
     """
     trained = [p for p in parameters if p.requires_grad]
     norms = {}
     for name, loss in losses.items():
         gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
-        squares = [g.float().square().sum() for g in gradients if g is not None]
+        squares = [g.double().square().sum() for g in gradients if g is not None]
         norms[name] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
     bce = norms.pop("bce")
-    return {name: norm / bce if bce else math.inf for name, norm in norms.items()}
+    return {name: norm / max(bce, TINY) for name, norm in norms.items()}
 
 
 @torch.no_grad()

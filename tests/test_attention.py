@@ -234,7 +234,7 @@ def test_maps_are_of_the_right_image_label_and_network(results):
         assert test.targets_NC[position, label]
         np.testing.assert_array_equal(maps.images_PSSC[p], test.images_NSSC[position])
         for r, path in enumerate((TEACHER, STUDENT)):
-            network = load_network(results.record(path), results, cache, CPU)
+            network = load_network(results.record(path), results, cache, CPU).requires_grad_()
             layer = network.backbone.final
             map_SS, probability = reference(network, layer, test.images_NSSC[position], label)
             assert maps.probabilities_PR[p, r] == pytest.approx(probability, abs=1e-4)

@@ -247,7 +247,7 @@ def test_a_seed_without_the_default_is_not_compared(varied):
 def test_runs_that_several_points_share_are_one_piece_of_evidence(varied):
     _, text, _ = written(SENSITIVITY, varied)
     # Student, MLD, MDKD, bd2 = 0: variances 8, 0, 8, 18 of two runs each
-    assert "a pooled standard deviation of 2.92," in text
+    assert "a standard deviation of 2.92, pooled over" in text
     assert "10 of 15 runs" in text
     assert "1 runs failed" in text
 

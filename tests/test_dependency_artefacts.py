@@ -543,6 +543,46 @@ def test_the_true_graph_judges_phi_of_linked_pairs(scenes, results):
     assert values["MLD", "Psi batch", "2"] == pytest.approx(expected, abs=1e-7)
 
 
+def dots(axis):
+    """The rows at which an axis has dots, of each legend's text."""
+    return {
+        bars.get_label(): [round(y) for x, y in bars.lines[0].get_xydata() if np.isfinite(x)]
+        for bars in axis.containers
+    }
+
+
+def test_the_figure_of_transfer_does_not_compare_the_teacher_with_itself(scenes, results):
+    base, opened = scenes
+    split = opened.splits["test"]
+    results = replace(results, base=base)
+    facts = {"targets_NC": split.targets_NC, "ids": split.ids, "classes": list(opened.classes)}
+    for path, shift in ((TEACHER, 0.2), (of("mld")[0], 0.3)):
+        write_run(results, path, split.targets_NC * 0.5 + shift, **facts)
+    made = artefact("transfer", {"orders": [2, 3]})
+    made = replace(made, rows=[made.rows[0], row("MLD", "method", of("mld")[:1]), made.rows[5]])
+    figure = transfer.figure(made, results)
+    psi, instance, phi, cmi = figure.axes
+    assert dots(psi) == dots(instance) == {"order 2": [1], "order 3": [1]}
+    assert dots(phi) == dots(cmi) == {"against the teacher": [1], "against the truth": [0, 1]}
+    assert [text.get_text() for text in psi.texts] == ["is the reference", "–"]
+    assert [text.get_text() for text in phi.texts] == ["–"]
+    frame, _ = transfer.summary(made, results)
+    floor = frame[frame["row"] == "Test labels"].set_index(["measure", "scope"])["mean"]
+    for axis, measure in ((phi, "phi"), (cmi, "CMI")):
+        (line,) = [line for line in axis.lines if line.get_label() == transfer.FLOOR]
+        assert line.get_xdata()[0] == pytest.approx(100 * floor[measure, "all"])
+    legends = [[text.get_text() for text in legend.get_texts()] for legend in figure.legends]
+    assert legends[0] == ["order 2", "order 3"]
+    assert legends[1] == ["against the teacher", "against the truth", transfer.FLOOR]
+    plt.close(figure)
+
+
+def test_without_counted_labels_the_figure_has_no_floor(results):
+    figure = transfer.figure(artefact("transfer", ORDERS), results)
+    assert len(figure.legends[1].get_texts()) == 2
+    plt.close(figure)
+
+
 def test_a_cache_of_other_labels_is_refused(scenes, results):
     with pytest.raises(UserError, match="not the labels of the trained networks"):
         other = replace(results, base=scenes[0])

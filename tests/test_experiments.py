@@ -159,7 +159,27 @@ def test_compare_prints_published_numbers_or_says_why_not(capsys):
     text = capsys.readouterr().out
     assert "| MDKD | – | 76.89 |  | – | 77.45 |  | – | 73.68 |  |" in text
     assert main(["compare", "--protocol", "quick", "--config", str(ROOT / "config")]) == 2
-    assert "nothing was published for what it trains" in capsys.readouterr().err
+    assert "no published numbers for what it trains" in capsys.readouterr().err
+
+
+def test_plan_prints_a_group_of_artefacts_or_the_runs_of_one(capsys):
+    def printed(*arguments):
+        assert main(["plan", *arguments, "--config", str(ROOT / "config")]) == 0
+        return capsys.readouterr().out
+
+    given = ("--protocol", "paper", "--set", "seeds=[3, 4]")
+    assert printed("ablation", *given).startswith("Protocol paper: 45 runs for 1 artefacts.")
+    *runs, last = printed("table4", *given).splitlines()
+    assert len(runs) == 45  # a teacher and 22 students of two seeds
+    assert last == "table4: 45 runs for 23 cells"
+    assert {line.split()[2].rsplit("/", 1)[1] for line in runs} == {"seed0", "seed3", "seed4"}
+    assert main(["plan", "tabel4", "--config", str(ROOT / "config")]) == 2
+    assert "not in the plan; did you mean 'table4'" in capsys.readouterr().err
+
+
+def test_an_experiment_must_not_be_called_like_a_rule(config):
+    with pytest.raises(UserError, match=r"distill\.yaml: 'distill' cannot be the name"):
+        artefact(config, "distill")
 
 
 def test_targets_are_groups_and_the_artefacts_that_no_group_is_called_after(quick):
@@ -215,6 +235,8 @@ def label_of(mld, bd, id_):
         ({"base": {"mdkd": {"bd9": 1}}, "methods": ["mdkd"]}, "unknown setting 'bd9'"),
         ({"methods": [{"method": "mdkd", "sett": {}}]}, "unknown key 'sett'; did you mean 'set'?"),
         ({"methods": [{"method": "mdk"}]}, "unknown method 'mdk'"),
+        ({"targets": ["all"]}, "'all' cannot be the name of a target; choose another"),
+        ({"targets": ["My target"]}, "'My target' cannot be the name of a target"),
         ({"reported": "table9"}, "no such file; did you mean 'table"),
         ({"pairs_of": ["nothing"]}, "no such file"),
         ({"pairs": []}, "pairs, methods and metrics must name at least one each"),

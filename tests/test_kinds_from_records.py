@@ -3,7 +3,8 @@
 import csv
 import io
 import itertools
-from dataclasses import asdict
+import json
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -232,47 +233,60 @@ def test_eighty_labels_are_printed(spec, tmp_path):
 def costs(wall_s, connectors=0, environment=CPU):
     return {
         "wall_s": wall_s,
-        "images_per_s": 10000 / wall_s,
+        "images_per_s": 1.0,  # of the whole run, which other jobs slow down
         "peak_memory_bytes": 1_500_000_000,
         "parameters": {"backbone": 20_000_000, "head": 1_500_000, "connectors": connectors},
         "environment": environment,
     }
 
 
+def write_cost(results, path, speeds, **content):
+    """A run that is done, and the images/s of its epochs."""
+    write_record(results, path, {"mAP": 0.5}, {"cat": 0.5}, **content)
+    epochs = [json.dumps({"epoch": i, "images_per_s": s}) for i, s in enumerate(speeds, 1)]
+    (results.run(path) / "history.jsonl").write_text("\n".join(epochs) + "\n")
+
+
 def cost_results(spec, folder, environments=None, factor=1):
-    """A student of 100 s, MLD of 125 s, PKT of 150 s with connectors, one run of MDKD missing."""
+    """PKT has connectors, one run of MDKD is missing.
+
+    MDKD's wall time is less than the student's, though its fastest epoch is slower.
+    """
     artefact = make_artefact("cost", [*METHODS, "L2D"])
     results = empty(artefact, spec, folder)
     for method, times in {
-        "teacher": [300],
-        "vanilla": [90, 110],
-        "mld": [125, 125],
-        "pkt": [145, 155],
-        "mdkd": [200],
+        "teacher": [(300, [50, 40])],
+        "vanilla": [(90, [190, 30, 20]), (110, [5, 210])],  # mean of the fastest: 200, fastest: 210
+        "mld": [(125, [160]), (125, [1, 160])],
+        "pkt": [(145, [90, 99]), (155, [101, 10])],  # 100
+        "mdkd": [(80, [80, 70])],
     }.items():
-        for seed, wall_s in enumerate(times):
+        for seed, (wall_s, speeds) in enumerate(times):
             path = path_of(method, seed)
             connectors = 2_000_000 if method == "pkt" else 0
             environment = (environments or {}).get(path, CPU)
             content = costs(factor * wall_s, connectors, environment)
-            write_record(results, path, {"mAP": 0.5}, {"cat": 0.5}, **content)
+            write_cost(results, path, speeds, **content)
     return artefact, results
 
 
 def test_costs_are_means_and_ratios_of_means(spec, tmp_path):
     text, lines = written(*cost_results(spec, tmp_path))
-    headings = "time (s) | × Student | × MLD | images/s | memory (GB) | parameters (M) | connec"
+    headings = "time (s) | images/s | × Student | × MLD | memory (GB) | parameters (M) | connec"
     assert headings in text
-    assert line(text, "Teacher") == ["300", "3.00", "2.40", "33.3", "1.50", "21.5", "0"]
-    assert line(text, "Student")[:4] == ["100 ± 14", "1.00", "0.80", "101 ± 14"]
-    assert line(text, "PKT")[:3] == ["150 ± 7", "1.50", "1.20"]
+    assert line(text, "Teacher") == ["300", "50.0", "4.20", "3.20", "1.50", "21.5", "0"]
+    assert line(text, "Student")[:4] == ["100 ± 14", "200 ± 14", "1.00", "0.76"]
+    assert line(text, "MLD")[:4] == ["125", "160", "1.31", "1.00"]
+    assert line(text, "PKT")[:4] == ["150 ± 7", "100 ± 1", "2.08", "1.58"]
     assert line(text, "PKT")[-1] == "2.00"
-    assert line(text, "MDKD")[:3] == ["200†", "2.00†", "1.60†"]
+    assert line(text, "MDKD")[:4] == ["80.0†", "80.0†", "2.62†", "2.00†"]
     assert line(text, "L2D") == ["n/a"] * 7
     assert "- All on One (AVX2)." in text
     found = {(row["row"], row["quantity"]): row for row in lines}
     assert float(found["Student", "wall_s"]["std"]) == pytest.approx(200**0.5)
-    assert float(found["PKT", "time_over_MLD"]["mean"]) == 1.2
+    assert float(found["Student", "fastest_images_per_s"]["std"]) == pytest.approx(200**0.5)
+    assert float(found["PKT", "cost_over_MLD"]["mean"]) == pytest.approx(160 / 101)
+    assert "It contains what else ran on the machine" in text
     assert float(found["PKT", "parameters"]["mean"]) == 21_500_000
     assert found["PKT", "wall_s"]["machines"] == "One (AVX2)"
 
@@ -283,30 +297,31 @@ def test_long_trainings_are_counted_in_hours(spec, tmp_path):
     assert line(text, "Student")[0] == "1.00 ± 0.14"
 
 
-def test_times_of_different_machines_are_not_compared(spec, tmp_path):
+def test_costs_on_different_machines_are_not_compared(spec, tmp_path):
     gpu = CPU | {"device": "H100"}
     other = {path_of("mld", 0): gpu, path_of("pkt", 0): gpu, path_of("pkt", 1): gpu}
     text, lines = written(*cost_results(spec, tmp_path, other))
-    assert line(text, "MLD")[:3] == ["125", "n/a", "n/a"]
-    assert line(text, "PKT")[:3] == ["150 ± 7", "n/a", "n/a"]
-    assert line(text, "Student")[1:3] == ["1.00", "n/a"]
-    assert line(text, "MDKD")[1:3] == ["2.00†", "n/a"]
-    assert "- Made on different machines, between which no times are compared." in text
+    assert line(text, "MLD")[:4] == ["125", "160", "n/a", "n/a"]
+    assert line(text, "PKT")[:4] == ["150 ± 7", "100 ± 1", "n/a", "n/a"]
+    assert line(text, "Student")[2:4] == ["1.00", "n/a"]
+    assert line(text, "MDKD")[2:4] == ["2.62†", "n/a"]
+    assert "- Made on different machines, between which no costs are compared." in text
     assert "H100 beside One (AVX2): MLD (seed 0), PKT; " in text
     assert "; One (AVX2): Teacher, Student, MLD (seed 1), MDKD." in text
     found = {(row["row"], row["quantity"]): row for row in lines}
-    assert found["PKT", "time_over_Student"]["state"] == "n/a: made on different machines"
-    assert found["PKT", "time_over_Student"]["mean"] == ""
+    assert found["PKT", "cost_over_Student"]["state"] == "n/a: made on different machines"
+    assert found["PKT", "cost_over_Student"]["mean"] == ""
     assert found["MLD", "wall_s"]["machines"] == "H100 beside One (AVX2); One (AVX2)"
 
 
 def test_a_ratio_to_what_has_not_been_run_is_a_gap(spec, tmp_path):
     artefact = make_artefact("cost", ["Student", "MLD"], seeds=[0])
     results = empty(artefact, spec, tmp_path)
-    write_record(results, path_of("mld", 0), {"mAP": 0.5}, {"cat": 0.5}, **costs(50))
+    write_cost(results, path_of("mld", 0), [20], **costs(50))
     fail(results, path_of("vanilla", 0))
     text, _ = written(artefact, results)
-    assert line(text, "MLD")[:3] == ["50.0", "–", "1.00"]
+    assert line(text, "MLD")[:3] == ["50.0", "20.0", "–"]
+    assert line(text, "MLD")[3] == "1.00"
     assert line(text, "Student") == ["failed"] * 7
     assert "- 1 runs failed: their failed.json says why." in text
 
@@ -561,6 +576,34 @@ def test_below_six_cells_there_are_mean_ranks_but_no_tests(spec, tmp_path):
     assert kinds == {"mAP", "rank", "mean rank", "difference", "share not above 0"}
     (shown,) = ranks.figure(artefact, results).axes[0].texts
     assert shown.get_text() == "n/a: fewer than six cells (4 of 6 cells are complete)"
+
+
+def test_one_complete_cell_marks_no_mean_rank(spec, tmp_path):
+    text, _ = written(*ranked(spec, tmp_path, [CELLS[0], (None, 0.5, 0.4)]))
+    assert line(text, "mean rank")[:3] == ["1.00", "2.00", "3.00"]
+    assert "bold" not in text
+    text, _ = written(*ranked(spec, tmp_path / "two", CELLS[:2]))
+    assert line(text, "mean rank")[:3] == ["**1.00**", "<u>2.00</u>", "3.00"]
+    assert "Best mean rank bold" in text
+
+
+def test_no_complete_cell_has_no_mean_rank(spec, tmp_path):
+    text, _ = written(*ranked(spec, tmp_path, [(0.6, None, 0.5), (None, 0.5, 0.4)]))
+    assert line(text, "mean rank")[:3] == ["n/a", "n/a", "n/a"]
+    assert "bold" not in text
+
+
+def test_a_share_of_none_of_the_resamples_is_a_bound(spec, tmp_path):
+    artefact, results = ranked(spec, tmp_path, [(0.9, 0.1, None)])
+    targets_NC = np.eye(5, dtype=np.uint8).repeat(12, axis=0)
+    for method, sign, mean_ap in (("mld", 1, 0.9), ("mdkd", -1, 0.1)):  # all right, all wrong
+        logits_NC = sign * (2 * targets_NC.astype(np.float32) - 1)
+        predict(results, path_of(method, 0), logits_NC, targets_NC, mean_ap=mean_ap)
+    for resamples, share in ((25, "< 0.040"), (2000, "< 0.001")):
+        text, lines = written(replace(artefact, options={"resamples": resamples}), results)
+        assert line(text, "resnet20 - resnet8")[-1] == share
+        (row,) = [row for row in lines if row["quantity"] == "share not above 0"]
+        assert float(row["value"]) == 0
 
 
 def test_one_method_alone_is_not_compared(spec, tmp_path):

@@ -89,13 +89,26 @@ def test_long_and_wide_tables_are_printed_smaller(columns, lines, size):
     assert f"\\centering{size}\n" in text
 
 
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs a LaTeX")
-def test_latex_compiles_alone(tmp_path):
-    special = "".join(map(chr, [*range(33, 127), *map(ord, "±→–−×Δ†ΨΦφλ≥")]))
-    body = latex(table(PLAIN, NAMED, notes=[special]))
-    source = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}%s\\end{document}"
-    (tmp_path / "t.tex").write_text(source % body, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "t.tex"]
-    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+def compiled(folder, name):
+    """The log of a LaTeX run that must succeed."""
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", name]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout[-2000:]
+    assert (folder / name).with_suffix(".pdf").stat().st_size > 0
+    return result.stdout
+
+
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs a LaTeX")
+def test_latex_compiles_alone_and_by_input(tmp_path):
+    special = " ".join(map(chr, [*range(33, 127), *map(ord, "±→–−×Δ†ΨΦφλ≥")]))
+    line = Line(label="wide", entries=[Entry("12.34 ± 0.12"), Entry(30 * "12.34 ± 0.12 ")])
+    wide = Block(heading=None, lines=[line])
+    (tmp_path / "t.tex").write_text(latex(table(PLAIN, NAMED, notes=[special])), encoding="utf-8")
+    (tmp_path / "w.tex").write_text(latex(table(wide)), encoding="utf-8")
+    (tmp_path / "both.tex").write_text(
+        "\\documentclass[twocolumn]{article}\\usepackage{booktabs,graphicx}\\begin{document}"
+        "a\\input{t}\\input{w}b\\end{document}"
+    )
+    for name in ("t.tex", "w.tex", "both.tex"):
+        assert "Overfull" not in compiled(tmp_path, name)
     assert tex_escape("Ψ") == "$\\Psi$"

@@ -313,7 +313,7 @@ def test_gradient_ratios_by_hand():
     sum(terms.values()).backward()  # the graph is still there
     assert w.grad.tolist() == [8.0, 3.0]
     zero = {"bce": 0 * w.sum(), "one": 5 * w[0]}
-    assert gradient_ratios(zero, [w]) == {"one": math.inf}
+    assert gradient_ratios(zero, [w]) == {"one": pytest.approx(5e30)}  # records hold no infinity
 
 
 def test_the_learning_rate_falls_as_a_cosine_to_zero(finished):
@@ -586,3 +586,13 @@ def test_a_record_can_be_trained_again_and_must_agree_with_its_path(bench, finis
         result = python("-m", "mdkd", "train", "mine.json", cwd=bench.base)
         assert result.returncode == 2
         assert f"path: '{path}' contradicts" in result.stderr
+
+
+def test_gradient_ratios_are_numbers_that_json_can_hold():
+    weight = torch.ones(4, requires_grad=True)
+    huge, gone = 1e30 * weight.sum(), 0 * weight.sum()
+    ratios = gradient_ratios({"bce": weight.sum(), "huge": huge, "gone": gone}, [weight])
+    assert ratios == {"huge": pytest.approx(1e30, rel=1e-6), "gone": 0.0}
+    (ratio,) = gradient_ratios({"bce": gone, "huge": huge}, [weight]).values()
+    assert math.isfinite(ratio)
+    assert ratio > 1e50

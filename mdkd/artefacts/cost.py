@@ -18,7 +18,7 @@ OTHER_MACHINES = "n/a: made on different machines"
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """One block per pair; times also as multiples of the student's and of MLD's."""
+    """One block per pair; costs of an image also as multiples of the student's and of MLD's."""
     frame = costs(artefact, results)
     cells = frame.set_index(["row", "column", "quantity"]).to_dict("index")
     largest = frame.groupby("quantity")["mean"].max()
@@ -26,8 +26,8 @@ def table(artefact: Artefact, results: Results) -> Table:
     count = ("M", 1e6) if largest["parameters"] > MILLIONS_FROM else ("k", 1e3)
     columns = [  # heading, quantity, unit
         (f"time ({time[0]})", "wall_s", time[1]),
-        *((f"× {row.label}", f"time_over_{row.label}", 1.0) for row in references(artefact)),
-        ("images/s", "images_per_s", 1.0),
+        ("images/s", "fastest_images_per_s", 1.0),
+        *((f"× {row.label}", f"cost_over_{row.label}", 1.0) for row in references(artefact)),
         ("memory (GB)", "peak_memory_bytes", 1e9),
         (f"parameters ({count[0]})", "parameters", count[1]),
         (f"connectors ({count[0]})", "connectors", count[1]),
@@ -54,8 +54,9 @@ def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
     """Mean and spread over seeds of what the records say of every cell, in the records' units.
 
     Columns: row, role, column, quantity, mean, std (with n - 1, NaN for one run), runs, planned,
-    state (as in `report.summary`), machines. ``time_over_X`` is the ratio of the mean times, and
-    n/a unless all runs of both cells were made on one machine.
+    state (as in `report.summary`), machines. ``cost_over_X`` is X's mean ``fastest_images_per_s``
+    over this row's (2: twice the cost of an image), and n/a unless all runs of both cells were made
+    on one machine.
     """
     summary = report.summary(artefact, results)
     states = summary[summary["metric"] == artefact.metrics[0]].set_index(["row", "column"])
@@ -70,13 +71,13 @@ def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
                 cell |= {"quantity": quantity, "mean": values.mean(), "std": values.std()}
                 rows.append(cell.copy())
             for reference in references(artefact):
-                ratio = _time_ratio(found[row.label], found[reference.label])
-                rows.append(cell | {"quantity": f"time_over_{reference.label}", **ratio})
+                ratio = _cost_ratio(found[row.label], found[reference.label])
+                rows.append(cell | {"quantity": f"cost_over_{reference.label}", **ratio})
     return pd.DataFrame(rows, columns=KEYS)
 
 
 def references(artefact: Artefact) -> list[Row]:
-    """The rows that times are divided by: the student, and MLD as by default."""
+    """The rows that costs are divided by: the student's, and MLD's as by default."""
     mld = re.compile(r"distill/[^/]+/[^/]+/mld/default/")
     mlds = [row for row in artefact.rows if any(mld.match(r) for c in row.cells for r in c.runs)]
     return [row for row in artefact.rows if row.role == "student"][:1] + mlds[:1]
@@ -90,16 +91,23 @@ def machine(record: dict[str, Any]) -> str:
 
 
 def _found(row: Row, column: int, results: Results) -> list[dict[str, Any]]:
-    """The records of a cell's runs that are done."""
-    paths = row.cells[column].runs
-    return [results.record(path) for path in paths if results.state(path) == "done"]
+    """The records of a cell's runs that are done, with the speed of their fastest epoch.
+
+    Other jobs on the machine slow some epochs down and speed none up.
+    """
+    found = []
+    for path in row.cells[column].runs:
+        if history := results.history(path):
+            fastest = max(epoch["images_per_s"] for epoch in history)
+            found.append(results.record(path) | {"fastest_images_per_s": fastest})
+    return found
 
 
 def _quantities(found: list[dict[str, Any]]) -> dict[str, pd.Series]:
     """One value per run of each quantity."""
     values = {
         "wall_s": [record["wall_s"] for record in found],
-        "images_per_s": [record["images_per_s"] for record in found],
+        "fastest_images_per_s": [record["fastest_images_per_s"] for record in found],
         "peak_memory_bytes": [record["peak_memory_bytes"] for record in found],
         "parameters": [r["parameters"]["backbone"] + r["parameters"]["head"] for r in found],
         "connectors": [record["parameters"]["connectors"] for record in found],
@@ -107,7 +115,7 @@ def _quantities(found: list[dict[str, Any]]) -> dict[str, pd.Series]:
     return {quantity: pd.Series(numbers, dtype=float) for quantity, numbers in values.items()}
 
 
-def _time_ratio(found: list[dict[str, Any]], reference: list[dict[str, Any]]) -> dict[str, Any]:
+def _cost_ratio(found: list[dict[str, Any]], reference: list[dict[str, Any]]) -> dict[str, Any]:
     """Mean, std and, where there is no ratio, runs and state of its cell."""
     ratio: dict[str, Any] = {"mean": math.nan, "std": math.nan}
     if not found:
@@ -116,8 +124,10 @@ def _time_ratio(found: list[dict[str, Any]], reference: list[dict[str, Any]]) ->
         return ratio | {"runs": 0, "state": "missing"}
     if len({machine(record) for record in found + reference}) > 1:
         return ratio | {"runs": 0, "state": OTHER_MACHINES}
-    ours, theirs = (_quantities(records)["wall_s"].mean() for records in (found, reference))
-    return ratio | {"mean": ours / theirs}
+    ours, theirs = (
+        _quantities(records)["fastest_images_per_s"].max() for records in (found, reference)
+    )
+    return ratio | {"mean": theirs / ours}
 
 
 def _entry(cell: dict[str, Any], unit: float) -> Entry:
@@ -135,9 +145,12 @@ def _notes(artefact: Artefact, results: Results) -> list[str]:
     """What was measured, and on what."""
     return [
         *report.made(artefact, results),
-        "Mean ± standard deviation over seeds. Time: the training loop with its checkpoints, "
-        "without the scoring of the test images; a distillation contains the teacher's forward "
-        "passes; × as a multiple of another row's. Jobs side by side slow each other down.",
+        "Mean ± standard deviation over seeds. Time: wall time of the training loop with its "
+        "checkpoints, without the scoring of the test images. It contains what else ran on the "
+        "machine, so it does not rank the methods.",
+        "images/s: of each run's fastest epoch, with the teacher's forward passes in a "
+        "distillation. ×: cost of an image as a multiple of another row's, from the fastest "
+        "epoch of all seeds: a job beside it can only slow a training down.",
         "Memory: peak of the GPU's allocator, or of the whole process without a GPU. Parameters: "
         "of the network that is kept. Connectors: trained beside it and thrown away.",
         *_machines(artefact, results),
@@ -160,4 +173,4 @@ def _machines(artefact: Artefact, results: Results) -> list[str]:
     if len(rows) < 2:
         return [f"All on {where}." for where in rows]
     lists = "; ".join(f"{where}: {', '.join(names)}" for where, names in sorted(rows.items()))
-    return [f"Made on different machines, between which no times are compared. {lists}."]
+    return [f"Made on different machines, between which no costs are compared. {lists}."]

@@ -22,6 +22,7 @@ from mdkd.tables import Block, Entry, Line, Table
 
 FEWEST_CELLS = 6  # for Friedman's and Nemenyi's distributions
 FEWEST_METHODS = 3
+FEWEST_TO_MARK = 2  # cells, for a mean rank is no mean of one
 RESULT_KEYS = ["quantity", "column", "method", "against", "value", "low", "high", "state"]
 
 
@@ -71,8 +72,8 @@ def table(artefact: Artefact, results: Results) -> Table:
     differences = {c: bootstrap(artefact, c, ranking, results, resamples) for c in artefact.columns}
     lines = []
     for column in artefact.columns:
-        entries = [*_rank_entries(ranking, column), *_difference_entries(differences[column])]
-        lines.append(Line(label=column, entries=entries))
+        compared = _difference_entries(differences[column], resamples)
+        lines.append(Line(label=column, entries=[*_rank_entries(ranking, column), *compared]))
     means = [*_mean_rank_entries(ranking), Entry(""), Entry("")]
     lines.append(Line(label="mean rank", entries=means, rule=True))
     return Table(
@@ -139,10 +140,12 @@ def _rank_entries(ranking: Ranking, column: str) -> list[Entry]:
 
 
 def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
-    """The lowest mean rank is marked as best, the next as second."""
+    """The lowest mean rank is marked as best, the next as second; one cell alone marks none."""
     if not ranking.complete:
         return [Entry("n/a")] * len(ranking.methods)
     printed_M = ranking.mean_ranks_M.round(2)
+    if len(ranking.complete) < FEWEST_TO_MARK:
+        return [Entry(f"{value:.2f}") for value in printed_M]
     best, second = [*np.unique(printed_M), math.inf][:2]
     return [
         Entry(f"{value:.2f}", "best" if value == best else "second" if value == second else "")
@@ -150,21 +153,27 @@ def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
     ]
 
 
-def _difference_entries(comparison: Comparison | None) -> list[Entry]:
-    """Percentage points with their interval, and the share of resamples at 0 or below."""
+def _difference_entries(comparison: Comparison | None, resamples: int) -> list[Entry]:
+    """Percentage points with their interval, and the share of resamples at 0 or below.
+
+    A share below what the resamples, or three decimals, resolve is printed as that bound.
+    """
     if comparison is None:
         return [Entry("n/a"), Entry("n/a")]
     difference, low, high, not_above = comparison.result
     points = f"{100 * difference:.2f} [{100 * low:.2f}, {100 * high:.2f}]".replace("-", "−")
-    return [Entry(points), Entry(f"{not_above:.3f}")]
+    least = max(1 / resamples, 0.001)
+    share = f"< {least:.3f}" if not_above < least else f"{not_above:.3f}"
+    return [Entry(points), Entry(share)]
 
 
 def _notes(artefact: Artefact, results: Results, ranking: Ranking, resamples: int) -> list[str]:
     """What the ranks and differences mean, and what they leave out."""
+    marks = " Best mean rank bold, second underlined."
     lines = [
         *report.made(artefact, results),
         "Ranks: of the methods by their mean mAP over seeds, 1 is best, ties share their mean "
-        "rank; the teacher has none. Best mean rank bold, second underlined.",
+        "rank; the teacher has none." + marks * (len(ranking.complete) >= FEWEST_TO_MARK),
     ]
     left_out = [row.label for row in artefact.rows if any(c.unavailable for c in row.cells)]
     if left_out:

@@ -6,7 +6,7 @@ information (CMI) for a pair given a third label. Shape key: C labels.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +23,7 @@ from mdkd.tables import Block, Entry, Line, Table
 NAMES = ("reference", "measure", "scope")
 SHORT = "the data set has fewer labels"
 UNLINKED = "direct and indirect pairs are known of graphs only"
+FLOOR = "test labels against the truth"  # in the legend
 CMI_UNIT = 0.1  # nats: printed a hundredfold like the rest, so in units of 0.001 nats
 
 
@@ -239,17 +240,25 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         len(artefact.columns), 4, squeeze=False, sharey=True, figsize=size, layout="constrained"
     )
     for line, column in zip(axes, artefact.columns, strict=True):
-        own = frame[(frame["column"] == column) & (frame["role"] != "labels")]
         for axis, panel in zip(line, panels, strict=True):
-            _draw(axis, own, panel)
+            _draw(axis, frame[frame["column"] == column], panel)
         if len(artefact.columns) > 1:
             line[0].set_ylabel(column, fontsize=8)
-    handles, texts = axes[0][0].get_legend_handles_labels()
-    more, more_texts = axes[0][2].get_legend_handles_labels()
-    texts += more_texts
-    figure.legend(  # above, for the caption stands below
-        handles + more, texts, loc="outside upper center", ncols=len(texts), frameon=False
-    )
+    for right, of_measure in enumerate((axes[:, 0], axes[:, 2])):
+        handles: dict[str, Any] = {}  # of all pairs, for the test labels are not in every one
+        for axis in of_measure:
+            handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        texts = sorted(handles, key=FLOOR.__eq__)  # the floor last
+        figure.legend(  # above, for the caption stands below
+            [handles[text] for text in texts],
+            texts,
+            loc="outside upper right" if right else "outside upper left",
+            ncols=len(texts),
+            frameon=False,
+            fontsize=8,
+            columnspacing=1,
+            handletextpad=0.3,
+        )
     plots.caption(figure, artefact, "dots are means over seeds, whiskers one standard deviation")
     return figure
 
@@ -268,14 +277,21 @@ def _panels(orders: list[str]) -> list[Panel]:
 
 
 def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
-    """One line per row of the table, one dot per key, dots of a row slightly apart."""
+    """One line per row of the table, one dot per key, dots of a row slightly apart.
+
+    The teacher is not compared with itself. The test labels' error is a line: what a network that
+    knows every label would have.
+    """
     cells = frame.set_index(["row", *NAMES]).to_dict("index")
-    rows = list(dict.fromkeys(frame["row"]))
+    networks = frame[frame["role"] != "labels"]
+    roles = dict(zip(networks["row"], networks["role"], strict=True))
+    rows = list(roles)
     for i, (text, key) in enumerate(panel.keys.items()):
-        own = [cells[row, *key] for row in rows]
+        compared = [y for y, row in enumerate(rows) if roles[row] != key[0]]
+        own = [cells[rows[y], *key] for y in compared]
         axis.errorbar(
             [100 * cell["mean"] for cell in own],
-            np.arange(len(rows)) + 0.5 * ((i + 0.5) / len(panel.keys) - 0.5),
+            np.array(compared) + 0.5 * ((i + 0.5) / len(panel.keys) - 0.5),
             xerr=[100 * cell["std"] if cell["runs"] > 1 else 0 for cell in own],
             fmt="o",
             markersize=3,
@@ -284,10 +300,12 @@ def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
             label=text,
             clip_on=False,  # a dot at 0 is whole
         )
+        if labels := cells.get(("Test labels", *key)):
+            axis.axvline(100 * labels["mean"], color=panel.colours[i], linestyle=":", label=FLOOR)
     for y, row in enumerate(rows):
-        own = [cells[row, *key] for key in panel.keys.values()]
+        own = [cells[row, *key] for key in panel.keys.values() if roles[row] != key[0]]
         if not any(cell["runs"] for cell in own):
-            text = report.absent(own[0]["state"])
+            text = report.absent(own[0]["state"]) if own else "is the reference"
             axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.5, -0.5)

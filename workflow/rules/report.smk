@@ -96,7 +96,7 @@ rule figure:
 
 rule document:
     input:
-        [files_of(artefact) for artefact in TARGETS["paper"]],
+        [files_of(artefact) for artefact in TARGETS.get("paper", [])],
     output:
         f"{RESULTS}/paper.tex",  # and paper.pdf, where there is a LaTeX
     log:
