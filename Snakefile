@@ -98,7 +98,9 @@ onsuccess:
         given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
         options = f"--config {given}" if given else ""
         shell(f"python -m mdkd report metrics --plan {PLAN_FILE}")
-        name = "_".join(["report", *sorted(targets - {"all"})])  # not over that of other targets
+        name = "_".join(
+            ["report", *sorted(targets - {"all"})]
+        )  # not over that of other targets
         shell(
             f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/{name}.html {options} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"
