@@ -4,14 +4,15 @@ Metrics are fractions in records and percentages in tables and figures. Never im
 """
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 from scipy import stats
 
 from mdkd import records
-from mdkd.plan import Artefact
+from mdkd.plan import Artefact, Row
 from mdkd.results import Results
-from mdkd.tables import GAP, Entry, sentence
+from mdkd.tables import GAP, Block, Entry, Line, sentence
 
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 PARTIAL = "†"  # some seeds have not been run yet
@@ -106,6 +107,18 @@ def entry(cell: dict) -> Entry:
     text = f"{percent(cell['mean'])}{spread}{mark}"
     ranks = {1.0: "best", 2.0: "second"}
     return Entry(text, ranks.get(cell["rank"], ""))  # type: ignore[arg-type]
+
+
+def blocks(artefact: Artefact, entries: Callable[[Row, str], list[Entry]]) -> list[Block]:
+    """One block per column, one line per row, filled by ``entries(row, column)``."""
+    found = []
+    for column in artefact.columns:
+        lines = []
+        for i, row in enumerate(artefact.rows):
+            rule = i > 0 and row.role == "method" and artefact.rows[i - 1].role != "method"
+            lines.append(Line(label=row.label, entries=entries(row, column), rule=rule))
+        found.append(Block(heading=column if len(artefact.columns) > 1 else None, lines=lines))
+    return found
 
 
 def absent(state: str) -> str:

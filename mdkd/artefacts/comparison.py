@@ -4,9 +4,9 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mdkd import plots, report
-from mdkd.plan import Artefact
+from mdkd.plan import Artefact, Row
 from mdkd.results import Results
-from mdkd.tables import Block, Entry, Line, Table
+from mdkd.tables import Entry, Table
 
 
 def table(artefact: Artefact, results: Results) -> Table:
@@ -17,24 +17,21 @@ def table(artefact: Artefact, results: Results) -> Table:
     headings: list[str] = []
     for metric in artefact.metrics:
         headings += [metric, "paper", "Δ"] if metric in published else [metric]
-    blocks = []
-    for column in artefact.columns:
-        lines = []
-        for i, row in enumerate(artefact.rows):
-            entries: list[Entry] = []
-            for metric in artefact.metrics:
-                cell = cells[row.label, column, metric]
-                entries.append(report.entry(cell))
-                if metric in published:
-                    entries += [Entry(report.percent(cell["reported"])), Entry(_difference(cell))]
-            rule = i > 0 and row.role == "method" and artefact.rows[i - 1].role != "method"
-            lines.append(Line(label=row.label, entries=entries, rule=rule))
-        blocks.append(Block(heading=column if len(artefact.columns) > 1 else None, lines=lines))
+
+    def entries(row: Row, column: str) -> list[Entry]:
+        found: list[Entry] = []
+        for metric in artefact.metrics:
+            cell = cells[row.label, column, metric]
+            found.append(report.entry(cell))
+            if metric in published:
+                found += [Entry(report.percent(cell["reported"])), Entry(_difference(cell))]
+        return found
+
     return Table(
         name=artefact.name,
         title=report.title(artefact),
         headings=headings,
-        blocks=blocks,
+        blocks=report.blocks(artefact, entries),
         notes=report.notes(artefact, frame, results),
         frame=report.percentages(frame),
     )

@@ -13,9 +13,9 @@ import pandas as pd
 from mdkd import labels, metrics, report
 from mdkd.errors import UserError
 from mdkd.kinds import Context
-from mdkd.plan import Artefact
+from mdkd.plan import Artefact, Row
 from mdkd.results import Predictions, Results
-from mdkd.tables import Block, Line, Table
+from mdkd.tables import Entry, Table
 
 WITH, WITHOUT = "A, with B", "A, without B"
 GROUPS = ("head", "middle", "tail")
@@ -43,19 +43,15 @@ def table(artefact: Artefact, results: Results) -> Table:
     summary = report.summary(artefact, results)
     frame = _frame(artefact, results, summary, options)
     cells = frame[frame["label"] == ""].set_index(["row", "column", "metric"]).to_dict("index")
-    blocks = []
-    for column in artefact.columns:
-        lines = []
-        for i, row in enumerate(artefact.rows):
-            entries = [report.entry(cells[row.label, column, name]) for name in NAMES]
-            rule = i > 0 and row.role == "method" and artefact.rows[i - 1].role != "method"
-            lines.append(Line(label=row.label, entries=entries, rule=rule))
-        blocks.append(Block(heading=column if len(artefact.columns) > 1 else None, lines=lines))
+
+    def entries(row: Row, column: str) -> list[Entry]:
+        return [report.entry(cells[row.label, column, name]) for name in NAMES]
+
     return Table(
         name=artefact.name,
         title=report.title(artefact),
         headings=NAMES,
-        blocks=blocks,
+        blocks=report.blocks(artefact, entries),
         notes=[*report.notes(artefact, summary, results), *_notes(frame, options)],
         frame=report.percentages(frame),
     )

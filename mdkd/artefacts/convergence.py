@@ -10,9 +10,9 @@ from matplotlib.ticker import MaxNLocator
 from mdkd import plots, report
 from mdkd.artefacts import comparison
 from mdkd.errors import UserError
-from mdkd.plan import Artefact
+from mdkd.plan import Artefact, Row
 from mdkd.results import Results
-from mdkd.tables import GAP, Block, Entry, Line, Table
+from mdkd.tables import GAP, Entry, Table
 
 QUARTERS = (1, 2, 3, 4)  # of the epochs
 LINES = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "v"), ((0, (5, 1, 1, 1)), "D"))  # then again
@@ -27,16 +27,12 @@ def table(artefact: Artefact, results: Results) -> Table:
     by_epoch = curve.set_index(["row", "column", "epoch"]).to_dict("index")
     first = reached.set_index(["row", "column"]).to_dict("index")
     on_test = test.set_index(["row", "column", "metric"]).to_dict("index")
-    blocks = []
-    for column in artefact.columns:
-        lines = []
-        for i, row in enumerate(artefact.rows):
-            entries = [report.entry(by_epoch[row.label, column, epoch]) for epoch in shown]
-            entries.append(_first(first[row.label, column]))
-            entries += [report.entry(on_test[row.label, column, m]) for m in artefact.metrics]
-            rule = i > 0 and row.role == "method" and artefact.rows[i - 1].role != "method"
-            lines.append(Line(label=row.label, entries=entries, rule=rule))
-        blocks.append(Block(heading=column if len(artefact.columns) > 1 else None, lines=lines))
+
+    def entries(row: Row, column: str) -> list[Entry]:
+        found = [report.entry(by_epoch[row.label, column, epoch]) for epoch in shown]
+        found.append(_first(first[row.label, column]))
+        return found + [report.entry(on_test[row.label, column, m]) for m in artefact.metrics]
+
     frames = (report.percentages(curve), reached, report.percentages(test).assign(epoch=epochs))
     return Table(
         name=artefact.name,
@@ -46,7 +42,7 @@ def table(artefact: Artefact, results: Results) -> Table:
             "reaches Student",
             *(f"test {metric}" for metric in artefact.metrics),
         ],
-        blocks=blocks,
+        blocks=report.blocks(artefact, entries),
         notes=[*report.notes(artefact, test, results), *_notes(artefact, results, shown)],
         frame=pd.concat(frames).astype({"epoch": "Int64"}),
     )

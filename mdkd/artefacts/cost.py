@@ -9,7 +9,7 @@ import pandas as pd
 from mdkd import report
 from mdkd.plan import Artefact, Row
 from mdkd.results import Results
-from mdkd.tables import Block, Entry, Line, Table
+from mdkd.tables import Entry, Table
 
 HOURS_FROM_S = 7200.0  # longer trainings are printed in hours
 MILLIONS_FROM = 1e6
@@ -32,19 +32,15 @@ def table(artefact: Artefact, results: Results) -> Table:
         (f"parameters ({count[0]})", "parameters", count[1]),
         (f"connectors ({count[0]})", "connectors", count[1]),
     ]
-    blocks = []
-    for column in artefact.columns:
-        lines = []
-        for i, row in enumerate(artefact.rows):
-            found = [(cells[row.label, column, quantity], unit) for _, quantity, unit in columns]
-            rule = i > 0 and row.role == "method" and artefact.rows[i - 1].role != "method"
-            lines.append(Line(label=row.label, entries=[_entry(*c) for c in found], rule=rule))
-        blocks.append(Block(heading=column if len(artefact.columns) > 1 else None, lines=lines))
+
+    def entries(row: Row, column: str) -> list[Entry]:
+        return [_entry(cells[row.label, column, quantity], unit) for _, quantity, unit in columns]
+
     return Table(
         name=artefact.name,
         title=report.title(artefact),
         headings=[heading for heading, _, _ in columns],
-        blocks=blocks,
+        blocks=report.blocks(artefact, entries),
         notes=_notes(artefact, results),
         frame=frame,
     )
