@@ -1,6 +1,7 @@
 # The wildcards of a rule name its run; `params` holds all that its numbers depend on, so that a
-# changed setting re-runs what it touches and nothing else. A change of code does not: raise the
-# method's revision in config/methods.yaml. Inputs are small records, never weights or pixels.
+# changed setting re-runs what it touches and nothing else. It is text, since Snakemake notices
+# changes of plain values only. A change of code does not re-run anything: raise the method's
+# revision in config/methods.yaml. Inputs are small records, never weights or pixels.
 
 
 rule train_supervised:
@@ -25,9 +26,10 @@ rule train_supervised:
         runtime=1440,
     params:
         plan=PLAN_FILE,
-        settings=lambda w: PLAN.runs[SUPERVISED.format(**w)],
+        settings=lambda w: repr(PLAN.runs[SUPERVISED.format(**w)]),
     shell:
-        "python -m mdkd train {params.settings.path} --plan {params.plan} --log {log}"
+        f"python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
+        "--plan {params.plan} --log {log}"
 
 
 rule distill:
@@ -55,6 +57,7 @@ rule distill:
         runtime=1440,
     params:
         plan=PLAN_FILE,
-        settings=lambda w: PLAN.runs[DISTILLED.format(**w)],
+        settings=lambda w: repr(PLAN.runs[DISTILLED.format(**w)]),
     shell:
-        "python -m mdkd train {params.settings.path} --plan {params.plan} --log {log}"
+        f"python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
+        "--plan {params.plan} --log {log}"
