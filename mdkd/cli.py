@@ -5,7 +5,6 @@ import logging
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -208,14 +207,7 @@ def plan(args: argparse.Namespace) -> None:
         print(estimates.listing(plan, _results(plan), name))
         return
     if args.target:  # a group of artefacts, and nothing else
-        _get(plan.targets(), args)
-        artefacts = {name: plan.artefacts[name] for name in members}
-        paths = {path for artefact in artefacts.values() for path in artefact.runs}
-        teachers = {plan.runs[path].teacher for path in paths}
-        runs = {path: run for path, run in plan.runs.items() if path in paths | teachers}
-        names = {run.dataset.name for run in runs.values()}
-        datasets = {name: plan.datasets[name] for name in names}
-        plan = replace(plan, artefacts=artefacts, runs=runs, datasets=datasets)
+        plan = plan.only(_get(plan.targets(), args))
     print(estimates.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
@@ -278,11 +270,19 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _specification(args: argparse.Namespace) -> Specification:
-    pairs = (item.partition("=")[::2] for item in args.set)
-    given = {key: yaml.safe_load(value) for key, value in pairs}
+    given = dict(_setting(item) for item in args.set)
     if args.protocol:
         given["protocol"] = args.protocol
     return Specification(args.config, given)
+
+
+def _setting(item: str) -> tuple[str, Any]:
+    """KEY=VALUE with the value as YAML reads it: numbers, lists, text."""
+    key, _, value = item.partition("=")
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {item}: '{value}' is not valid YAML; quote it") from None
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -7,7 +7,7 @@ is shared. Imports no torch: the workflow expands the plan at every start.
 import functools
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,6 +81,16 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    def only(self, names: list[str]) -> "Plan":
+        """The plan of some artefacts, with their runs, teachers and data sets."""
+        artefacts = {name: self.artefacts[name] for name in names}
+        paths = {path for artefact in artefacts.values() for path in artefact.runs}
+        paths |= {teacher for path in paths if (teacher := self.runs[path].teacher)}
+        runs = {path: run for path, run in self.runs.items() if path in paths}
+        used = {run.dataset.name for run in runs.values()}
+        datasets = {name: dataset for name, dataset in self.datasets.items() if name in used}
+        return replace(self, artefacts=artefacts, runs=runs, datasets=datasets)
 
     def targets(self) -> dict[str, list[str]]:
         """What can be asked for: groups of artefacts, and each one whose name is not a group's."""

@@ -173,6 +173,8 @@ def test_plan_prints_a_group_of_artefacts_or_the_runs_of_one(capsys):
     assert len(runs) == 45  # a teacher and 22 students of two seeds
     assert last == "table4: 45 runs for 23 cells"
     assert {line.split()[2].rsplit("/", 1)[1] for line in runs} == {"seed0", "seed3", "seed4"}
+    assert main(["plan", "--set", "seeds=[0", "--config", str(ROOT / "config")]) == 2
+    assert "--set seeds=[0: '[0' is not valid YAML; quote it" in capsys.readouterr().err
     assert main(["plan", "tabel4", "--config", str(ROOT / "config")]) == 2
     assert "not in the plan; did you mean 'table4'" in capsys.readouterr().err
 
