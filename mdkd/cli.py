@@ -94,7 +94,8 @@ def train(args: argparse.Namespace) -> None:
         spec = _specification(args)
         run, weights_folder = resolve_run(spec, args.target), spec.user.weights_folder
     with devices.claim(device or "auto") as device_type:
-        from mdkd import train as training  # torch starts here, with the device settled
+        from mdkd import with the device settled
+        from mdkd.training import loop as training  # torch starts here
 
         training.train(run, Layout(run.protocol), device_type, Path(weights_folder))
 
@@ -126,20 +127,20 @@ def attend(args: argparse.Namespace) -> None:
 
 
 def report(args: argparse.Namespace) -> None:
-    from mdkd import report as reporting
+    from mdkd.reporting import summary as reporting
 
     plan = _plan(args)
     results = _results(plan)
     if args.kind == "metrics":
         reporting.metrics_csv(results)
     elif args.kind == "labels":
-        from mdkd import label_report
+        from mdkd.reporting import dataset as label_report
         from mdkd.data.cache import open_cache
 
         dataset = _get(plan.datasets, args)
         label_report.write(open_cache(results.cache(dataset.name)), dataset.name, results.results)
     elif args.kind == "document":
-        from mdkd import document
+        from mdkd.reporting import document
 
         document.write(plan, results)
     else:
@@ -163,7 +164,7 @@ def _begun(plan: Plan, results: Results) -> list[str]:
 
 def _report_artefact(kind: str, artefact: Artefact, results: Results, whole: bool) -> None:
     """Write what ``kind`` says, and print where it is, with the ``whole`` table or without."""
-    from mdkd import artefacts
+    from mdkd.reporting import kinds as artefacts
 
     folder = results.results / "partial" if kind == "partial" else results.results
     outputs = KIND_OF_ARTEFACT[artefact.kind].outputs
@@ -182,8 +183,8 @@ def _report_artefact(kind: str, artefact: Artefact, results: Results, whole: boo
 
 def compare(args: argparse.Namespace) -> None:
     """Print our numbers beside the published ones."""
-    from mdkd import tables
-    from mdkd.artefacts import comparison
+    from mdkd.reporting import tables
+    from mdkd.reporting.kinds import comparison
 
     plan = _plan(args)
     names = [args.target] if args.target else list(plan.artefacts)
@@ -198,7 +199,7 @@ def compare(args: argparse.Namespace) -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """Print what there is to compute, artefact by artefact; or every run of one of them."""
-    from mdkd import estimates
+    from mdkd import costs as estimates
 
     plan = _plan(args)
     members = plan.targets().get(args.target, [])

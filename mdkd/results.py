@@ -1,4 +1,7 @@
-"""The records of a plan's runs, as far as they were made under the plan's settings."""
+"""The records of a plan's runs, and the words for what has become of a run or of a table's cell.
+
+Only records that were made under the plan's settings are used.
+"""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -13,25 +16,48 @@ from mdkd.metrics import probabilities
 from mdkd.plan import Cell
 from mdkd.score import scores as scores_of_predictions
 
-State = Literal["done", "to do", "failed", "other settings"]
+RunState = Literal["done", "to do", "failed", "other settings"]
+CellState = Literal["done", "partial", "missing", "failed", "n/a"]
+
+
+@dataclass(frozen=True)
+class State:
+    """The state of one cell of a table, which averages the runs of several seeds.
+
+    ``partial`` means that some runs are done. ``missing`` means that none is, and ``failed`` that,
+    besides, one has failed. ``n/a`` means that there can be no number; ``reason`` says why.
+    """
+
+    name: CellState
+    reason: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}" if self.reason else self.name
+
+    @classmethod
+    def parse(cls, text: str) -> "State":
+        """The inverse of ``str``.
+
+        >>> State.parse("n/a: no labels")
+        State(name='n/a', reason='no labels')
+        """
+        name, _, reason = text.partition(": ")
+        return cls(name, reason)  # type: ignore[arg-type]
 
 
 class Predictions(NamedTuple):
-    """What a run says of the test images. Shape key: N images, C labels."""
+    """A run's predictions for the test images. Shape key: N images, C labels."""
 
     scores_NC: np.ndarray  # probabilities, float32
     targets_NC: np.ndarray  # uint8 in {0, 1}
     ids: list[str]  # of the images
     classes: list[str]
-    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
+    ignored_NC: np.ndarray | None = None  # bool, true only where targets are 0; None: none is
 
 
 @dataclass(frozen=True)
 class Results(Layout):
-    """A protocol's folders, and what stands in them about the runs of a plan.
-
-    A run that was made by hand, or before a setting changed, is never mistaken for the planned one.
-    """
+    """The folders of a protocol, and the records in them of a plan's runs."""
 
     runs: dict[str, Run] = field(default_factory=dict, hash=False)
 
@@ -40,10 +66,10 @@ class Results(Layout):
         return records.read_json(self.run(path) / "run.json")
 
     def scores(self, path: str) -> dict[str, Any] | None:
-        """The run's ``metrics.json``, or None unless its state is ``done``.
+        """The run's ``metrics.json``, or None unless the run is done.
 
-        One that was deleted, or belongs to other predictions, is computed anew and not written:
-        several tables may be made at once.
+        A missing file, or one that belongs to other predictions, is computed again. It is not
+        written, because several tables may be made at the same time.
         """
         if self.state(path) != "done":
             return None
@@ -54,12 +80,8 @@ class Results(Layout):
                 return scores
         return scores_of_predictions(path, self)
 
-    def found(self, cell: Cell) -> list[dict[str, Any]]:
-        """The scores of a cell's runs that are done, in the order of the seeds."""
-        return [scores for path in cell.runs if (scores := self.scores(path))]
-
     def predictions(self, path: str) -> Predictions | None:
-        """The run's stored predictions, or None unless its state is ``done``."""
+        """The run's stored predictions, or None unless the run is done."""
         if self.state(path) != "done":
             return None
         with np.load(self.run(path) / "predictions.npz") as stored:
@@ -73,14 +95,20 @@ class Results(Layout):
             )
 
     def history(self, path: str) -> list[dict[str, Any]] | None:
-        """One entry per epoch of the run's training, or None unless its state is ``done``."""
+        """One entry per epoch of the run's training, or None unless the run is done."""
         if self.state(path) != "done":
             return None
         lines = (self.run(path) / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
-    def state(self, path: str) -> State:
-        """Whether a run has been made, and as planned."""
+    def failure(self, path: str) -> str | None:
+        """The error that ended the run's last training, or None unless it failed."""
+        if self.state(path) != "failed":
+            return None
+        return records.read_json(self.run(path) / "failed.json")["error"]
+
+    def state(self, path: str) -> RunState:
+        """Whether a run is done, and with the planned settings."""
         folder = self.run(path)
         planned = records.canonical(asdict(self.runs[path]))
         if not (folder / "run.json").exists():
@@ -91,3 +119,13 @@ class Results(Layout):
         if records.canonical(self.record(path)["run"]) != planned:
             return "other settings"
         return "done"
+
+    def cell_state(self, cell: Cell, found: int | None = None) -> State:
+        """The state of a cell of which ``found`` runs have a value; None: those that are done."""
+        if cell.unavailable:
+            return State("n/a", cell.unavailable)
+        states = [self.state(path) for path in cell.runs]
+        found = states.count("done") if found is None else found
+        if found:
+            return State("done" if found == len(states) else "partial")
+        return State("failed" if "failed" in states else "missing")

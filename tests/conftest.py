@@ -88,7 +88,7 @@ class Workbench:
 
     def train(self, run):
         """Train a run or the path of one; returns the folder of its results."""
-        from mdkd.train import train
+        from mdkd.training.loop import train
 
         run = self.resolve(run) if isinstance(run, str) else run
         train(run, self.layout, "cpu")

@@ -58,9 +58,9 @@ def tops(names):
 
 
 def test_the_walk_sees_the_package():
-    assert {"mdkd.train", "mdkd.methods.mdkd", "mdkd.data.sources.scenes"} <= MODULES.keys()
-    assert {"torch", "mdkd.rng", "mdkd.models.build", "numpy"} <= IMPORTS["mdkd.train"]
-    assert "mdkd.train" in IMPORTS["mdkd.cli"]  # a lazy import
+    assert {"mdkd.training.loop", "mdkd.methods.mdkd", "mdkd.data.sources.scenes"} <= MODULES.keys()
+    assert {"torch", "mdkd.rng", "mdkd.models.build", "numpy"} <= IMPORTS["mdkd.training.loop"]
+    assert "mdkd.training.loop" in IMPORTS["mdkd.cli"]  # a lazy import
 
 
 def test_no_cycles():
@@ -88,12 +88,12 @@ def test_small_modules_import_nothing_else(module):
 
 
 NO_TORCH = {
-    *("mdkd.labels", "mdkd.label_report", "mdkd.data.download", "mdkd.data.unpack"),
-    *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.report", "mdkd.plots", "mdkd.score"),
+    *("mdkd.codependence", "mdkd.reporting.dataset", "mdkd.data.download", "mdkd.data.unpack"),
+    *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.reporting.summary", "mdkd.reporting.plots", "mdkd.score"),
     *("mdkd.metrics", "mdkd.records", "mdkd.layout", "mdkd.devices", "mdkd.rng", "mdkd.errors"),
-    *("mdkd.data.cache", "mdkd.data.decode", "mdkd.tables", "mdkd.results", "mdkd.kinds"),
-    *("mdkd.estimates", "mdkd.document", "mdkd.predicted", "mdkd.statistics"),
-    *below("mdkd.artefacts"),
+    *("mdkd.data.cache", "mdkd.data.decode", "mdkd.reporting.tables", "mdkd.results", "mdkd.kinds"),
+    *("mdkd.costs", "mdkd.reporting.document", "mdkd.reporting.dependencies", "mdkd.reporting.statistics"),
+    *below("mdkd.reporting.kinds"),
     *below("mdkd.data.sources"),
 }
 
@@ -111,12 +111,12 @@ def test_methods_see_networks_outputs_and_nothing_of_the_training():
 
 
 FORBIDDEN = {
-    "mdkd.models": ("mdkd.methods", "mdkd.data", "mdkd.train", "mdkd.config", "mdkd.plan"),
-    "mdkd.data": ("mdkd.models", "mdkd.methods", "mdkd.train", "mdkd.plan", "mdkd.spec"),
-    "mdkd.report": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
-    "mdkd.artefacts": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.spec", "mdkd.attention"),
-    "mdkd.plots": ("mdkd.train", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
-    "mdkd.train": ("mdkd.plan", "mdkd.spec", "mdkd.report", "mdkd.plots", "mdkd.results"),
+    "mdkd.models": ("mdkd.methods", "mdkd.data", "mdkd.training.loop", "mdkd.config", "mdkd.plan"),
+    "mdkd.data": ("mdkd.models", "mdkd.methods", "mdkd.training.loop", "mdkd.plan", "mdkd.spec"),
+    "mdkd.reporting.summary": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
+    "mdkd.reporting.kinds": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.spec", "mdkd.training.gradcam"),
+    "mdkd.reporting.plots": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
+    "mdkd.training.loop": ("mdkd.plan", "mdkd.spec", "mdkd.reporting.summary", "mdkd.reporting.plots", "mdkd.results"),
 }
 
 
@@ -138,7 +138,7 @@ def test_nobody_imports_the_workflow_engine():
 def test_no_torch_is_loaded_by_planning_and_reporting():
     code = (
         "import sys; from pathlib import Path\n"
-        "import mdkd.artefacts, mdkd.cli, mdkd.devices, mdkd.plan, mdkd.score\n"
+        "import mdkd.reporting.kinds, mdkd.cli, mdkd.devices, mdkd.plan, mdkd.score\n"
         "mdkd.plan.make_plan(mdkd.spec.Specification(Path('config')))\n"
         "print(sorted({'torch', 'torchvision', 'timm', 'snakemake'} & set(sys.modules)))"
     )
@@ -148,7 +148,7 @@ def test_no_torch_is_loaded_by_planning_and_reporting():
 
 def test_a_cifar_network_loads_neither_timm_nor_torchvision():
     code = (
-        "import sys; from mdkd.config import Head; import mdkd.train\n"
+        "import sys; from mdkd.config import Head; import mdkd.training.loop\n"
         "from mdkd.models import build_network\n"
         "build_network('cifar:resnet8', num_labels=3, image_size=32, stem='small', "
         "head=Head(kind='mldecoder', width=8, heads=2, feedforward=8))\n"

@@ -13,9 +13,9 @@ from method_cases import NAMES, STUDENT, TEACHER, make, output, targets, total
 
 from mdkd.config import Recipe
 from mdkd.plan import make_plan, resolve_run
-from mdkd.schedule import beta1, learning_rate
+from mdkd.training.schedule import beta1, learning_rate
 from mdkd.spec import Specification
-from mdkd.train import supervised_loss
+from mdkd.training.loop import supervised_loss
 
 CONFIG = ROOT / "config"
 TABLES = ("table1", "table2", "table3", "table5", "table6")

@@ -16,7 +16,7 @@ import numpy as np
 
 from mdkd import rng
 from mdkd.errors import UserError, nearest
-from mdkd.labels import conditional_information, marginals, pairs, phi, psi
+from mdkd.codependence import conditional_information, marginals, pairs, phi, psi
 
 MAX_LABELS_PER_SCENE = 12
 

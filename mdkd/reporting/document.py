@@ -1,0 +1,199 @@
+"""One LaTeX document with every table and figure of the target ``paper``. Never imports torch.
+
+Tables and figures keep the numbers that they have in the paper; the others are S1, S2, ...
+"""
+
+import itertools
+import logging
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from mdkd import __version__, records
+from mdkd.reporting import summary as report
+from mdkd.errors import UserError
+from mdkd.kinds import KINDS, Output
+from mdkd.plan import Artefact, Plan
+from mdkd.results import Results
+from mdkd.reporting.tables import sentence, tex_escape
+
+log = logging.getLogger(__name__)
+
+TARGET = "paper"
+FILES = {"table": "tables/{}.tex", "figure": "figures/{}.pdf"}  # below the folder of the document
+ENGINES = {  # the preferred one first; how they are called, and how often for all references
+    "pdflatex": ("-interaction=nonstopmode -halt-on-error -file-line-error -output-directory", 2),
+    "tectonic": ("--keep-logs --outdir", 1),
+}
+ERROR = re.compile(r"^(?:! |error: |\S+:\d+: ).+", re.MULTILINE)
+ENVIRONMENT = {"SOURCE_DATE_EPOCH": "0", "max_print_line": "1000"}  # no dates, no broken lines
+
+PREAMBLE = r"""\documentclass[a4paper]{article}
+\usepackage[margin=15mm,includefoot]{geometry}
+\usepackage{booktabs,graphicx}
+\usepackage[font=footnotesize]{caption}
+\ifdefined\pdftrailerid % the same bytes at every run
+  \pdfinfoomitdate=1 \pdftrailerid{} \pdfsuppressptexinfo=-1
+\fi
+\newsavebox{\content}
+\newsavebox{\whole}
+\newcommand{\fitted}[2]{% a box, made smaller where it is wider than a line or higher than #2
+  \ifdim\wd#1>\linewidth \sbox{#1}{\resizebox{\linewidth}{!}{\usebox{#1}}}\fi
+  \ifdim\dimexpr\ht#1+\dp#1\relax>#2 \sbox{#1}{\resizebox*{!}{#2}{\usebox{#1}}}\fi
+  \usebox{#1}}
+\makeatletter % tables and figures do not float: they stand in their order, each on one page
+\newenvironment{block}[1]
+  {\begin{lrbox}{\whole}\begin{minipage}{\linewidth}\def\@captype{#1}}
+  {\end{minipage}\end{lrbox}\begin{center}\fitted{\whole}{0.94\textheight}\end{center}}
+\makeatother
+\renewenvironment{table*}{\begin{block}{table}}{\end{block}}
+\renewenvironment{figure}{\begin{block}{figure}}{\end{block}}
+\let\plaintabular\tabular
+\let\endplaintabular\endtabular
+\renewenvironment{tabular}[1]
+  {\begin{lrbox}{\content}\plaintabular{#1}}
+  {\endplaintabular\end{lrbox}\fitted{\content}{\maxdimen}}
+\setcounter{secnumdepth}{0}
+\setlength{\parindent}{0pt}
+\raggedbottom
+\begin{document}
+"""
+
+
+def write(plan: Plan, results: Results) -> None:
+    """Write ``paper.tex`` and, where there is a LaTeX, ``paper.pdf`` beside it.
+
+    Raises:
+        UserError: LaTeX stops at an error.
+    """
+    source = results.results / "paper.tex"
+    with records.atomic(source) as file:
+        file.write(text(plan, results).encode())
+    source.with_suffix(".pdf").unlink(missing_ok=True)  # of another text
+    engine = next((name for name in ENGINES if shutil.which(name)), None)
+    if engine:
+        _compile(source, engine)
+    else:
+        log.info(
+            "paper.pdf is skipped, for there is no LaTeX; install texlive-latex-recommended "
+            "(Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
+        )
+
+
+def text(plan: Plan, results: Results) -> str:
+    """The document's source; it names its parts relative to the folder that it lies in."""
+    artefacts = ordered([plan.artefacts[name] for name in plan.targets().get(TARGET, [])])
+    sections: dict[str, list[tuple[Artefact, Output]]] = defaultdict(list)
+    missing = []
+    for artefact in artefacts:
+        for output in KINDS[artefact.kind].outputs:
+            if (results.results / FILES[output].format(artefact.name)).exists():
+                sections[_section(artefact)].append((artefact, output))
+            else:
+                what = f"{output} of {artefact.name}: {sentence(artefact.title)}"
+                missing.append(rf"\item {tex_escape(what)}")
+    lines = _front(artefacts, plan, results)
+    supplements = {kind: itertools.count(1) for kind in FILES}
+    for title, parts in sections.items():
+        lines += [r"\clearpage", rf"\section{{{tex_escape(title)}}}"]
+        for artefact, output in parts:
+            of_paper = re.fullmatch(rf"{output}(\d+)", artefact.name)
+            number = of_paper[1] if of_paper else f"S{next(supplements[output])}"
+            lines.append(rf"\renewcommand{{\the{output}}}{{{number}}}")
+            file = FILES[output].format(artefact.name)
+            lines += [rf"\input{{{file}}}"] if output == "table" else _figure(artefact, file)
+    if missing:
+        lines += [r"\clearpage", r"\section{Not yet made}", r"\begin{itemize}"]
+        lines += [*missing, r"\end{itemize}"]
+    return PREAMBLE + "\n".join([*lines, r"\end{document}"]) + "\n"
+
+
+def ordered(artefacts: list[Artefact]) -> list[Artefact]:
+    """Tables of the paper by their number, then its figures, then the rest by name."""
+
+    def key(artefact: Artefact) -> tuple[int, int, str]:
+        for i, output in enumerate(FILES):
+            if match := re.fullmatch(rf"{output}(\d+)", artefact.name):
+                return i, int(match[1]), ""
+        return len(FILES), 0, artefact.name
+
+    return sorted(artefacts, key=key)
+
+
+def _section(artefact: Artefact) -> str:
+    """The group that an artefact belongs to."""
+    groups = (target for target in artefact.targets if target != TARGET)
+    return next(groups, "further results").capitalize()
+
+
+def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]:
+    """What has been run, with which code."""
+    seeds = sorted({seed for artefact in artefacts for seed in artefact.seeds})
+    paths = dict.fromkeys(path for artefact in artefacts for path in artefact.runs)
+    done = [path for path in paths if results.state(path) == "done"]
+    revisions = Counter(_revision(results.record(path)) for path in done)
+    counts = ", ".join(f"{name} ({revisions[name]} runs)" for name in sorted(revisions))
+    lines = [
+        f"Protocol {plan.protocol}, seed{'s' if len(seeds) > 1 else ''} "
+        f"{', '.join(map(str, seeds))}: {len(done)} of {len(paths)} runs done.",
+        f"mdkd {__version__}{f'; trained at revision {counts}' if counts else ''}.",
+        "Tables and figures have their numbers in the paper; those that it lacks begin with S.",
+    ]
+    title = r"{\LARGE Multi-label knowledge distillation: tables and figures\par}"
+    return [
+        title,
+        r"\bigskip",
+        *(rf"{tex_escape(line)}\par" for line in lines),
+        r"\tableofcontents",
+    ]
+
+
+def _revision(record: dict[str, Any]) -> str:
+    """The commit that a run was made with, ``+`` behind it if the code had been changed."""
+    revision = record["environment"]["git_revision"] or "unknown"
+    return revision[:12] + ("+" if revision.endswith("+") else "")
+
+
+def _figure(artefact: Artefact, file: str) -> list[str]:
+    caption = " ".join([sentence(report.title(artefact)), *artefact.notes[:1]])
+    return [
+        r"\begin{figure}",
+        rf"\centering\sbox{{\content}}{{\includegraphics{{{file}}}}}",
+        r"\fitted{\content}{0.85\textheight}",
+        rf"\caption{{{tex_escape(caption)}}}",
+        rf"\label{{fig:{artefact.name}}}",
+        r"\end{figure}",
+    ]
+
+
+def _compile(source: Path, engine: str) -> None:
+    """Make the PDF in a folder that vanishes; of a failure only the log stays."""
+    options, passes = ENGINES[engine]
+    kept = source.with_suffix(".log")
+    kept.unlink(missing_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        command = [engine, *options.split(), folder, source.name]
+        for _ in range(passes):
+            done = subprocess.run(
+                command,
+                cwd=source.parent,
+                env=os.environ | ENVIRONMENT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+            )
+            if done.returncode:
+                said = (done.stdout + done.stderr).decode(errors="replace")
+                there = Path(folder, kept.name)
+                said = there.read_text(errors="replace") if there.exists() else said
+                with records.atomic(kept) as file:
+                    file.write(said.encode())
+                found = ERROR.search(said)
+                error = found[0] if found else f"{engine} ended with status {done.returncode}"
+                raise UserError(f"{source}: LaTeX stopped at '{error}'; its log is {kept}")
+        with records.atomic(source.with_suffix(".pdf")) as file:
+            file.write(Path(folder, "paper.pdf").read_bytes())

@@ -1,0 +1,100 @@
+"""Methods side by side: mean and spread of each, the published numbers beside them."""
+
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+
+from mdkd.reporting import plots
+from mdkd.reporting import summary as report
+from mdkd.plan import Artefact, Row
+from mdkd.results import Results
+from mdkd.reporting.tables import Entry, Table
+
+
+def table(artefact: Artefact, results: Results) -> Table:
+    """One block per pair; every metric with its published value and the difference, if any."""
+    frame = report.summary(artefact, results)
+    cells = frame.set_index(["row", "column", "metric"]).to_dict("index")
+    published = frame.dropna(subset="reported")["metric"].unique()
+    headings: list[str] = []
+    for metric in artefact.metrics:
+        headings += [metric, "paper", "Δ"] if metric in published else [metric]
+
+    def entries(row: Row, column: str) -> list[Entry]:
+        found: list[Entry] = []
+        for metric in artefact.metrics:
+            cell = cells[row.label, column, metric]
+            found.append(report.entry(cell))
+            if metric in published:
+                found += [Entry(report.percent(cell["reported"])), Entry(_difference(cell))]
+        return found
+
+    return Table(
+        name=artefact.name,
+        title=report.title(artefact),
+        headings=headings,
+        blocks=report.blocks(artefact, entries),
+        notes=report.notes(artefact, frame, results),
+        frame=report.percentages(frame),
+    )
+
+
+def _difference(cell: dict) -> str:
+    """Ours minus the published value, in percentage points."""
+    difference = 100 * (cell["mean"] - cell["reported"])
+    return "" if difference != difference else f"{difference:+.2f}".replace("-", "−")
+
+
+def figure(artefact: Artefact, results: Results) -> Figure:
+    """One panel per pair: the first metric of every run, their mean and spread, both baselines."""
+    frame = report.summary(artefact, results)
+    metric = artefact.metrics[0]
+    frame = frame[frame["metric"] == metric]
+    across = min(3, len(artefact.columns))
+    down = -(-len(artefact.columns) // across)
+    figure, axes = plt.subplots(
+        down,
+        across,
+        figsize=(1.5 + 3.5 * across, down * (0.9 + 0.28 * len(artefact.rows))),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for axis in axes.flat[len(artefact.columns) :]:
+        axis.set_visible(False)
+    for i, (axis, column) in enumerate(zip(axes.flat, artefact.columns, strict=False)):
+        panel(axis, artefact, frame[frame["column"] == column], i, results)
+        axis.set_title(column, fontsize=9)
+        axis.set_xlabel(f"{metric} (%)")
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(),
+        loc="outside upper center",
+        ncols=2,
+        frameon=False,
+    )
+    legend = "dots are runs, diamonds their mean, whiskers one standard deviation"
+    plots.caption(figure, artefact, legend)
+    return figure
+
+
+def panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Results) -> None:
+    """One line per row: the first metric of its runs, their mean and spread, or why there is none.
+
+    ``frame`` is the part of `report.summary` about this metric and column.
+    """
+    methods = [row for row in artefact.rows if row.role != "teacher"]
+    frame = frame.set_index("row")
+    for y, row in enumerate(methods):
+        cell = frame.loc[row.label]
+        if not cell["runs"]:
+            text = report.absent(cell["state"])
+            axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
+            continue
+        values = [100 * s["metrics"][artefact.metrics[0]] for s in results.found(row.cells[column])]
+        axis.plot(values, [y] * len(values), "o", color=plots.COLORS[7], markersize=4, alpha=0.8)
+        spread = 100 * cell["std"] if cell["runs"] > 1 else None
+        color = plots.COLORS[1 if row.role == "student" else 0]
+        axis.errorbar(100 * cell["mean"], y, xerr=spread, fmt="D", color=color, capsize=3)
+    plots.baselines(axis.axvline, frame)
+    axis.set_yticks(range(len(methods)), [row.label for row in methods])
+    axis.set_ylim(len(methods) - 0.5, -0.5)
+    axis.grid(axis="y", visible=False)

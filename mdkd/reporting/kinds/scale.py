@@ -1,0 +1,150 @@
+"""Methods side by side, and how large the gradients of their terms are beside the BCE's."""
+
+import re
+from dataclasses import replace
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+
+from mdkd.reporting import plots
+from mdkd.reporting import summary as report
+from mdkd.reporting.kinds import comparison
+from mdkd.plan import Artefact
+from mdkd.results import Results
+from mdkd.reporting.tables import Entry, Table
+
+TERMS = {"MLD": r"mld", "BD": r"bd(\d+)", "ID": r"id(\d+)"}  # names of loss terms, with the order
+MARKERS = {"MLD": ("D", 0), "BD": ("o", -0.15), "ID": ("^", 0.15), "": ("x", 0)}  # and offset
+RATIOS = ["row", "role", "column", "metric", "term", "epochs", "mean", "std", "runs", "planned"]
+
+
+def table(artefact: Artefact, results: Results) -> Table:
+    """A comparison, and the largest gradient of each kind of term at the end of training."""
+    plain = comparison.table(artefact, results)
+    ratios = gradient_ratios(artefact, results)
+    cells = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
+    blocks = []
+    for column, block in zip(artefact.columns, plain.blocks, strict=True):
+        lines = []
+        for line in block.lines:
+            own = ratios[(ratios["row"] == line.label) & (ratios["column"] == column)]
+            entries = [_entry(cells.loc[(line.label, column)], own, kind) for kind in TERMS]
+            lines.append(replace(line, entries=[*line.entries, *entries]))
+        blocks.append(replace(block, lines=lines))
+    batch = results.runs[artefact.runs[0]].recipe.batch_size
+    return replace(
+        plain,
+        headings=[*plain.headings, *(f"{kind} / BCE" for kind in TERMS)],
+        blocks=blocks,
+        notes=[
+            *plain.notes,
+            "MLD / BCE, BD / BCE, ID / BCE: norm of the gradient of a weighted loss term over that "
+            "of the supervised loss, both with respect to the student's parameters, at the first "
+            f"batch ({batch} images) of the last epoch, mean over seeds; of BD and ID the order "
+            "with the largest. 0: no such term. The CSV has every term, and means over all epochs.",
+        ],
+        frame=pd.concat([plain.frame.assign(unit="%"), ratios.assign(unit="1")]),
+    )
+
+
+def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:
+    """Norm of every weighted term's gradient over the BCE's, of the runs that are done.
+
+    Columns: row, role, column, metric (``gradient ratio``), term, epochs (``last``, or ``all`` for
+    the mean over epochs), mean, std (over seeds; with n - 1, NaN for one run), runs, planned.
+    """
+    lines = []
+    for row in artefact.rows:
+        for column, cell in zip(artefact.columns, row.cells, strict=True):
+            histories = [history for run in cell.runs if (history := results.history(run))]
+            ratios = [pd.DataFrame(e["gradient_ratios"] for e in history) for history in histories]
+            for term in dict.fromkeys(term for frame in ratios for term in frame):
+                for epochs in ("last", "all"):
+                    found = [
+                        f[term].iloc[-1] if epochs == "last" else f[term].mean() for f in ratios
+                    ]
+                    values = pd.Series(found, dtype=float)
+                    place = (row.label, row.role, column, "gradient ratio", term, epochs)
+                    lines.append((*place, values.mean(), values.std(), len(values), len(cell.runs)))
+    return pd.DataFrame(lines, columns=RATIOS)
+
+
+def _entry(cell: pd.Series, ratios: pd.DataFrame, kind: str) -> Entry:
+    """The largest ratio among a row's terms of one kind at the last epoch."""
+    if not cell["runs"]:
+        return Entry(report.absent(cell["state"]))
+    of_kind = (ratios["epochs"] == "last") & ratios["term"].str.fullmatch(TERMS[kind])
+    ratio = ratios.loc[of_kind, "mean"].max() if of_kind.any() else 0.0
+    mark = report.PARTIAL if cell["state"] == "partial" else ""
+    return Entry(f"{ratio:.1f}{mark}" if ratio >= 1 else f"{ratio:.2g}{mark}")
+
+
+def figure(artefact: Artefact, results: Results) -> Figure:
+    """Two panels per pair: the first metric of every row, and the gradients of its terms."""
+    frame = report.summary(artefact, results)
+    metric, down = artefact.metrics[0], len(artefact.columns)
+    frame = frame[frame["metric"] == metric]
+    ratios = gradient_ratios(artefact, results)
+    ratios = ratios[ratios["epochs"] == "last"]
+    figure, axes = plt.subplots(
+        down,
+        2,
+        figsize=(9, 1.1 + down * (0.6 + 0.28 * len(artefact.rows))),
+        squeeze=False,
+        sharey=True,
+        layout="constrained",
+    )
+    for i, (column, (left, right)) in enumerate(zip(artefact.columns, axes, strict=True)):
+        own = frame[frame["column"] == column]
+        comparison.panel(left, artefact, own, i, results)
+        _gradients(right, own[own["role"] != "teacher"], ratios[ratios["column"] == column])
+        left.set_title(column, fontsize=9)
+        left.set_xlabel(f"{metric} (%)")
+        right.set_xlabel("gradient of a term / gradient of the BCE")
+    drawn: dict[str, Artist] = {}
+    for axis in axes.flat:
+        handles, labels = axis.get_legend_handles_labels()
+        drawn |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        list(drawn.values()), list(drawn), loc="outside upper center", ncols=6, frameon=False
+    )
+    legend = (
+        "dots are runs, diamonds their mean, whiskers one standard deviation; gradients: "
+        "norms at the last epoch, mean over seeds"
+    )
+    plots.caption(figure, artefact, legend)
+    return figure
+
+
+def _gradients(axis: plt.Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> None:
+    """One marker per term; batch-level ones stand above a row's line, instance-level ones below."""
+    rows = frame["row"].tolist()
+    for term, own in ratios[ratios["role"] != "teacher"].groupby("term"):
+        kind, order = _kind(str(term))
+        marker, aside = MARKERS[kind]
+        axis.plot(
+            own["mean"],
+            [rows.index(row) + aside for row in own["row"]],
+            marker,
+            color=plots.COLORS[(int(order) - 2) % len(plots.COLORS)] if order else "black",
+            markersize=5,
+            label=f"{kind} {order}".strip() or term,
+        )
+    for y, cell in enumerate(frame.to_dict("records")):
+        if cell["row"] not in ratios["row"].values:
+            text = "the BCE alone" if cell["runs"] else report.absent(cell["state"])
+            place = axis.get_yaxis_transform()
+            axis.text(0.02, y, text, transform=place, va="center", fontsize=7)
+    axis.axvline(1, color="black", linewidth=1, label="as strong as the BCE")
+    axis.set_xscale("log")
+    axis.grid(axis="y", visible=False)
+
+
+def _kind(term: str) -> tuple[str, str]:
+    """What a loss term is, and of which order: ``bd2`` is ("BD", "2"); empty if unknown."""
+    for kind, pattern in TERMS.items():
+        if found := re.fullmatch(pattern, term):
+            return kind, "".join(found.groups())
+    return "", ""

@@ -1,0 +1,228 @@
+"""One weight of a method varied at a time (Figure 4 of the paper), against methods as levels."""
+
+import re
+from itertools import product
+from typing import Any
+
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.container import ErrorbarContainer
+from matplotlib.figure import Figure
+
+from mdkd.reporting import plots
+from mdkd.reporting import summary as report
+from mdkd.plan import Artefact, Row
+from mdkd.results import Results
+from mdkd.reporting.tables import GAP, Block, Line, Table
+
+ACROSS = 3  # settings side by side
+COLORS = plots.COLORS
+LEVELS = ((":", COLORS[1]), ("--", COLORS[7]), ("-.", COLORS[0]), ((0, (1, 3)), COLORS[5]))
+METRICS = (("D", "black"), *zip("s^v<>p", [COLORS[i] for i in (2, 4, 3, 8, 9, 5)], strict=True))
+
+
+def table(artefact: Artefact, results: Results) -> Table:
+    """One block per pair and metric: a line per value, an entry per setting."""
+    frame = summary(artefact, results)
+    settings, values = _grid(artefact)
+    points = frame.dropna(subset="value").set_index(["column", "metric", "setting", "value"])
+    cells = points.to_dict("index")
+    levels = frame[frame["value"].isna()]
+    blocks = []
+    for column, metric in product(artefact.columns, artefact.metrics):
+        own = levels[(levels["column"] == column) & (levels["metric"] == metric)]
+        texts = [f"{cell['row']} {report.entry(cell).text}" for cell in own.to_dict("records")]
+        pair = f"{column}, " if len(artefact.columns) > 1 else ""
+        lines = [
+            Line(
+                label=f"{value:g}",
+                entries=[report.entry(cells[column, metric, key, value]) for key in settings],
+            )
+            for value in values
+        ]
+        blocks.append(Block(heading=f"{pair}{metric}: {', '.join(texts)}", lines=lines))
+    shared = [row.label for row in artefact.rows if row.panel and _level(artefact, row)]
+    distinct = frame[~frame["row"].isin(shared)]  # a run is one piece of evidence
+    in_points = {key: (100 * frame[key]).round(4) for key in ("difference", "difference_std")}
+    return Table(
+        name=artefact.name,
+        title=report.title(artefact),
+        headings=settings,
+        blocks=blocks,
+        notes=[
+            *report.notes(artefact, distinct, results),
+            "One setting at a time takes the value at the head of a line, all others keep their "
+            "defaults. Marks compare the values of one setting.",
+        ],
+        frame=report.percentages(frame).assign(**in_points),
+    )
+
+
+def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
+    """`report.summary` with what is known of points; levels are neither ranked nor compared.
+
+    Further columns: setting, value (empty and NaN for levels), difference, difference_std (to the
+    method with all its defaults, seed by seed; fractions). The rank is that among the values of a
+    setting.
+    """
+    frame = report.summary(artefact, results)
+    rows = {row.label: row for row in artefact.rows}
+    frame.insert(1, "setting", [rows[label].panel or "" for label in frame["row"]])
+    frame.insert(2, "value", pd.Series([rows[label].x for label in frame["row"]], dtype=float))
+    points = frame.dropna(subset="value").assign(printed=lambda f: (100 * f["mean"]).round(2))
+    within = points.groupby(["column", "metric", "setting"])["printed"]
+    frame["rank"] = within.rank("min", ascending=False)
+    return frame.merge(_differences(artefact, results), "left", ["row", "column", "metric"])
+
+
+def _differences(artefact: Artefact, results: Results) -> pd.DataFrame:
+    """Points less the method with all its defaults, whose runs with the same seeds are paired."""
+    points = [row for row in artefact.rows if row.panel is not None]
+    default = next((level for row in points if (level := _level(artefact, row))), None)
+    lines = []
+    for row, (i, column) in product(points, enumerate(artefact.columns)):
+        if default is None:
+            continue
+        pairs = zip(row.cells[i].runs, default.cells[i].runs, strict=True)
+        scores = [(results.scores(run), results.scores(base)) for run, base in pairs]
+        for metric in artefact.metrics:
+            found = [a["metrics"][metric] - b["metrics"][metric] for a, b in scores if a and b]
+            values = pd.Series(found, dtype=float)
+            lines.append((row.label, column, metric, values.mean(), values.std()))
+    names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
+    return pd.DataFrame(lines, columns=list(names)).astype(names)
+
+
+def _grid(artefact: Artefact) -> tuple[list[str], list[float]]:
+    """The settings that are varied and the values that they take, ascending."""
+    settings = dict.fromkeys(row.panel for row in artefact.rows if row.panel is not None)
+    return list(settings), sorted({row.x for row in artefact.rows if row.x is not None})
+
+
+def _level(artefact: Artefact, point: Row) -> Row | None:
+    """The level whose runs a point shares: that of its method, if it stands at the default."""
+    runs = [cell.runs for cell in point.cells]
+    levels = (row for row in artefact.rows if row.panel is None)
+    return next((row for row in levels if [cell.runs for cell in row.cells] == runs), None)
+
+
+def figure(artefact: Artefact, results: Results) -> Figure:
+    """Two panels per setting: the first metric at each value, and how all metrics change."""
+    frame = summary(artefact, results)
+    settings, values = _grid(artefact)
+    # equal distances: the values are 0 and powers of two
+    frame["x"] = frame["value"].map({value: x for x, value in enumerate(values)})
+    across, down = min(ACROSS, len(settings)), -(-len(settings) // ACROSS)
+    strips = down * len(artefact.columns)
+    figure, axes = plt.subplots(
+        2 * strips,
+        across,
+        figsize=(1.2 + 2.4 * across, 0.8 + 3.2 * strips),
+        height_ratios=[3, 2] * strips,
+        squeeze=False,
+        layout="constrained",
+    )
+    for i, column in enumerate(artefact.columns):
+        own = frame[frame["column"] == column]
+        runs = _runs(artefact, results, i)
+        strip = axes[2 * i * down : 2 * (i + 1) * down]
+        tops, bottoms = list(strip[::2].flat), list(strip[1::2].flat)
+        for top, bottom, setting in zip(tops, bottoms, settings, strict=False):
+            points = own[own["setting"] == setting].sort_values("value")
+            _levels(top, artefact.metrics[0], own)
+            _points(top, artefact.metrics[0], points, runs)
+            _changes(bottom, artefact.metrics, points)
+            top.set_title(symbol(setting), fontsize=10)
+        _align(tops, len(settings), values, f"{artefact.metrics[0]} (%)")
+        _align(bottoms, len(settings), values, "change (points)")
+        for axis in tops:
+            axis.tick_params(labelbottom=False)
+        if len(artefact.columns) > 1:
+            tops[0].set_title(f"{column}\n{symbol(settings[0])}", fontsize=10)
+    (levels, names), (metrics, more) = (a.get_legend_handles_labels() for a in axes[:2, 0])
+    figure.legend(
+        [*levels, *metrics],
+        [*names, *more],
+        title=artefact.columns[0] if len(artefact.columns) == 1 else None,
+        loc="outside upper center",
+        ncols=7,
+        frameon=False,
+    )
+    legend = "dots are runs, whiskers and bands one standard deviation;\n"
+    legend += "change: to the method with all its defaults, of runs with the same seed"
+    plots.caption(figure, artefact, legend)
+    return figure
+
+
+def symbol(setting: str) -> str:
+    r"""A weight as the paper writes it: ``bd2`` is $\lambda_{BD_2}$; other names as they are."""
+    found = re.fullmatch(r"(bd|id)(\d+)", setting)
+    return rf"$\lambda_{{{found[1].upper()}_{{{found[2]}}}}}$" if found else setting
+
+
+def _runs(artefact: Artefact, results: Results, column: int) -> dict[str, list[float]]:
+    """The first metric of every run of a row, in percent."""
+    found = {row.label: results.found(row.cells[column]) for row in artefact.rows}
+    metric = artefact.metrics[0]
+    return {row: [100 * s["metrics"][metric] for s in scores] for row, scores in found.items()}
+
+
+def _align(axes: list[plt.Axes], used: int, values: list[float], label: str) -> None:
+    """The same axes for the panels of all settings, labelled at the left; hide those not used."""
+    limits = [axis.get_ylim() for axis in axes[:used]]
+    for j, axis in enumerate(axes):
+        first = j % ACROSS == 0
+        axis.set_xticks(range(len(values)), [f"{value:g}" for value in values])
+        axis.set_xlim(-0.5, len(values) - 0.5)
+        axis.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
+        axis.set_ylabel(label if first else "")
+        axis.tick_params(labelleft=first)
+        axis.grid(axis="x", visible=False)
+        axis.set_visible(j < used)
+
+
+def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
+    """Methods that are not varied: horizontal lines with a band."""
+    levels = frame[frame["value"].isna() & (frame["role"] != "teacher")]
+    for i, cell in enumerate(levels[levels["metric"] == metric].to_dict("records")):
+        style, color = LEVELS[i % len(LEVELS)]
+        if not cell["runs"]:
+            axis.plot([], [], " ", label=f"{cell['row']}: {report.absent(cell['state'])}")
+            continue
+        mean, spread = 100 * cell["mean"], 100 * cell["std"]
+        axis.axhline(mean, linestyle=style, color=color, linewidth=1.2, label=cell["row"])
+        if cell["runs"] > 1:
+            axis.axhspan(mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
+
+
+def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame, runs: dict[str, list[float]]) -> None:
+    """One metric at each value: mean, spread and, a little aside, runs; or why there are none."""
+    cells = frame[frame["metric"] == metric]
+    for cell in cells.to_dict("records"):
+        found = runs[cell["row"]]
+        x = [cell["x"] + 0.15] * len(found)
+        axis.plot(x, found, "o", color=plots.COLORS[7], markersize=3, alpha=0.8)
+        if not found:
+            text, place = report.absent(cell["state"]), axis.get_xaxis_transform()
+            axis.text(cell["x"], 0.03, text, transform=place, ha="center", fontsize=7)
+    _whiskers(axis, METRICS[0], cells["x"], cells["mean"], cells["std"])
+
+
+def _changes(axis: plt.Axes, metrics: list[str], frame: pd.DataFrame) -> None:
+    """The difference of every metric to the method with all its defaults."""
+    axis.axhline(0, color="black", linewidth=0.8)
+    for i, metric in enumerate(metrics):
+        cells = frame[frame["metric"] == metric]
+        x = cells["x"] + 0.14 * (i - (len(metrics) - 1) / 2)
+        line = _whiskers(axis, METRICS[i], x, cells["difference"], cells["difference_std"])
+        line.set_label(metric)
+    if frame["difference"].isna().all():
+        axis.text(0.5, 0.1, GAP, transform=axis.transAxes, ha="center", fontsize=7)
+
+
+def _whiskers(
+    axis: plt.Axes, style: tuple[str, Any], x: pd.Series, mean: pd.Series, std: pd.Series
+) -> ErrorbarContainer:
+    """A line through means with their spread, broken where there are none; fractions."""
+    look = {"marker": style[0], "color": style[1], "markersize": 3.5, "linewidth": 0.9}
+    return axis.errorbar(x, 100 * mean, yerr=100 * std, capsize=2, **look)

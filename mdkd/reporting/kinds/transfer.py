@@ -1,0 +1,317 @@
+"""How much of the teacher's label dependencies arrives in a student, and how true they are.
+
+Beside the paper's Psi stand standard measures: phi for pairs of labels, and conditional mutual
+information (CMI) for a pair given a third label. Shape key: C labels.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from scipy import stats
+
+from mdkd.reporting import plots
+from mdkd.reporting import dependencies as predicted
+from mdkd.reporting import summary as report
+from mdkd.plan import Artefact
+from mdkd.reporting.dependencies import Dependencies, Key, Scope, Truth
+from mdkd.results import Predictions, Results
+from mdkd.reporting.tables import Block, Entry, Line, Table
+
+NAMES = ("reference", "measure", "scope")
+SHORT = "the data set has fewer labels"
+UNLINKED = "direct and indirect pairs are known of graphs only"
+FLOOR = "test labels against the truth"  # in the legend
+CMI_UNIT = 0.1  # nats: printed a hundredfold like the rest, so in units of 0.001 nats
+
+
+class Panel(NamedTuple):
+    """A part of the figure."""
+
+    title: str
+    axis: str
+    keys: dict[str, Key]  # by their text in the legend
+    colours: Sequence
+
+
+def table(artefact: Artefact, results: Results) -> Table:
+    """Per pair a block for each level of Psi, and one for the truth; each with its own headings."""
+    frame, truths = summary(artefact, results)
+    cells = frame.set_index(["row", "column", *NAMES]).to_dict("index")
+    orders = [str(order) for order in artefact.options["orders"]]
+    standard = [("teacher", "phi", "all"), ("teacher", "CMI", "all")]
+    batch: list[Key] = [*(("teacher", "Psi batch", n) for n in orders), *standard]
+    instance: list[Key] = [("teacher", "Psi instance", n) for n in orders]
+    true = [key for key in _keys(artefact, truths) if key[0] == "truth"]
+    width = max(len(batch), len(true))
+    blocks = []
+    for column, truth in zip(artefact.columns, truths, strict=True):
+        pair = f"{column}: " if len(artefact.columns) > 1 else ""
+        name = truth.name if truth else "the truth"
+        known = [("Test labels", "labels")] if truth and truth.counted else []
+        networks = [(row.label, row.role) for row in artefact.rows]
+        students = [(label, role) for label, role in networks if role != "teacher"]
+        for heading, keys, rows in (
+            ("error against the teacher, batch level", batch, students),
+            ("error against the teacher, instance level", instance, students),
+            (f"error against {name}, batch level", true, known + networks),
+        ):
+            lines = []
+            for i, (label, role) in enumerate(rows):
+                entries = [report.entry(cells[label, column, *key]) for key in keys]
+                entries += [Entry("")] * (width - len(keys))
+                rule = i > 0 and role == "method" and rows[i - 1][1] != "method"
+                lines.append(Line(label=label, entries=entries, rule=rule))
+            own = _headings(keys, width)
+            blocks.append(Block(heading=pair + heading, lines=lines, columns=own))
+    return Table(
+        name=artefact.name,
+        title=report.title(artefact),
+        headings=[""] * width,
+        blocks=blocks,
+        notes=_notes(artefact, results, frame, truths),
+        frame=predicted.hundredfold(frame),
+    )
+
+
+def summary(artefact: Artefact, results: Results) -> tuple[pd.DataFrame, list[Truth | None]]:
+    """`predicted.over_seeds` of all columns, with rank (1 is the least error), and their truths.
+
+    The key is what a run is compared with (``teacher`` or ``truth``), the measure, and its order
+    or scope.
+    """
+    orders = artefact.options["orders"]
+    truths = [predicted.truth(artefact, results, i) for i in range(len(artefact.columns))]
+    frames = []
+    for i, truth in enumerate(truths):
+        teacher = predicted.teacher(artefact, results, i)
+        anyone = predicted.first(artefact, results, i)
+        size = len(anyone.classes) if anyone else math.inf
+        keys = {key: _impossible(key, size, truth) for key in _keys(artefact, truths)}
+        possible = [order for order in orders if order <= size]
+        taught = predicted.of_predictions(teacher.scores_NC) if teacher else None
+
+        def measure(
+            said: Predictions, teacher=teacher, taught=taught, truth=truth, possible=possible
+        ) -> dict[Key, float]:
+            own, values = predicted.of_predictions(said.scores_NC), {}
+            if teacher is not None and taught is not None:
+                values = _psi_errors(said, own, teacher, taught, possible)
+                scope = {"all": predicted.everything(len(own.psi_CC))}
+                values |= _standard_errors(own, taught, "teacher", scope)
+            return values | (_true_errors(own, truth) if truth else {})
+
+        frames.append(predicted.over_seeds(artefact, results, i, NAMES, keys, measure))
+        if truth and truth.counted:
+            frames.append(_of_labels(artefact.columns[i], truth, keys))
+    frame = pd.concat(frames, ignore_index=True)
+    frame["unit"] = np.where(frame["measure"] == "CMI", "1e-3 nats", "1e-2")
+    frame["rank"] = predicted.rank(frame, NAMES)
+    return frame, truths
+
+
+def _keys(artefact: Artefact, truths: Sequence[Truth | None]) -> list[Key]:
+    """All that is measured, in the order of the table."""
+    levels = ("Psi batch", "Psi instance")
+    orders = artefact.options["orders"]
+    keys: list[Key] = [("teacher", level, str(order)) for level in levels for order in orders]
+    keys += [("teacher", "phi", "all"), ("teacher", "CMI", "all"), ("truth", "Psi batch", "2")]
+    scopes = dict.fromkeys(["all", *(scope for t in truths if t for scope in t.scopes)])
+    return keys + [("truth", measure, scope) for measure in ("phi", "CMI") for scope in scopes]
+
+
+def _impossible(key: Key, size: float, truth: Truth | None) -> str | None:
+    """Why a data set of ``size`` labels cannot have a value, or None."""
+    reference, measure, scope = key
+    if measure.startswith("Psi"):
+        return SHORT if int(scope) > size else None
+    unknown = truth is not None and reference == "truth" and scope not in truth.scopes
+    return UNLINKED if unknown else None
+
+
+def _psi_errors(
+    said: Predictions,
+    own: Dependencies,
+    teacher: Predictions,
+    taught: Dependencies,
+    orders: Sequence[int],
+) -> dict[Key, float]:
+    batch = predicted.batch_errors(taught.psi_CC - own.psi_CC, orders)
+    instance = predicted.instance_errors(said.scores_NC, teacher.scores_NC, orders)
+    values: dict[Key, float] = {}
+    for order, of_batch, of_instance in zip(orders, batch, instance, strict=True):
+        values["teacher", "Psi batch", str(order)] = of_batch
+        values["teacher", "Psi instance", str(order)] = of_instance
+    return values
+
+
+def _standard_errors(
+    own: Dependencies, other: Dependencies, reference: str, scopes: dict[str, Scope]
+) -> dict[Key, float]:
+    phi_CC, cmi_CCC = own.phi_CC - other.phi_CC, own.cmi_CCC - other.cmi_CCC
+    values: dict[Key, float] = {}
+    for name, scope in scopes.items():
+        error = predicted.root_mean_square(cmi_CCC[scope.triples_CCC])
+        values[reference, "phi", name] = predicted.root_mean_square(phi_CC[scope.pairs_CC])
+        values[reference, "CMI", name] = error / CMI_UNIT
+    return values
+
+
+def _true_errors(own: Dependencies, truth: Truth) -> dict[Key, float]:
+    (psi,) = predicted.batch_errors(truth.dependencies.psi_CC - own.psi_CC, [2])
+    standard = _standard_errors(own, truth.dependencies, "truth", truth.scopes)
+    return {("truth", "Psi batch", "2"): psi} | standard
+
+
+def _of_labels(column: str, truth: Truth, keys: dict[Key, str | None]) -> pd.DataFrame:
+    """The rows of a network that knows every label of the test set: what their number allows."""
+    assert truth.counted is not None
+    values = _true_errors(truth.counted, truth)
+    line = {"row": "Test labels", "role": "labels", "column": column, "std": math.nan}
+    return pd.DataFrame(
+        line
+        | dict(zip(NAMES, key, strict=True))
+        | {"mean": values.get(key, math.nan), "runs": 1, "planned": 1}
+        | {"state": f"n/a: {reason}" if reason else "done"}
+        for key, reason in keys.items()
+        if key[0] == "truth"
+    )
+
+
+def _headings(keys: list[Key], width: int) -> list[str]:
+    symbols = {"Psi batch": "Ψ_", "Psi instance": "Φ_", "phi": "φ ", "CMI": "CMI "}
+    texts = [symbols[measure] + scope.removeprefix("all") for _, measure, scope in keys]
+    texts = [text.strip() for text in texts]
+    return texts + [""] * (width - len(texts))
+
+
+def _notes(
+    artefact: Artefact, results: Results, frame: pd.DataFrame, truths: Sequence[Truth | None]
+) -> list[str]:
+    lines = [
+        "Ψ_n, Φ_n: the paper's dependency of order n over the test set and image by image, low "
+        "where labels are alike. Errors: root mean squares over all label sequences, sqrt(2 L_BDn) "
+        "and sqrt(2 L_IDn), × 100.",
+        "φ: correlation of a pair; CMI: its mutual information given a third label. Labels are "
+        "taken to be independent given the image: P(k, l) is the mean of p_k p_l. Errors: root "
+        "mean squares, of φ × 100, of CMI in 0.001 nats.",
+        "The least error is bold, the second underlined.",
+    ]
+    for i, (column, truth) in enumerate(zip(artefact.columns, truths, strict=True)):
+        said = predicted.first(artefact, results, i)
+        if truth is None or said is None:
+            continue
+        where = f"{column}: " if len(artefact.columns) > 1 else ""
+        pairs_CC = truth.scopes["all"].pairs_CC
+        psi_P, phi_P = truth.dependencies.psi_CC[pairs_CC], truth.dependencies.phi_CC[pairs_CC]
+        if truth.counted:
+            lines.append(
+                f"{where}Direct: pairs linked in some scene, for CMI given any third label; "
+                "indirect: pairs with a common neighbour only, for CMI given that mediator. Test "
+                "labels: how far their own frequencies are from the graph."
+            )
+        lines += [
+            f"{where}Batch-level errors depend on the batch: here it is the test set, "
+            f"b = {len(said.ids)}.",
+            f"{where}Ψ and φ do not say the same: their rank correlation over the pairs of "
+            f"true labels is {minus(stats.spearmanr(psi_P, phi_P).statistic)}, not −1.",
+        ]
+    for reason in (SHORT, UNLINKED):
+        lacking = frame[frame["state"] == f"n/a: {reason}"]
+        for column, rows in lacking.groupby("column", sort=False):
+            names = ", ".join(dict.fromkeys(rows["measure"] + " " + rows["scope"]))
+            lines.append(f"{column}: {names}: n/a: {reason}.")
+    return lines + predicted.notes(artefact, results)
+
+
+def minus(value: float) -> str:
+    """Two decimals and a printed minus sign."""
+    return f"{value:.2f}".replace("-", "−")
+
+
+def figure(artefact: Artefact, results: Results) -> Figure:
+    """Per pair four panels of errors, methods one below the other: both levels, phi and CMI."""
+    frame, _ = summary(artefact, results)
+    panels = _panels([str(order) for order in artefact.options["orders"]])
+    size = (10, 0.5 + (0.9 + 0.28 * len(artefact.rows)) * len(artefact.columns))
+    figure, axes = plt.subplots(
+        len(artefact.columns), 4, squeeze=False, sharey=True, figsize=size, layout="constrained"
+    )
+    for line, column in zip(axes, artefact.columns, strict=True):
+        for axis, panel in zip(line, panels, strict=True):
+            _draw(axis, frame[frame["column"] == column], panel)
+        if len(artefact.columns) > 1:
+            line[0].set_ylabel(column, fontsize=8)
+    for right, of_measure in enumerate((axes[:, 0], axes[:, 2])):
+        handles: dict[str, Any] = {}  # of all pairs, for the test labels are not in every one
+        for axis in of_measure:
+            handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+        texts = sorted(handles, key=FLOOR.__eq__)  # the floor last
+        figure.legend(  # above, for the caption stands below
+            [handles[text] for text in texts],
+            texts,
+            loc="outside upper right" if right else "outside upper left",
+            ncols=len(texts),
+            frameon=False,
+            fontsize=8,
+            columnspacing=1,
+            handletextpad=0.3,
+        )
+    plots.caption(figure, artefact, "dots are means over seeds, whiskers one standard deviation")
+    return figure
+
+
+def _panels(orders: list[str]) -> list[Panel]:
+    by_order = plots.sns.color_palette("viridis", len(orders))
+    panels = []
+    for level, title in (("Psi batch", "Ψ, batch level"), ("Psi instance", "Φ, instance level")):
+        keys: dict[str, Key] = {f"order {n}": ("teacher", level, n) for n in orders}
+        panels.append(Panel(title, "error × 100", keys, by_order))
+    units = {"phi": "× 100", "CMI": "($10^{-3}$ nats)"}
+    for measure, title in (("phi", "φ, all pairs"), ("CMI", "CMI, all triples")):
+        keys = {f"against the {r}": (r, measure, "all") for r in ("teacher", "truth")}
+        panels.append(Panel(title, f"error {units[measure]}", keys, plots.COLORS))
+    return panels
+
+
+def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
+    """One line per row of the table, one dot per key, dots of a row slightly apart.
+
+    The teacher is not compared with itself. The test labels' error is a line: what a network that
+    knows every label would have.
+    """
+    cells = frame.set_index(["row", *NAMES]).to_dict("index")
+    networks = frame[frame["role"] != "labels"]
+    roles = dict(zip(networks["row"], networks["role"], strict=True))
+    rows = list(roles)
+    for i, (text, key) in enumerate(panel.keys.items()):
+        compared = [y for y, row in enumerate(rows) if roles[row] != key[0]]
+        own = [cells[rows[y], *key] for y in compared]
+        axis.errorbar(
+            [100 * cell["mean"] for cell in own],
+            np.array(compared) + 0.5 * ((i + 0.5) / len(panel.keys) - 0.5),
+            xerr=[100 * cell["std"] if cell["runs"] > 1 else 0 for cell in own],
+            fmt="o",
+            markersize=3,
+            linewidth=0.8,
+            color=panel.colours[i],
+            label=text,
+            clip_on=False,  # a dot at 0 is whole
+        )
+        if labels := cells.get(("Test labels", *key)):
+            axis.axvline(100 * labels["mean"], color=panel.colours[i], linestyle=":", label=FLOOR)
+    for y, row in enumerate(rows):
+        own = [cells[row, *key] for key in panel.keys.values() if roles[row] != key[0]]
+        if not any(cell["runs"] for cell in own):
+            text = report.absent(own[0]["state"]) if own else "is the reference"
+            axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
+    axis.set_yticks(range(len(rows)), rows)
+    axis.set_ylim(len(rows) - 0.5, -0.5)
+    axis.set_xlim(left=0)
+    axis.grid(axis="y", visible=False)
+    axis.set_title(panel.title)
+    axis.set_xlabel(panel.axis)

@@ -1,0 +1,304 @@
+"""Train one network, supervised or distilled, and write down all there is to know about it.
+
+Shape key: B images, C labels.
+"""
+
+import dataclasses
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from mdkd import methods, metrics, records, rng
+from mdkd.training import checkpoint
+from mdkd.training import provenance
+from mdkd.config import Recipe, Run
+from mdkd.data.cache import Cache, open_cache
+from mdkd.data.loader import Loader
+from mdkd.layout import Layout
+from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
+from mdkd.training.progress import Progress, describe
+from mdkd.training.schedule import beta1, learning_rate
+from mdkd.score import score
+from mdkd.training.networks import load_network, new_network
+
+log = logging.getLogger(__name__)
+
+ADAM_BETA2 = 0.999
+TINY = 1e-30  # a gradient's norm
+
+
+def train(
+    run: Run, layout: Layout, device_type: str, weights_folder: Path = WEIGHTS_FOLDER
+) -> None:
+    """Train ``run`` and leave its record, history, weights and predictions in its folder.
+
+    Resumes from the run's checkpoint if there is one; on the CPU the result is then bit-equal to
+    that of an uninterrupted run. SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint and exit.
+    """
+    torch.set_num_threads(1)  # thread count changes bits; two jobs side by side are faster anyway
+    torch.backends.cudnn.benchmark = True
+    device = torch.device(device_type)
+    cache = open_cache(layout.cache(run.dataset.name))
+    teacher_record = _teacher_record(run, layout)
+    facts = {
+        "run": dataclasses.asdict(run),
+        "cache": cache.fingerprint,
+        "teacher": teacher_record["weights_sha256"] if teacher_record else None,
+    }
+    folder = layout.run(run.path)
+    if (folder / "run.json").exists():
+        record = records.read_json(folder / "run.json")
+        if facts.items() <= record.items():
+            log.info("already trained with these settings; delete %s to train again", folder)
+            return
+        (folder / "metrics.json").unlink(missing_ok=True)  # of the run that is replaced now
+    saved_at, fingerprint = layout.checkpoint(run.path), checkpoint.fingerprint(facts)
+    with checkpoint.opened(saved_at, fingerprint) as saved, _failure_recorded(folder, facts):
+        seed = rng.torch_seed(run.seed, "init", run.arch)
+        student = new_network(run, cache, device, seed, weights_folder)
+        teacher = load_network(teacher_record, layout, cache, device) if teacher_record else None
+        torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
+        method = methods.build(
+            run.method.name,
+            student.spec,
+            (teacher or student).spec,
+            run.method.settings,
+        )
+        if isinstance(method, nn.Module):
+            method.to(device)
+        progress = _fit(run, student, teacher, method, cache, device, saved)
+        _write_results(run, layout, student, method, cache, device, facts, progress)
+        score(run.path, layout)
+        saved.delete()
+        log.info("results are in %s", folder)
+
+
+@contextmanager
+def _failure_recorded(folder: Path, facts: dict) -> Iterator[None]:
+    """Tables tell a run that failed from one that has not been made by its ``failed.json``."""
+    file = folder / "failed.json"
+    file.unlink(missing_ok=True)
+    try:
+        yield
+    except Exception as error:
+        records.write_json(file, facts | {"error": str(error)})
+        raise
+
+
+def _fit(
+    run: Run,
+    student: Network,
+    teacher: Network | None,
+    method: Callable[..., dict[str, Tensor]],
+    cache: Cache,
+    device: torch.device,
+    saved: checkpoint.Checkpoint,
+) -> Progress:
+    """The training loop, from the checkpoint if there is one to the last step."""
+    recipe = run.recipe
+    loader = Loader(cache.splits["train"], recipe, run.seed, device)
+    val = cache.splits.get("val")
+    held_out = Loader(val, recipe, run.seed, device) if val else None
+    connectors = list(method.parameters()) if isinstance(method, nn.Module) else []
+    optimizer = _optimizer(student, connectors, recipe, device)
+    steps_per_epoch = loader.steps_per_epoch()
+    last_step = recipe.epochs * steps_per_epoch
+    progress = Progress()
+    state = saved.load()
+    if state:
+        student.load_state_dict(state["student"])
+        optimizer.load_state_dict(state["optimizer"])
+        if isinstance(method, nn.Module):
+            method.load_state_dict(state["method"])
+        progress = Progress.of_state(state["progress"], device)
+        log.info("resumed at step %d of %d", progress.step, last_step)
+
+    student.train()
+    with checkpoint.stop_signals() as stop:
+        while progress.step < last_step:
+            epoch, first_step = divmod(progress.step, steps_per_epoch)
+            epoch_started = time.monotonic()
+            for step, batch in enumerate(loader.train(epoch, first_step), first_step):
+                torch.manual_seed(rng.torch_seed(run.seed, "step", progress.step))  # for dropout
+                lr = learning_rate(recipe, progress.step, last_step)
+                for group in optimizer.param_groups:
+                    group["lr"] = lr
+                    group["betas"] = (beta1(recipe, progress.step, last_step), ADAM_BETA2)
+
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    student_output = student(batch.images_BCHW)
+                    with torch.no_grad():
+                        teacher_output = teacher(batch.images_BCHW) if teacher else None
+                losses = {
+                    "bce": supervised_loss(
+                        student_output.logits_BC.float(),
+                        batch.targets_BC,
+                        recipe.bce_reduction,
+                        batch.ignored_BC,
+                    ),
+                    **method(student_output, teacher_output, batch.targets_BC),
+                }
+                if step == 0:
+                    progress.gradient_ratios = gradient_ratios(losses, list(student.parameters()))
+                optimizer.zero_grad(set_to_none=True)
+                torch.stack(list(losses.values())).sum().backward()
+                optimizer.step()
+                progress.add(losses)
+                if stop.received:
+                    break
+
+            done = progress.step - epoch * steps_per_epoch
+            if done == steps_per_epoch:
+                images = (done - first_step) * recipe.batch_size
+                images_per_s = images / (time.monotonic() - epoch_started)
+                left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
+                facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
+                if held_out:
+                    facts["val_mAP"] = _validate(student, held_out)
+                entry = progress.close_epoch(epoch, steps_per_epoch, **facts)
+                log.info(describe(entry, recipe.epochs))
+            saved.save(
+                {
+                    "student": student.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "method": method.state_dict() if isinstance(method, nn.Module) else {},
+                    "progress": progress.state(),  # no RNG state: every step seeds its own
+                }
+            )
+            if stop.received:
+                log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
+                raise SystemExit(stop.status)
+    return progress
+
+
+def supervised_loss(
+    logits_BC: Tensor, targets_BC: Tensor, reduction: str, ignored_BC: Tensor | None = None
+) -> Tensor:
+    """Binary cross-entropy, Eq. 1: summed over labels, averaged over images (``sum_mean``).
+
+    ``sum_sum`` sums over both (L2D's code), ``mean_mean`` averages over both. Ignored places add
+    nothing to the sums; ``mean_mean`` divides by the number of the others.
+    """
+    images, labels = logits_BC.shape
+    places: int | Tensor
+    if ignored_BC is None:
+        total = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum")
+        places = images * labels
+    else:
+        each_BC = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="none")
+        total = each_BC.masked_fill(ignored_BC, 0).sum()
+        places = (~ignored_BC).sum().clamp_min(1)
+    return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": places}[reduction]
+
+
+def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
+    """Norm of each weighted term's gradient over the BCE's, on the student's parameters.
+
+    A number always: records hold no infinities, and a vanished BCE counts as `TINY`.
+    Reads the graph and leaves it as it was: the training step that follows is bit-equal.
+    """
+    trained = [p for p in parameters if p.requires_grad]
+    norms = {}
+    for name, loss in losses.items():
+        gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
+        squares = [g.double().square().sum() for g in gradients if g is not None]
+        norms[name] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
+    bce = norms.pop("bce")
+    return {name: norm / max(bce, TINY) for name, norm in norms.items()}
+
+
+@torch.no_grad()
+def predict(network: Network, loader: Loader) -> np.ndarray:
+    """Logits of every image of a split, float32 ``[N, C]``, in the cache's order."""
+    network = merged(network)
+    logits = []
+    for batch in loader.test():
+        on_gpu = batch.images_BCHW.device.type == "cuda"
+        with torch.autocast(batch.images_BCHW.device.type, torch.bfloat16, enabled=on_gpu):
+            logits.append(network(batch.images_BCHW).logits_BC.float().cpu())
+    return torch.cat(logits).numpy()
+
+
+def _validate(student: Network, held_out: Loader) -> float:
+    """mAP on a split set aside; the next training step is the same as without it."""
+    scores_NC, val = metrics.probabilities(predict(student, held_out)), held_out.split
+    student.train()
+    return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
+
+
+def _optimizer(
+    student: Network, connectors: list[nn.Parameter], recipe: Recipe, device: torch.device
+) -> torch.optim.Optimizer:
+    """Adam with L2 weight decay on matrices and filters, none on biases and norms."""
+    trained = [p for p in [*student.parameters(), *connectors] if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
+
+
+def _teacher_record(run: Run, layout: Layout) -> dict | None:
+    if run.teacher is None:
+        return None
+    fix = f"train it first: mdkd train {run.teacher}"
+    return records.read_json(layout.run(run.teacher) / "run.json", fix)
+
+
+def _write_results(
+    run: Run,
+    layout: Layout,
+    student: Network,
+    method: Callable,
+    cache: Cache,
+    device: torch.device,
+    facts: dict,
+    progress: Progress,
+) -> None:
+    """Score the test split and write weights, predictions, history and, last, the record."""
+    folder = layout.run(run.path)
+    test = cache.splits["test"]
+    logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
+    with records.atomic(folder / "model.pt") as file:
+        torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
+    predictions: dict[str, Any] = {
+        "logits_NC": logits_NC,
+        "targets_NC": test.targets_NC,
+        "ids": np.array(test.ids),
+    }
+    if test.ignored_NC is not None:
+        predictions["ignored_NC"] = test.ignored_NC
+    with records.atomic(folder / "predictions.npz") as file:
+        np.savez_compressed(file, **predictions)
+    with records.atomic(folder / "history.jsonl") as file:
+        for epoch in progress.history:
+            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
+    connectors = method.parameters() if isinstance(method, nn.Module) else []
+    images = progress.step * run.recipe.batch_size
+    record = facts | {
+        "initial_weights": student.initial_weights,
+        "weights_sha256": records.sha256(folder / "model.pt"),
+        "predictions_sha256": records.sha256(folder / "predictions.npz"),
+        "classes": list(cache.classes),
+        "dropped": cache.meta["dropped"],  # images left out, by split and reason
+        "parameters": {
+            "backbone": sum(p.numel() for p in student.backbone.parameters()),
+            "head": sum(p.numel() for p in student.head.parameters()),
+            "connectors": sum(p.numel() for p in connectors),  # trained, not part of the student
+        },
+        "wall_s": progress.wall_s,
+        "images_per_s": images / progress.wall_s,
+        "peak_memory_bytes": provenance.peak_memory_bytes(device),
+        "final_epoch": progress.history[-1],
+        "environment": provenance.environment(device),
+    }
+    records.write_json(folder / "run.json", record)

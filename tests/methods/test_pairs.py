@@ -1,0 +1,133 @@
+"""Every pair of the paper's tables with every method: one real training step, and the levels.
+
+Small images and a narrow head; the full matrix is slow, a pair of each family is not.
+"""
+
+import functools
+
+import pytest
+import torch
+from conftest import ROOT
+
+from mdkd import methods
+from mdkd.config import Head
+from mdkd.models import build_network
+from mdkd.models.build import merged
+from mdkd.spec import Specification
+from mdkd.training.loop import _optimizer, supervised_loss
+
+PAPER = Specification(ROOT / "config", {"protocol": "paper"})
+PAIRS = sorted(
+    {
+        (pair.teacher, pair.student)
+        for name in ("table1", "table2", "table3", "table5")
+        for pair in PAPER.experiments[name].pairs
+    }
+)
+FAST = {  # one of each family that is not too wide for seconds
+    ("resnet101", "repvgg_a0"),
+    ("swin_t", "resnet34"),
+    ("wrn40_2", "wrn16_2"),
+    ("vgg13", "mobilenet_v2"),
+    ("resnet32x4", "shufflenet_v2"),
+}
+METHODS = list(PAPER.methods)
+LABELS, IMAGES, SIZE = 6, 4, 64
+HEAD = Head(kind="mldecoder", width=32, heads=4, feedforward=64)
+
+
+def network(arch, seed, image_size=SIZE):
+    torch.manual_seed(seed)
+    return build_network(
+        PAPER.archs[arch].net,
+        num_labels=LABELS,
+        image_size=image_size,
+        stem=PAPER.protocol.stem,
+        head=HEAD,
+    )
+
+
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    images_BCHW = torch.randn(IMAGES, 3, SIZE, SIZE, generator=generator)
+    targets_BC = torch.zeros(IMAGES, LABELS)
+    targets_BC[:, :3] = 1  # groups of three and more: smaller ones cost L2D nothing
+    targets_BC[0, 3:] = 1
+    return images_BCHW, targets_BC
+
+
+def test_the_matrix_is_the_papers():
+    assert len(PAIRS) == 12
+    assert set(PAIRS) >= FAST
+    assert len(METHODS) == 11  # and two controls
+
+
+@pytest.mark.parametrize(
+    ("teacher", "student"),
+    [pytest.param(*p, marks=[] if p in FAST else pytest.mark.slow) for p in PAIRS],
+)
+def test_every_method_takes_a_training_step_on_the_pair(teacher, student):
+    teacher_network = merged(network(teacher, seed=1)).requires_grad_(False)
+    student_network = network(student, seed=0)
+    start = {key: value.clone() for key, value in student_network.state_dict().items()}
+    with torch.no_grad():
+        teacher_output = teacher_network(batch()[0])
+    for name in METHODS:
+        student_network.load_state_dict(start)
+        step(name, student_network.train(), teacher_network.spec, teacher_output, batch())
+        names = [key for key, _ in student_network.named_parameters()]
+        # Not all of them: residual branches that start at zero pass no gradient in the first step.
+        reached = [names[0], *(key for key in names if key.startswith("head."))]
+        now = student_network.state_dict()
+        assert [key for key in reached if torch.equal(now[key], start[key])] == [], name
+
+
+def step(name, student, teacher_spec, teacher_output, batch):
+    """What the training loop does with one batch."""
+    images_BCHW, targets_BC = batch
+    torch.manual_seed(2)
+    method = methods.build(name, student.spec, teacher_spec, PAPER.settings(name))
+    connectors = list(method.parameters()) if isinstance(method, torch.nn.Module) else []
+    assert bool(connectors) == (name == "reviewkd")
+    optimizer = _optimizer(student, connectors, PAPER.protocol.recipe, torch.device("cpu"))
+    output = student(images_BCHW)
+    terms = method(output, teacher_output, targets_BC)
+    assert bool(terms) == (name != "vanilla")
+    losses = torch.stack(
+        [supervised_loss(output.logits_BC, targets_BC, "sum_mean"), *terms.values()]
+    )
+    assert losses.isfinite().all() and (losses > 0).all(), name
+    losses.sum().backward()
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+    assert all(g is None or g.isfinite().all() for g in gradients), name
+    assert all(p.grad is not None for p in connectors)
+    optimizer.step()
+
+
+@functools.cache
+def spec_at_224(arch):
+    with torch.device("meta"):
+        return network(arch, seed=0, image_size=224).spec
+
+
+CIFAR = {arch for arch, entry in PAPER.archs.items() if entry.net.startswith("cifar:")}
+
+
+@pytest.mark.parametrize(("teacher", "student"), PAIRS)
+def test_reviewkd_has_the_levels_of_l2ds_code_at_224(teacher, student):
+    """Sizes 56, 28, 14, 7 and the pooled vector; CIFAR-style networks end at 14."""
+    specs = [spec_at_224(arch) for arch in (student, teacher)]
+    with torch.device("meta"):
+        loss = methods.build("reviewkd", *specs, PAPER.settings("reviewkd"))
+    sizes = [
+        [spec.map_sizes[i] for i in maps]
+        for spec, maps in zip(specs, (loss.student_maps, loss.teacher_maps), strict=True)
+    ]
+    expected = [14, 28, 56] if {teacher, student} & CIFAR else [7, 14, 28, 56]
+    assert sizes == [expected, expected]
+    assert len(loss.blocks) == len(expected) + 1
+    reduced = [block.reduce.in_channels for block in loss.blocks]
+    compared = [block.expand.out_channels for block in loss.blocks]
+    for channels, spec in ((reduced, specs[0]), (compared, specs[1])):
+        by_size = dict(zip(spec.map_sizes, spec.map_channels, strict=True))
+        assert channels == [spec.pooled_dim, *(by_size[size] for size in expected)]

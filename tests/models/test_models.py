@@ -1,0 +1,375 @@
+"""Networks: every family keeps the contract of `mdkd.outputs`; heads, sizes, branches, errors."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+from mdkd.errors import UserError
+from mdkd.models import build_network, table
+from mdkd.models.build import _probe, merged
+from mdkd.models.heads import MLDecoderHead
+
+ROOT = Path(__file__).parents[2]
+LABELS = 5
+GAP = SimpleNamespace(kind="gap")
+
+
+def decoder(**changes):
+    small = {"width": 16, "queries": None, "heads": 4, "feedforward": 24, "dropout": 0.1}
+    return SimpleNamespace(kind="mldecoder", **small | changes)
+
+
+def build(net, image_size=64, stem="small", head=GAP, num_labels=LABELS, weights=None, seed=0):
+    torch.manual_seed(seed)
+    return build_network(
+        net, num_labels=num_labels, image_size=image_size, stem=stem, head=head, weights=weights
+    )
+
+
+# name, image size, stem, does the pooled vector equal the mean of the last map?
+NETS = [
+    ("cifar:resnet8", 32, "cifar", True),
+    ("cifar:resnet8", 48, "small", True),
+    ("cifar:resnet8", 45, "small", True),
+    ("cifar:resnet8", 224, "imagenet", True),
+    ("cifar:resnet8x1.5", 64, "small", True),
+    ("cifar:resnet8x4", 32, "small", True),
+    ("cifar:wrn10_2", 32, "cifar", True),
+    ("cifar:wrn10_1", 64, "small", True),
+    ("cifar:wrn10_1", 224, "imagenet", True),
+    ("resnet18", 64, "small", True),
+    ("mobilenetv2_050", 48, "small", True),
+    ("repvgg_a0", 32, "small", True),
+    ("vgg11_bn", 64, "small", True),
+    ("swin_tiny_patch4_window7_224", 64, "small", True),
+    ("convnext_atto", 64, "small", False),  # a layer norm follows the pooling
+    ("vit_tiny_patch16_224", 64, "small", False),  # the class token
+    ("tv:shufflenet_v2_x0_5", 64, "small", True),
+    ("tv:resnet18", 48, "small", True),
+    ("tv:mobilenet_v2", 64, "small", True),
+    ("tv:vgg11_bn", 32, "small", True),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "stem", "averages"), NETS)
+def test_contract(name, size, stem, averages):
+    network = build(name, size, stem, decoder())
+    assert network.training
+    spec = network.spec
+    image_BCHW = torch.randn(3, 3, size, size)
+    for training in (False, True):
+        output = network.train(training)(image_BCHW)
+        assert output.logits_BC.shape == (3, spec.num_labels) == (3, LABELS)
+        assert output.pooled_BD.shape == (3, spec.pooled_dim)
+        assert output.embeddings_BCE.shape == (3, LABELS, spec.embedding_dim)
+        shapes = zip(spec.map_channels, spec.map_sizes, strict=True)
+        assert [tuple(x.shape) for x in output.maps] == [(3, c, s, s) for c, s in shapes]
+        mean_BD = output.maps[-1].mean(dim=(2, 3))
+        equal = mean_BD.shape == output.pooled_BD.shape and torch.allclose(
+            mean_BD, output.pooled_BD, atol=1e-5
+        )
+        assert equal == averages
+    assert list(spec.map_sizes) == sorted(set(spec.map_sizes), reverse=True)
+
+    # One step of plain gradient descent reaches the backbone's first layer and the head.
+    before = [p.detach().clone() for p in network.parameters()]
+    output.logits_BC.square().sum().backward()
+    torch.optim.SGD(network.parameters(), lr=0.1).step()
+    changed = [not torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True)]
+    assert changed[0] and sum(changed) > len(changed) / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "channels", "pooled"),
+    [
+        ("resnet34", (64, 128, 256, 512), 512),
+        ("wide_resnet50_2", (256, 512, 1024, 2048), 2048),
+        ("swin_tiny_patch4_window7_224", (96, 192, 384, 768), 768),
+        ("repvgg_a0", (48, 96, 192, 1280), 1280),
+        ("mobilenetv2_100", (24, 32, 96, 1280), 1280),
+        ("vgg13_bn", (256, 512, 512, 512), 512),
+        ("tv:shufflenet_v2_x1_0", (24, 116, 232, 1024), 1024),
+        ("tv:resnet34", (64, 128, 256, 512), 512),
+        ("tv:mobilenet_v2", (24, 32, 96, 1280), 1280),
+        ("tv:vgg13_bn", (256, 512, 512, 512), 512),
+    ],
+)
+def test_levels_of_imagenet_networks(name, channels, pooled):
+    with torch.device("meta"):
+        spec = build(name, 224).spec
+    assert spec.map_channels == channels
+    assert spec.map_sizes == (56, 28, 14, 7)
+    assert spec.pooled_dim == pooled
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "shufflenet_v2_x0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_y_400mf"],
+)
+def test_torchvision_maps_are_what_the_network_itself_pools(name):
+    """The layers run in order give the very vector that torchvision's classifier reads."""
+    import torchvision
+
+    torch.manual_seed(0)
+    whole = torchvision.models.get_model(name).eval()
+    network = build(f"tv:{name}").eval()
+    network.backbone.model.load_state_dict(whole.state_dict(), strict=False)
+    first_linear = next(m for m in whole.modules() if isinstance(m, nn.Linear))
+    seen = []
+    first_linear.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    image_BCHW = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        whole(image_BCHW)
+        torch.testing.assert_close(network(image_BCHW).pooled_BD, seen[0])
+
+
+def test_swin_maps_are_normed_and_channel_first():
+    network = build("swin_tiny_patch4_window7_224", 64).eval()
+    model, image_BCHW = network.backbone.model, torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        last_BDHW = network(image_BCHW).maps[-1]
+        torch.testing.assert_close(last_BDHW, model.forward_features(image_BCHW).movedim(3, 1))
+
+
+def conv(channels_in, channels, kernel=3):
+    return channels_in * channels * kernel**2
+
+
+def resnet_parameters(blocks, stem, widths):
+    """Counted from the definition; batch norm has two numbers per channel. 100 labels."""
+    total, before = conv(3, stem) + 2 * stem, stem
+    for stage, width in enumerate(widths):
+        total += conv(before, width) + (2 * blocks - 1) * conv(width, width)
+        total += 2 * blocks * 2 * width
+        if stage > 0 or before != width:
+            total += conv(before, width, kernel=1) + 2 * width
+        before = width
+    return total + 100 * widths[-1] + 100
+
+
+def wide_parameters(blocks, factor):
+    total, before = conv(3, 16), 16
+    for stage, width in enumerate([16 * factor, 32 * factor, 64 * factor]):
+        total += conv(before, width) + (2 * blocks - 1) * conv(width, width)
+        total += 2 * before + (2 * blocks - 1) * 2 * width
+        if stage > 0 or before != width:
+            total += conv(before, width, kernel=1)
+        before = width
+    return total + 2 * before + 100 * before + 100
+
+
+@pytest.mark.parametrize(
+    ("name", "millions", "counted"),
+    [
+        ("resnet20", 0.28, resnet_parameters(3, 16, [16, 32, 64])),
+        ("resnet56", 0.86, resnet_parameters(9, 16, [16, 32, 64])),
+        ("resnet8x4", 1.23, resnet_parameters(1, 32, [64, 128, 256])),
+        ("resnet32x4", 7.43, resnet_parameters(5, 32, [64, 128, 256])),
+        ("wrn40_1", 0.57, wide_parameters(6, 1)),
+        ("wrn40_2", 2.26, wide_parameters(6, 2)),
+        ("wrn16_2", 0.70, wide_parameters(2, 2)),
+    ],
+)
+def test_parameter_counts_of_cifar_networks(name, millions, counted):
+    network = build(f"cifar:{name}", 32, "cifar", num_labels=100)
+    parameters = sum(p.numel() for p in network.parameters())
+    assert parameters == counted
+    assert round(parameters / 1e6, 2) == millions
+
+
+def test_head_size_is_the_published_one():
+    """ResNet-34 with 80 labels: 6.03 M, the frozen queries included."""
+    attention = 4 * 768 * 768 + 4 * 768
+    feedforward = 2 * 768 * 2048 + 2048 + 768
+    by_hand = 512 * 768 + 768 + attention + feedforward + 3 * 2 * 768 + 80 * 768 + 80 + 80 * 768
+    head = MLDecoderHead(decoder(width=768, heads=8, feedforward=2048), map_dim=512, num_labels=80)
+    assert sum(x.numel() for x in head.state_dict().values()) == by_hand == 6_032_464
+
+
+@pytest.mark.parametrize("stem", ["cifar", "small", "imagenet"])
+@pytest.mark.parametrize("name", ["cifar:resnet8", "cifar:wrn10_1"])
+def test_stems_set_the_stride(name, stem):
+    first = {"cifar": 64, "small": 32, "imagenet": 16}[stem]
+    spec = build(name, 64, stem).spec
+    assert spec.map_sizes == (first, first // 2, first // 4)
+
+
+def test_probing_moves_no_statistics_and_draws_nothing():
+    for module in build("cifar:resnet8", 48).modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.num_batches_tracked == 0 and not module.running_mean.any()
+    drops_paths = build("swin_tiny_patch4_window7_224").backbone  # random in train mode
+    before = torch.get_rng_state()
+    _probe(drops_paths, 64)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(module.training for module in drops_paths.modules())
+    drops_paths(torch.zeros(1, 3, 64, 64))
+    assert not torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", ["cifar:resnet8", "resnet18", "tv:shufflenet_v2_x0_5"])
+def test_the_seed_decides_everything(name):
+    one, same, other = (build(name, head=decoder(), seed=s).state_dict() for s in (1, 1, 2))
+    assert all(torch.equal(one[key], same[key]) for key in one)
+    assert not torch.equal(one["head.queries_QE"], other["head.queries_QE"])
+
+
+def test_cifar_networks_import_neither_timm_nor_torchvision():
+    code = """
+import sys
+from types import SimpleNamespace
+from mdkd.models import build_network
+head = SimpleNamespace(kind="gap")
+build_network("cifar:resnet8", num_labels=3, image_size=32, stem="small", head=head)
+assert not {"timm", "torchvision"} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+# ML-Decoder
+
+
+def run_head(queries, num_labels=LABELS, batch=3):
+    torch.manual_seed(0)
+    head = MLDecoderHead(decoder(queries=queries), map_dim=8, num_labels=num_labels).eval()
+    head.bias_C.data.normal_()
+    map_BDHW = torch.randn(batch, 8, 4, 4)
+    return head, map_BDHW, *head(None, map_BDHW)
+
+
+@pytest.mark.parametrize(
+    ("queries", "num_labels"), [(5, 5), (1, 5), (2, 5), (3, 5), (3, 6), (4, 5)]
+)
+def test_each_query_decodes_its_labels_with_weights_of_its_own(queries, num_labels):
+    head, map_BDHW, logits_BC, embeddings = run_head(queries, num_labels)
+    assert (embeddings is None) == (queries < num_labels)
+    decoded_BQE = head.decode(map_BDHW)
+    labels_each = -(-num_labels // queries)
+    assert logits_BC.shape == (3, num_labels)
+    for c in range(num_labels):
+        query, position = divmod(c, labels_each)
+        weight_E = head.weight_QEG[query, :, position]
+        torch.testing.assert_close(
+            logits_BC[:, c], decoded_BQE[:, query] @ weight_E + head.bias_C[c]
+        )
+
+
+def test_embeddings_are_what_the_logits_are_read_from():
+    head, _, logits_BC, embeddings_BCE = run_head(None)
+    expected_BC = torch.einsum("bce,ce->bc", embeddings_BCE, head.weight_QEG[:, :, 0]) + head.bias_C
+    torch.testing.assert_close(logits_BC, expected_BC)
+
+
+def test_queries_are_saved_but_never_trained():
+    network = build("cifar:resnet8", head=decoder(dropout=0.5))
+    assert "head.queries_QE" in network.state_dict()
+    assert not any("queries" in name for name, _ in network.named_parameters())
+    before = network.head.queries_QE.clone()
+    network(torch.randn(2, 3, 64, 64)).logits_BC.sum().backward()
+    torch.optim.SGD(network.parameters(), lr=1.0).step()
+    assert torch.equal(network.head.queries_QE, before)
+
+
+def test_the_order_of_pixels_does_not_matter_but_their_content_does():
+    head, map_BDHW, logits_BC, _ = run_head(None)
+    shuffled = map_BDHW.flatten(2)[:, :, torch.randperm(16)].unflatten(2, (4, 4))
+    torch.testing.assert_close(head(None, shuffled)[0], logits_BC)
+    assert not torch.allclose(head(None, map_BDHW + 1)[0], logits_BC)
+
+
+def test_images_do_not_mix():
+    head, map_BDHW, logits_BC, embeddings_BCE = run_head(None)
+    alone = head(None, map_BDHW[1:2])
+    torch.testing.assert_close(alone[0], logits_BC[1:2])
+    torch.testing.assert_close(alone[1], embeddings_BCE[1:2])
+
+
+# merged branches
+
+
+def test_merged_branches_give_the_same_outputs():
+    network = build("repvgg_a0", head=decoder())
+    torch.manual_seed(1)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, std=0.1)
+        norm.momentum = 1.0
+    with torch.no_grad():  # statistics as training leaves them, not 0 and 1
+        network(torch.randn(8, 3, 64, 64))
+    assert all(norm.running_var.std() > 0.001 for norm in norms)
+    network.eval()
+    image_BCHW = torch.randn(2, 3, 64, 64)
+    keys = list(network.state_dict())
+    with torch.no_grad():
+        expected = network(image_BCHW)
+        fast = merged(network)
+        output = fast(image_BCHW)
+        torch.testing.assert_close(network(image_BCHW), expected, rtol=0, atol=0)
+    torch.testing.assert_close(output, expected, rtol=1e-4, atol=1e-4)
+    assert expected.logits_BC.std() > 0.01 and expected.maps[-1].std() > 0.01
+    assert list(network.state_dict()) == keys  # what is saved keeps its branches
+    convolutions = [m for m in fast.backbone.modules() if isinstance(m, nn.Conv2d)]
+    assert len(convolutions) == 22  # the 22 layers of RepVGG-A0
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in fast.backbone.modules())
+    assert not fast.training
+
+
+@pytest.mark.parametrize("name", ["cifar:resnet8", "resnet18", "tv:shufflenet_v2_x0_5"])
+def test_networks_without_branches_are_returned_as_they_are(name):
+    network = build(name)
+    assert merged(network) is network
+    assert not network.training
+
+
+# configuration and errors
+
+ARCHITECTURES = yaml.safe_load((ROOT / "config/architectures.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_configured_architectures_build(name):
+    """Sizes only (device meta): nothing is computed, so the big ones are cheap."""
+    with torch.device("meta"):
+        network = build(ARCHITECTURES[name]["net"], 224, "imagenet", decoder(), num_labels=80)
+        output = network(torch.zeros(2, 3, 224, 224))
+    assert output.logits_BC.shape == (2, 80)
+    assert tuple(x.shape[1] for x in output.maps) == network.spec.map_channels
+
+
+def test_the_table_of_architectures_is_up_to_date():
+    page = (ROOT / "docs/architectures.md").read_text(encoding="utf-8")
+    assert page == table.markdown(), "run `python -m mdkd.models.table > docs/architectures.md`"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"net": "resnt101"}, "close names: resnet101"),
+        ({"net": "resnet101.foo"}, "Invalid pretrained tag"),
+        ({"net": "tv:shuflenet_v2_x1_0"}, "close names: shufflenet_v2_x1_0"),
+        ({"net": "tv:swin_t"}, "try timm's name"),
+        ({"net": "cifar:resnet21"}, r"6n \+ 2"),
+        ({"net": "cifar:wrn40_0"}, "without channels"),
+        ({"net": "cifar:densenet"}, "examples: resnet8"),
+        ({"net": "hub:resnet18"}, "unknown prefix 'hub'"),
+        ({"net": "cifar:resnet8", "weights": "imagenet"}, "no public ImageNet weights"),
+        ({"net": "cifar:resnet8", "weights": "lost.pth"}, "'lost.pth': no such file"),
+        ({"net": "cifar:resnet8", "stem": "large"}, "choose one of cifar, small, imagenet"),
+        ({"net": "cifar:resnet8", "stem": "imagenet", "image_size": 15}, "too small, 16 needed"),
+        ({"net": "tv:vgg11_bn", "image_size": 31}, "too small, 32 needed"),
+        ({"net": "cifar:resnet8", "head": SimpleNamespace(kind="fc")}, "one of gap, mldecoder"),
+        ({"net": "cifar:resnet8", "head": decoder(width=18)}, "not a multiple of head.heads 4"),
+        ({"net": "cifar:resnet8", "head": decoder(queries=6)}, "between 1 and 5"),
+        ({"net": "cifar:resnet8", "head": decoder(queries=0)}, "between 1 and 5"),
+    ],
+)
+def test_errors_say_what_to_change(settings, message):
+    with pytest.raises(UserError, match=message):
+        build(**settings)

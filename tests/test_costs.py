@@ -1,0 +1,401 @@
+"""What a plan costs, by hand."""
+
+import doctest
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT, edit_yaml, python
+
+from mdkd import records
+from mdkd import costs as estimates
+from mdkd.config import Dataset, Head, Method, parse, read_yaml
+from mdkd.errors import UserError
+from mdkd.costs import Estimator, Rates, costs, head_parameters, listing, overview
+from mdkd.plan import make_plan
+from mdkd.results import Results
+from mdkd.spec import Specification
+
+RATES = {
+    "gpu": {
+        "device": "Big GPU",
+        "image_size": 32,
+        "stem": "small",
+        "efficiency": 1,
+        "inference": 1,
+        "training": {"cifar:resnet8x2": 1000, "cifar:resnet8": 1000},
+    },
+    "cpu": {
+        "device": "a core",
+        "image_size": 32,
+        "stem": "small",
+        "efficiency": 0.5,
+        "inference": 2,
+        "training": {"cifar:resnet8x2": 100, "cifar:resnet8": 400},
+        "guessed": ["cifar:resnet8x2"],
+        "methods": {"reviewkd": 3},
+    },
+    "sizes": {
+        "cifar:resnet8": {"parameters": 1000, "channels": 10},
+        "cifar:resnet8x2": {"parameters": 2000, "channels": 20},
+    },
+}
+PAIR = {"dataset": "scenes", "teacher": "resnet8x2", "student": "resnet8"}
+SMALL = {"kind": "comparison", "title": "Small", "pairs": [PAIR]}
+TEACHER = "supervised/scenes/resnet8x2/seed0"
+# 48 images in batches of 16, 2 epochs: 96 images a training, at half of the tabulated speed
+TEACHER_S, STUDENT_S = 96 / 50, 96 / 200
+MLD_S = 96 * (1 / 200 + 1 / (2 * 50))
+HEAD = 4 * 33 * 32 + 2 * 32 * 64 + 32 + 64 + 6 * 32 + 33 * 20  # without its first layer
+PREDICTIONS = 4 * 32 * 20
+STUDENT_BYTES = 4 * (1000 + 11 * 32 + HEAD) + PREDICTIONS
+TEACHER_BYTES = 4 * (2000 + 21 * 32 + HEAD) + PREDICTIONS
+CACHE_BYTES = (48 + 32) * 32 * 32 * 3
+
+
+def distilled(method, seed):
+    return f"distill/scenes/resnet8x2--resnet8/{method}/default/seed{seed}"
+
+
+@pytest.fixture
+def config(config):
+    """Two experiments that share the runs of MLD; only the first is selected."""
+    (config / "experiments" / "comparison.yaml").unlink()
+    for name, methods in (("small", ["vanilla", "mld", "reviewkd"]), ("wide", ["mld", "mdkd"])):
+        content = yaml.safe_dump(SMALL | {"methods": methods})
+        (config / "experiments" / f"{name}.yaml").write_text(content)
+    (config / "rates.yaml").write_text(yaml.safe_dump(RATES))
+    return config
+
+
+def planned(config, tmp_path, **settings):
+    plan = make_plan(Specification(config, {"experiments": ["small"], **settings}))
+    return plan, Results("smoke", tmp_path, plan.runs)
+
+
+@pytest.fixture
+def plan_and_results(config, tmp_path):
+    return planned(config, tmp_path)
+
+
+def record(results, path, images_per_s=10.0, device="cpu", **run):
+    """Make a run; further keys are settings that differ from the planned ones."""
+    content = {
+        "run": asdict(results.runs[path]) | run,
+        "images_per_s": images_per_s,
+        "parameters": {"backbone": 5000, "head": 600, "connectors": 7},
+        "environment": {"device": device, "cpu": "Some Processor"},
+    }
+    records.write_json(results.run(path) / "run.json", content)
+
+
+def estimator(plan, results, rates=RATES):
+    return Estimator(plan, results, parse(Rates, rates, "rates"))
+
+
+def seconds(plan, results, path, rates=RATES):
+    return 3600 * estimator(plan, results, rates).hours_left(plan.runs[path])
+
+
+def table(text):
+    """The cells of the overview's lines, by the name of the artefact."""
+    lines = [re.split(r" {2,}", line.lstrip("* ")) for line in text.splitlines()[3:]]
+    return {cells[0]: cells[1:] for cells in lines if len(cells) > 5}
+
+
+def notes(text):
+    """All that stands below the table, without its line breaks."""
+    return " ".join(text.partition("own: ")[2].split())
+
+
+def test_runs_hours_and_bytes_of_a_plan_before_anything_is_made(plan_and_results):
+    small, wide = costs(estimator(*plan_and_results))
+    assert (small.cells, len(small.runs), len(small.own)) == (4, 7, 7)
+    assert (wide.cells, len(wide.runs), len(wide.own)) == (3, 5, 2)
+    expected = TEACHER_S + 2 * STUDENT_S + 2 * MLD_S + 2 * 3 * MLD_S
+    assert 3600 * small.hours == pytest.approx(expected)
+    assert 3600 * wide.hours == pytest.approx(2 * MLD_S)
+    assert small.disk == TEACHER_BYTES + 6 * STUDENT_BYTES + CACHE_BYTES
+    assert wide.disk == 2 * STUDENT_BYTES
+
+
+def test_a_teacher_is_counted_even_if_no_row_shows_it(plan_and_results):
+    plan, results = plan_and_results
+    artefacts = {"wide": replace(plan.artefacts["wide"], rows=plan.artefacts["wide"].rows[1:])}
+    (wide,) = costs(estimator(replace(plan, artefacts=artefacts), results))
+    assert len(wide.runs) == 5
+    assert 3600 * wide.hours == pytest.approx(TEACHER_S + 4 * MLD_S)
+
+
+def test_only_full_batches_are_trained(config, tmp_path):
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p["recipe"].update(batch_size=20))
+    assert seconds(*planned(config, tmp_path), TEACHER) == pytest.approx(2 * 40 / 50)
+
+
+def test_the_overview_adds_up(config, plan_and_results):
+    text = overview(*plan_and_results, config / "rates.yaml")
+    assert text.splitlines()[0] == "Protocol smoke: 9 runs for 2 artefacts."
+    lines = table(text)
+    assert lines["small"] == [*["comparison", "4", "7", "7", "0", "0", "7"], "14 s", "566 kB"]
+    assert lines["wide"] == [*["comparison", "3", "5", "2", "0", "0", "5"], "2.9 s", "90 kB"]
+    assert lines["total"] == ["7", "9", "9", "0", "0", "9", "17 s", "656 kB"]
+    assert "* small " in text
+    assert "* wide " not in text
+    assert "* selected: 7 of 7 runs are left and would be made now, 14 s." in notes(text)
+    assert "100 % of the time: partly guessed" not in notes(text)
+    share = 2 * STUDENT_S / (TEACHER_S + 2 * STUDENT_S + 10 * MLD_S)  # all else has a guessed net
+    assert f"{100 * share:.0f} % of the time: tabulated in" in notes(text)
+    assert "for a core at 32 px: cifar:resnet8x2." in notes(text)
+    assert "n/a" not in text
+    assert "core time" in text
+
+
+def test_states_are_counted_and_only_what_is_left_takes_time(config, plan_and_results):
+    plan, results = plan_and_results
+    record(results, TEACHER, images_per_s=50.0)
+    record(results, distilled("mld", 0))
+    record(results, distilled("mld", 1), stem="cifar")
+    failed = {"run": asdict(plan.runs[distilled("reviewkd", 0)]), "error": "no"}
+    records.write_json(results.run(distilled("reviewkd", 0)) / "failed.json", failed)
+    assert seconds(plan, results, TEACHER) == 0
+    assert seconds(plan, results, distilled("mld", 0)) == 0
+    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(9.6)
+    text = overview(plan, results, config / "rates.yaml")
+    assert table(text)["small"][1:7] == ["4", "7", "7", "2", "1", "4"]
+    assert table(text)["wide"][1:7] == ["3", "5", "2", "2", "0", "3"]
+    assert table(text)["total"][:6] == ["7", "9", "9", "2", "1", "6"]
+    left = "* selected: 5 of 7 runs (1 failed, 1 other settings) are left"
+    assert left in notes(text)
+
+
+def test_all_is_done(config, plan_and_results):
+    plan, results = plan_and_results
+    for path in plan.runs:
+        record(results, path)
+    text = overview(plan, results, config / "rates.yaml")
+    assert "* selected: all of 7 runs are done." in text
+    assert table(text)["total"][3:7] == ["9", "0", "0", "0"]
+    assert "Speeds" not in text
+    assert costs(estimator(plan, results))[1].disk == 2 * (4 * 5600 + PREDICTIONS)
+
+
+def test_measured_beats_tabulated(plan_and_results):
+    plan, results = plan_and_results
+    before = seconds(plan, results, distilled("mld", 1))
+    assert before == pytest.approx(MLD_S)
+    record(results, distilled("mld", 0), images_per_s=10.0)
+    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(9.6)
+    # the same networks under another method, and under one that takes three times as long
+    assert seconds(plan, results, distilled("mdkd", 0)) == pytest.approx(9.6)
+    assert seconds(plan, results, distilled("reviewkd", 0)) == pytest.approx(3 * 9.6)
+    # a run of the method itself comes before those of others
+    record(results, distilled("reviewkd", 1), images_per_s=4.0)
+    assert seconds(plan, results, distilled("reviewkd", 0)) == pytest.approx(24.0)
+    assert seconds(plan, results, TEACHER) == pytest.approx(TEACHER_S)
+
+
+def test_of_several_measured_runs_the_median_counts(plan_and_results):
+    plan, results = plan_and_results
+    for method, speed in (("mld", 10.0), ("mdkd", 20.0)):
+        record(results, distilled(method, 0), images_per_s=speed)
+    record(results, distilled("reviewkd", 0), images_per_s=1.0)  # 1/3 s without its factor
+    assert estimator(plan, results).measured["cifar:resnet8", "cifar:resnet8x2"] == (
+        pytest.approx([1 / 10, 1 / 3, 1 / 20])
+    )
+    other = replace(plan.runs[distilled("mld", 1)], method=Method(name="pkt", revision=1))
+    assert estimator(plan, results).pace(other).seconds == pytest.approx(1 / 10)
+
+
+def test_a_measured_net_is_put_together_with_a_tabulated_one(plan_and_results):
+    plan, results = plan_and_results
+    record(results, TEACHER, images_per_s=25.0)
+    assert seconds(plan, results, distilled("mld", 0)) == pytest.approx(96 * (1 / 200 + 1 / 50))
+    pace = estimator(plan, results).pace(plan.runs[distilled("mld", 0)])
+    assert pace.origin == "tabulated"  # of the student; the guessed speed is not needed any more
+
+
+def test_runs_on_another_kind_of_device_tell_nothing(config, tmp_path):
+    plan, results = planned(config, tmp_path, device="cpu")
+    record(results, distilled("mld", 0), device="Big GPU")
+    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(MLD_S)
+
+
+def test_hours_are_those_of_the_device_that_is_meant(config, tmp_path):
+    assert not estimator(*planned(config, tmp_path, device="auto")).on_gpu
+    plan, results = planned(config, tmp_path, device="cuda")
+    text = overview(plan, results, config / "rates.yaml")
+    assert "GPU time" in text
+    assert "tabulated in" in notes(text)
+    assert "for Big GPU at 32 px." in notes(text)
+    plan, results = planned(config, tmp_path, device="auto")
+    record(results, distilled("mld", 0), device="Big GPU", images_per_s=96.0)
+    assert estimator(plan, results).on_gpu  # where runs were made
+    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(1)
+    assert "measured here on Big GPU." in notes(overview(plan, results, config / "rates.yaml"))
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(image_size=128))
+    assert estimator(*planned(config, tmp_path / "new", device="auto")).on_gpu
+
+
+def test_other_image_sizes_are_scaled_by_pixels(config, tmp_path):
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(image_size=64))
+    plan, results = planned(config, tmp_path)
+    assert seconds(plan, results, distilled("mld", 0)) == pytest.approx(4 * MLD_S)
+    assert "at 32 px, scaled to 64 px by pixels" in notes(
+        overview(plan, results, config / "rates.yaml")
+    )
+
+
+def without(key, net):
+    rates = {name: dict(part) for name, part in RATES.items()}
+    if key == "training":
+        rates["cpu"]["training"] = {n: v for n, v in RATES["cpu"]["training"].items() if n != net}
+    else:
+        del rates["sizes"][net]
+    return rates
+
+
+def test_an_unknown_network_is_not_available(config, plan_and_results):
+    plan, results = plan_and_results
+    record(results, distilled("mld", 0))
+    (config / "rates.yaml").write_text(yaml.safe_dump(without("training", "cifar:resnet8")))
+    text = overview(plan, results, config / "rates.yaml")
+    assert table(text)["small"][-2] == "n/a"  # its students
+    assert table(text)["wide"][-2] == table(text)["total"][-2] == "19 s"  # measured for the pair
+    assert "n/a: no speed of cifar:resnet8 (stem small) on a core" in notes(text)
+    assert "The totals are without n/a." in notes(text)
+    (config / "rates.yaml").write_text(yaml.safe_dump(without("sizes", "cifar:resnet8x2")))
+    text = overview(plan, results, config / "rates.yaml")
+    assert [table(text)[name][-1] for name in ("small", "wide", "total")] == (
+        ["n/a", "50 kB", "50 kB"]  # 2 x (4 x 5600 + 2560)
+    )
+    assert "n/a: no size of cifar:resnet8x2" in notes(text)
+    record(results, TEACHER)
+    assert "n/a" not in overview(plan, results, config / "rates.yaml")
+
+
+def test_speeds_hold_for_one_stem(config, tmp_path):
+    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(stem="cifar"))
+    plan, results = planned(config, tmp_path)
+    text = overview(plan, results, config / "rates.yaml")
+    assert table(text)["small"][-2] == "n/a"
+    assert "cifar:resnet8 (stem cifar), cifar:resnet8x2 (stem cifar)" in notes(text)
+
+
+def dataset(val=0.0, **options):
+    return Dataset(name="scenes", source="scenes", image_size=32, options=options, val=val)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (dataset(train=48, test=32), {"train": 48, "val": 0, "test": 32}),
+        (
+            dataset(train="train2014", test="val2014", train_images=100, test_images=7, val=0.1),
+            {"train": 90, "val": 10, "test": 7},
+        ),
+        (dataset(train="train2014", test="val2014", train_images=100, test_images=None), None),
+        (dataset(train="trainval", test="test"), None),
+        (dataset(), None),
+    ],
+)
+def test_images_that_the_options_announce(plan_and_results, given, expected):
+    assert estimator(*plan_and_results).images(given) == expected
+
+
+def test_images_and_labels_of_the_cache_come_first(plan_and_results):
+    plan, results = plan_and_results
+    splits = {"train": {"images": 32}, "val": {"images": 3}, "test": {"images": 5}}
+    meta = {"dataset": asdict(plan.datasets["scenes"]), "splits": splits, "classes": ["a", "b"]}
+    file = results.cache("scenes") / "meta.json"
+    records.write_json(file, meta)
+    found = estimator(plan, results)
+    assert found.images(plan.datasets["scenes"]) == {"train": 32, "val": 3, "test": 5}
+    assert found.cache(plan.datasets["scenes"]) == 40 * 32 * 32 * 3
+    head = HEAD + 11 * 32 - 33 * 18
+    assert found.disk(plan.runs[distilled("mld", 0)]) == 4 * (1000 + head) + 4 * 5 * 2
+    assert seconds(plan, results, TEACHER) == pytest.approx(64 / 50)
+    meta["dataset"]["image_size"] = 64  # made under other settings
+    records.write_json(file, meta)
+    assert estimator(plan, results).images(plan.datasets["scenes"])["train"] == 48
+
+
+def test_uncounted_images_are_not_available(config, plan_and_results):
+    plan, results = plan_and_results
+    unknown = replace(plan.datasets["scenes"], options={})
+    runs = {path: replace(run, dataset=unknown) for path, run in plan.runs.items()}
+    plan = replace(plan, datasets={"scenes": unknown}, runs=runs)
+    text = overview(plan, replace(results, runs=runs), config / "rates.yaml")
+    assert table(text)["small"][-2:] == ["n/a", "n/a"]
+    assert table(text)["total"][-2:] == ["0", "0"]
+    assert "n/a: scenes says how many images it has once `mdkd cache scenes` ran." in notes(text)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        Head(kind="gap"),
+        Head(kind="mldecoder", width=32, heads=2, feedforward=48),
+        Head(kind="mldecoder", width=32, heads=2, feedforward=48, queries=5),
+    ],
+)
+def test_parameters_of_heads(head):
+    from mdkd.models.heads import build_head
+
+    module = build_head(head, map_dim=7, pooled_dim=7, num_labels=10)
+    assert head_parameters(head, 7, 10) == sum(p.numel() for p in module.parameters())
+
+
+def test_the_list_of_runs(plan_and_results):
+    plan, results = plan_and_results
+    record(results, TEACHER)
+    text = listing(plan, results)
+    lines = text.splitlines()
+    assert len(lines) == 10
+    assert lines[0] == f"done           {TEACHER}  (2 epochs of scenes; small, wide)"
+    shared = f"to do          {distilled('mld', 1)}  (2 epochs of scenes; small, wide)"
+    assert shared in lines
+    assert f"to do          {distilled('mdkd', 0)}  (2 epochs of scenes; wide)" in lines
+    assert lines[-1] == "protocol smoke: 9 runs for 7 cells"
+    lines = listing(plan, results, "wide").splitlines()
+    assert len(lines) == 6
+    assert shared in lines
+    assert lines[-1] == "wide: 5 runs for 3 cells"
+    with pytest.raises(UserError, match="did you mean 'wide'"):
+        listing(plan, results, "wiide")
+
+
+def test_the_rates_of_this_project():
+    """Sizes are those of docs/architectures.md; every backbone has both size and speed."""
+    rates = parse(Rates, read_yaml(ROOT / "config" / "rates.yaml"), "rates.yaml")
+    page = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| [^|]+ \| `(.+?)` \| ([\d.]+) M \|.*\| (\d+) \| \S+ \|$", page, re.M)
+    assert len(rows) > 15
+    for net, millions, channels in rows:
+        size = rates.sizes[net]
+        assert (f"{size.parameters / 1e6:.2f}", size.channels) == (millions, int(channels))
+    nets = {entry["net"] for entry in read_yaml(ROOT / "config" / "architectures.yaml").values()}
+    assert nets <= rates.sizes.keys() & rates.gpu.training.keys()
+    for speeds in (rates.gpu, rates.cpu):
+        assert set(speeds.guessed) <= speeds.training.keys()
+
+
+def test_a_training_of_the_paper_takes_an_hour():
+    """ResNet-101 → ResNet-34 on 110 x 2,565 batches of 32 images of MS-COCO."""
+    plan = make_plan(Specification(ROOT / "config", {"protocol": "paper", "device": "cuda"}))
+    rates = parse(Rates, read_yaml(ROOT / "config" / "rates.yaml"), "rates.yaml")
+    results = Results("paper", Path("nowhere"), plan.runs)
+    run = plan.runs["distill/coco2014/resnet101--resnet34/mdkd/default/seed0"]
+    hours = 110 * 2565 * 32 * (1 / 6700 + 1 / (3.1 * 2470)) / 0.7 / 3600
+    assert Estimator(plan, results, rates).hours_left(run) == pytest.approx(hours)
+    assert hours == pytest.approx(1.0, abs=0.01)
+
+
+def test_examples_run():
+    assert doctest.testmod(estimates) == (0, 2)
+
+
+def test_no_torch_is_loaded():
+    result = python("-c", "import sys, mdkd.costs; print('torch' in sys.modules)")
+    assert result.stdout == "False\n", result.stderr
