@@ -1,10 +1,16 @@
-"""The one form in which every data set reaches a training: decoded once, uint8, fixed size.
+"""Data set caches: every image is decoded once and stored as uint8 at a fixed size.
 
-A cache is a folder: ``images_{split}.npy`` (uint8 ``[N, S, S, 3]``, memory-mapped),
-``labels_{split}.npy`` (uint8 ``[N, C]``), ``ids_{split}.json``, ``contact_sheet.png`` and
-``meta.json``, which is written last and so vouches for the rest. A split in which places do not
-count has ``ignored_{split}.npy`` (uint8 ``[N, C]``) too. An unfinished cache has a
-``progress.npz``, with which the next build goes on.
+Training reads all data sets in this form. A cache is a folder with these files:
+
+- ``images_{split}.npy``: pixels, uint8 ``[N, S, S, 3]``, memory-mapped.
+- ``labels_{split}.npy``: labels, uint8 ``[N, C]``.
+- ``ignored_{split}.npy``: uint8 ``[N, C]``, 1 where the label is unknown. Only written if a label
+  is ignored somewhere.
+- ``ids_{split}.json``: the names of the images.
+- ``contact_sheet.png``: the first training images, for a look by eye.
+- ``meta.json``: settings, counts and checksums. It is written last: a cache is complete if this
+  file exists.
+- ``progress.npz``: only in an unfinished cache. The next build resumes from it.
 
 Shape key: N images, C labels, S pixels on a side.
 """
@@ -26,7 +32,7 @@ from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
-FORMAT = 2  # raise it when the layout of the folder changes
+FORMAT = 2  # increase it when the layout of the folder changes
 
 log = logging.getLogger(__name__)
 
@@ -38,15 +44,15 @@ class CachedSplit:
     ids: list[str]
     images_NSSC: np.ndarray  # uint8, memory-mapped
     targets_NC: np.ndarray  # uint8 in {0, 1}
-    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
+    ignored_NC: np.ndarray | None = None  # bool, only where targets are 0; None: nothing is ignored
 
 
 @dataclass(frozen=True)
 class Cache:
-    """An opened cache; `fingerprint` changes whenever a pixel, a label or a rule does.
+    """An opened cache. Its `fingerprint` changes if any pixel, label or rule changes.
 
-    ``meta["dropped"]`` counts, for each split, images left out because their files were
-    ``missing`` or ``damaged``.
+    ``meta["dropped"][split]`` counts the images that were left out: those with a ``missing`` file
+    and those with a ``damaged`` file.
     """
 
     classes: tuple[str, ...]
@@ -58,18 +64,18 @@ class Cache:
 def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -> None:
     """Decode or draw every image of ``dataset`` into the cache at ``folder``.
 
-    Continues an interrupted build of the same images.
+    An interrupted build of the same images is resumed.
 
     Args:
-        root: where the source finds its files.
-        jobs: processes at most; None means one per available core.
+        root: the folder with the source's files.
+        jobs: the maximum number of processes; None means one per available core.
 
     Raises:
         UserError: a setting or a file of the source is wrong, the disk is full, or another
             process is building this cache.
     """
     if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs {jobs}: give 1 or more, or leave it out")
+        raise UserError(f"--jobs {jobs}: must be 1 or more; leave it out to use all cores")
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
     table: Table = source.load(options, root, dataset.image_size)
@@ -95,7 +101,7 @@ def _write(
         "classes": list(table.classes),
     }
     (folder / "meta.json").unlink(missing_ok=True)
-    if "val" not in splits:  # an earlier build may have left gigabytes
+    if "val" not in splits:  # an earlier build with a val split may have left gigabytes
         for file in folder.glob("*_val.*"):
             file.unlink()
     files = {
@@ -109,7 +115,7 @@ def _write(
     decode(progress, dataset.damaged == "drop", jobs)
 
     if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
-        progress.delete()  # it knows nothing of rows that move
+        progress.delete()  # _finish moves rows, so the saved row states become wrong
     meta: dict = facts | {"splits": {}, "dropped": {}}
     for name, split in splits.items():
         damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
@@ -127,9 +133,9 @@ def _write(
 
 
 def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
-    """Set about ``fraction`` of the training images aside as the split ``val``.
+    """Move about ``fraction`` of the training images into a new split ``val``.
 
-    Where an image goes depends on its name alone: not on the order, nor on other images.
+    The choice depends only on the name of each image, not on the order or on other images.
 
     >>> ids = [f"{i}.jpg" for i in range(8)]
     >>> train = Split(ids, np.eye(8, dtype=np.uint8), lambda i: np.zeros((4, 4, 3), np.uint8))
@@ -151,7 +157,7 @@ def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
 
 
 def select(split: Split, indices: list[int]) -> Split:
-    """The images of a split at ``indices``, in that order."""
+    """A split with only the images at ``indices``, in that order."""
     if len(indices) == len(split.ids):
         return split
     return Split(
@@ -167,10 +173,12 @@ def _image_at(image: Callable[[int], np.ndarray], indices: list[int], i: int) ->
 
 
 def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: Path) -> dict:
-    """Write what belongs to the pixels; returns the facts of a split: counts and checksums."""
+    """Write the labels and ids of a split; return its counts and checksums for ``meta.json``."""
     n, targets_NC = len(split.ids), split.targets_NC.astype(np.uint8)
     if n == 0:
-        raise UserError(f"split '{name}': none of its {file.count} images can be decoded")
+        raise UserError(
+            f"split '{name}': none of its {file.count} images can be decoded; replace the files"
+        )
     if n < file.count:
         file.close_gaps(kept)
     np.save(folder / f"labels_{name}.npy", targets_NC)
@@ -186,12 +194,15 @@ def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: P
 
 
 def _finish_ignored(split: Split, file: Path) -> dict:
-    """Write which places do not count, and the facts of it; nothing where all of them count."""
+    """Write the ignored labels of a split; return their counts and checksum for ``meta.json``.
+
+    If nothing is ignored, no file is written and the result is empty.
+    """
     if split.ignored_NC is None or not split.ignored_NC.any():
-        file.unlink(missing_ok=True)  # of an earlier build
+        file.unlink(missing_ok=True)  # an earlier build may have written it
         return {}
     if (split.targets_NC & split.ignored_NC).any():
-        raise ValueError(f"{file.name}: its source made an ignored place positive")
+        raise ValueError(f"{file.name}: the source returned a label that is ignored and positive")
     ignored_NC = split.ignored_NC.astype(np.uint8)
     np.save(file, ignored_NC)
     return {
@@ -201,7 +212,7 @@ def _finish_ignored(split: Split, file: Path) -> dict:
 
 
 def open_cache(folder: Path) -> Cache:
-    """Open a finished cache: all is checked against ``meta.json`` but the pixels themselves."""
+    """Open a finished cache. Everything except the pixels is checked against ``meta.json``."""
     file = folder / "meta.json"
     meta = records.read_json(file)
     found = meta.get("format") if isinstance(meta, dict) else None
@@ -215,7 +226,7 @@ def open_cache(folder: Path) -> Cache:
         }
         return Cache(classes, splits, meta["fingerprint"], meta)
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not the record of a cache ({error!r}); delete {folder}") from None
+        raise UserError(f"{file}: not a valid cache record ({error!r}); delete {folder}") from None
 
 
 def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) -> CachedSplit:
@@ -234,7 +245,7 @@ def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) ->
 
 
 def _load_labels(file: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
-    """A copy in memory of one byte per place, checked against its checksum."""
+    """Read a uint8 ``[N, C]`` file into memory and compare it with its checksum."""
     values_NC = np.array(_load(file, shape))
     if _sha256(values_NC) != sha256:
         raise _changed(file)
@@ -242,11 +253,13 @@ def _load_labels(file: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
 
 
 def _changed(file: Path) -> UserError:
-    return UserError(f"{file}: not what was cached (meta.json); delete {file.parent}")
+    return UserError(
+        f"{file}: was changed after caching (checksum in meta.json); delete {file.parent}"
+    )
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """A ``.npy`` file of bytes, mapped into memory, that has this shape and nothing behind it."""
+    """Memory-map a uint8 ``.npy`` file. Its shape and its size on disk must match ``shape``."""
     try:
         array = np.load(path, mmap_mode="r")
     except (OSError, ValueError, EOFError) as error:
@@ -255,15 +268,15 @@ def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         found = f"{getattr(array, 'dtype', 'no array')} {getattr(array, 'shape', '')}"
         raise UserError(f"{path}: {found}, expected uint8 {shape}; delete {path.parent}")
     if path.stat().st_size != array.offset + array.nbytes:
-        raise UserError(f"{path}: bytes behind its {shape[0]} rows; delete {path.parent}")
+        raise UserError(f"{path}: extra bytes after its {shape[0]} rows; delete {path.parent}")
     return array
 
 
 def verify(folder: Path) -> None:
-    """Check a finished cache to the last pixel.
+    """Check a finished cache completely, including every pixel.
 
     Raises:
-        UserError: something is not as ``meta.json`` has it, or that record was changed.
+        UserError: a file does not match ``meta.json``, or ``meta.json`` was changed.
     """
     cache = open_cache(folder)
     for name, facts in cache.meta["splits"].items():
@@ -271,13 +284,17 @@ def verify(folder: Path) -> None:
         if _pixels_sha256(file) != facts["pixels_sha256"]:
             raise _changed(file)
     if _fingerprint(cache.meta) != cache.fingerprint:
-        raise UserError(f"{folder / 'meta.json'}: does not fit its fingerprint; delete {folder}")
+        raise UserError(f"{folder / 'meta.json'}: does not match its fingerprint; delete {folder}")
     counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())
-    log.info("intact: %s images, fingerprint %s", counts, cache.fingerprint)
+    log.info("cache is complete: %s images, fingerprint %s", counts, cache.fingerprint)
 
 
 def _fingerprint(facts: dict) -> str:
-    """Of all facts but the fingerprint itself, as they read in a file."""
+    """Hex digest of all facts except the fingerprint itself.
+
+    The facts are converted to JSON and back first, so that they are the same as those read later
+    from ``meta.json``. For example, tuples become lists.
+    """
     others = {key: value for key, value in facts.items() if key != "fingerprint"}
     text = records.canonical(json.loads(json.dumps(others)))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -288,7 +305,7 @@ def _sha256(targets_NC: np.ndarray) -> str:
 
 
 def _pixels_sha256(path: Path) -> str:
-    """Of all rows in their order, read in small pieces."""
+    """Hex digest of all rows, in order. Reads in small pieces, to save memory."""
     start = np.load(path, mmap_mode="r").offset
     with path.open("rb") as file:
         file.seek(start)
@@ -296,7 +313,7 @@ def _pixels_sha256(path: Path) -> str:
 
 
 def _contact_sheet(cache: Cache, path: Path, columns: int = 8, rows: int = 6) -> None:
-    """The first training images with their labels: what the networks will see."""
+    """Write a picture of the first training images with their labels, as the networks see them."""
     split = cache.splits["train"]
     side, text = 128, 44
     sheet = Image.new("RGB", (columns * (side + 8), rows * (side + text)), "white")

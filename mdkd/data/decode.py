@@ -1,7 +1,7 @@
-"""Fill the pixel files of a cache: on all cores, and resumed where a build was interrupted.
+"""Write the pixel files of a cache, on all cores. An interrupted build can be resumed.
 
-Rows are written with ordinary writes. Through a memory map, every row would count as memory of the
-process that wrote it, and a full disk would kill that process without a word.
+Rows are written with ordinary file writes, not through a memory map. With a memory map, each
+written row counts as memory of the process, and a full disk kills the process without a message.
 
 Shape key: N images, S pixels on a side.
 """
@@ -31,18 +31,18 @@ from mdkd.errors import UserError
 
 TO_DO, DONE, DAMAGED = 0, 1, 2  # states of a row
 IMAGES_PER_TASK = 32
-IMAGES_PER_PROCESS = 2000  # with fewer, processes take as long to start as they save
-REPORT_S = 5.0  # between two lines of progress; a killed build loses as much
+IMAGES_PER_PROCESS = 2000  # with fewer, starting a process takes longer than it saves
+REPORT_S = 5.0  # between two progress messages; a killed build loses the work of this time
 
 log = logging.getLogger(__name__)
 
-Task = tuple[str, list[int]]  # a split and indices of its images
-Results = Generator[tuple[str, list[int], list[int]]]  # tasks, and which images are damaged
+Task = tuple[str, list[int]]  # the name of a split, indices of some of its images
+Results = Generator[tuple[str, list[int], list[int]]]  # a task, indices of its damaged images
 
 
 @dataclass(frozen=True)
 class PixelFile:
-    """A ``.npy`` file of uint8 ``[N, S, S, 3]``, and where its images come from."""
+    """A ``.npy`` file of uint8 ``[N, S, S, 3]``; ``image(i)`` returns the pixels of row ``i``."""
 
     path: Path
     count: int
@@ -51,7 +51,10 @@ class PixelFile:
 
     @property
     def header(self) -> bytes:
-        """The same length for any number of images, for NumPy leaves room."""
+        """The header of the ``.npy`` file.
+
+        Its length does not depend on the number of images, because NumPy pads it.
+        """
         buffer = io.BytesIO()
         shape = (self.count, self.size, self.size, 3)
         facts = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -67,16 +70,16 @@ class PixelFile:
         return len(self.header) + self.count * self.row_bytes
 
     def allocate(self) -> None:
-        """Make the file in its full size, of zeros that take no space yet."""
+        """Create the file at its full size. The zeros do not use disk space yet (sparse file)."""
         with self.path.open("wb") as file:
             file.write(self.header)
             file.truncate(self.file_bytes)
 
     def fill(self, indices: list[int], drop: bool) -> list[int]:
-        """Decode the images at ``indices`` into their rows; returns those that are damaged.
+        """Decode the images at ``indices`` into their rows; return the indices of damaged images.
 
         Raises:
-            UndecodableImage: the first of them, unless they are to be dropped.
+            UndecodableImage: an image is damaged and ``drop`` is false.
         """
         damaged, start = [], len(self.header)
         with self.path.open("r+b") as file:
@@ -90,13 +93,16 @@ class PixelFile:
                     continue
                 if image_SSC.shape != (self.size, self.size, 3) or image_SSC.dtype != np.uint8:
                     found = f"{image_SSC.dtype} {image_SSC.shape}"
-                    raise ValueError(f"{self.path.name}: its source made image {i} as {found}")
+                    raise ValueError(
+                        f"{self.path.name}: the source returned image {i} as {found}, "
+                        f"expected uint8 ({self.size}, {self.size}, 3)"
+                    )
                 file.seek(start + i * self.row_bytes)
                 file.write(image_SSC.tobytes())
         return damaged
 
     def close_gaps(self, kept: list[int]) -> None:
-        """Move the rows ``kept`` to the front, in their order, and cut the file behind them."""
+        """Keep only the rows ``kept``, in their order: move them to the front, cut off the rest."""
         shorter, start = replace(self, count=len(kept)), len(self.header)
         assert len(shorter.header) == start
         with self.path.open("r+b") as file:
@@ -111,16 +117,16 @@ class PixelFile:
             file.write(shorter.header)
 
     def sync(self) -> None:
-        """Return when all that any process wrote is on disk."""
+        """Wait until everything that any process wrote to the file is on disk."""
         with self.path.open("r+b") as file:
             os.fsync(file.fileno())
 
 
 class Progress:
-    """The state of every row of every file, kept on disk and tied to a fingerprint of the work.
+    """The state of every row of every file, saved on disk with a fingerprint of the work.
 
-    What is on disk counts under the same fingerprint alone; else the files are made anew, provided
-    that the disk has room for them.
+    Files are reused only if their fingerprint matches. Otherwise they are created again; a
+    `UserError` is raised if the disk has not enough free space.
     """
 
     def __init__(self, record: Path, fingerprint: str, files: dict[str, PixelFile]):
@@ -143,13 +149,13 @@ class Progress:
                 if saved["fingerprint"] != self.fingerprint:
                     return False
                 self.states = {name: saved[f"state_{name}"] for name in self.files}
-        except Exception:  # no such file, or a damaged one, which may raise nearly anything
+        except Exception:  # the file is missing or damaged; damage can raise almost any exception
             return False
         return True
 
     def save(self) -> None:
         for file in self.files.values():
-            file.sync()  # pixels before the states that vouch for them
+            file.sync()  # the pixels must be on disk before a saved state says that they are done
         content: dict[str, Any] = {f"state_{name}": part for name, part in self.states.items()}
         with records.atomic(self.record) as record:
             np.savez(record, fingerprint=np.array(self.fingerprint), **content)
@@ -159,26 +165,26 @@ class Progress:
 
 
 def expect_space(folder: Path, needed_bytes: int) -> None:
-    """Raise a UserError if the disk of ``folder`` has less room than that."""
+    """Raise a UserError if the disk of ``folder`` has less free space than ``needed_bytes``."""
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < needed_bytes:
         needed, free = f"{needed_bytes / 1e9:.2f} GB", f"{free_bytes / 1e9:.2f} GB"
-        raise UserError(f"{folder}: needs {needed}, {free} are free; make room on that disk")
+        raise UserError(f"{folder}: needs {needed}, {free} are free; free up space on that disk")
 
 
 def available_cores() -> int:
-    """The cores that this process may run on, which may be fewer than the machine has."""
+    """The number of cores that this process may use. The machine may have more."""
     if hasattr(os, "sched_getaffinity"):  # not on macOS
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def decode(progress: Progress, drop: bool, jobs: int) -> None:
-    """Decode all images that are still to do; what is done is saved, however this ends.
+    """Decode all images that are not done yet. Progress is saved even if this fails.
 
     Args:
-        drop: mark damaged images instead of ending with the first of them.
-        jobs: processes, if there are enough images.
+        drop: mark damaged images and continue, instead of failing at the first one.
+        jobs: the number of processes; fewer are used for a small number of images.
     """
     try:
         try:
@@ -187,12 +193,13 @@ def decode(progress: Progress, drop: bool, jobs: int) -> None:
             progress.save()
     except BrokenProcessPool:
         raise UserError(
-            "a decoding process was killed, for lack of memory perhaps; "
-            "run it again with fewer --jobs: it goes on where it stopped"
+            "a decoding process was killed, perhaps because memory ran out; "
+            "run the command again with fewer --jobs: it resumes where it stopped"
         ) from None
     except OSError as error:
         raise UserError(
-            f"{progress.record.parent}: cannot be written ({error}); make room and run it again"
+            f"{progress.record.parent}: cannot be written ({error}); "
+            "free up space on that disk and run the command again"
         ) from None
 
 
@@ -201,7 +208,7 @@ def _decode(progress: Progress, drop: bool, jobs: int) -> None:
     count = sum(len(indices) for _, indices in tasks)
     total = sum(len(state_N) for state_N in progress.states.values())
     if count < total:
-        log.info("goes on after %d of %d images", total - count, total)
+        log.info("resuming: %d of %d images are done", total - count, total)
     jobs = min(jobs, count // IMAGES_PER_PROCESS)
     pickled = _pickled(progress.files, drop) if jobs > 1 else None
     if pickled is None:
@@ -239,9 +246,10 @@ def _serial(files: dict[str, PixelFile], drop: bool, tasks: list[Task]) -> Resul
 
 
 def _parallel(pickled: bytes, tasks: list[Task], jobs: int) -> Results:
-    """As `_serial`, in order of completion. Ends with the error of the first task that has one.
+    """Like `_serial`, but in several processes. Results come in the order of completion.
 
-    Processes are spawned: the one way to start them that is safe on Linux and on macOS.
+    If tasks fail, the error of the earliest failed task is raised. Processes are started with
+    ``spawn``, because it is the only start method that is safe on both Linux and macOS.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, context, _start_process, (pickled,)) as pool:
@@ -250,7 +258,8 @@ def _parallel(pickled: bytes, tasks: list[Task], jobs: int) -> Results:
             for future in as_completed(futures):
                 yield *futures[future], future.result()
         except Exception:
-            pool.shutdown(cancel_futures=True)  # tasks before the failed one have all begun
+            # All tasks before the failed one have started, so none of them is cancelled.
+            pool.shutdown(cancel_futures=True)
             raise next(e for f in futures if not f.cancelled() and (e := f.exception())) from None
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -258,19 +267,19 @@ def _parallel(pickled: bytes, tasks: list[Task], jobs: int) -> Results:
 
 
 def _pickled(files: dict[str, PixelFile], drop: bool) -> bytes | None:
-    """What a process needs, once for all; None if the source has functions it cannot be sent."""
+    """The data that every process needs; None if the source's functions cannot be pickled."""
     try:
         return pickle.dumps((files, drop))
     except (pickle.PicklingError, AttributeError, TypeError):
         return None
 
 
-_shared: tuple[dict[str, PixelFile], bool]  # of a decoding process
+_shared: tuple[dict[str, PixelFile], bool]  # set once in each decoding process
 
 
 def _start_process(pickled: bytes) -> None:
     global _shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too, and ends its processes
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C and stops its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _shared = pickle.loads(pickled)
 

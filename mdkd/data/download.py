@@ -1,8 +1,8 @@
-"""Bring the official archives of a data set to where its source looks for their files.
+"""Download the official archives of a data set and unpack them into the data set's root.
 
-Everything happens in ``ROOT.download``, a folder beside the data set's root: archives, the part of
-an archive that has arrived, unpacked files. An interrupted download goes on from there. The root
-appears whole and last, with ``download.json``, the record that vouches for it.
+All work is done in the folder ``ROOT.download`` beside the root. It holds the archives, partly
+received archives and unpacked files. An interrupted download resumes from them. At the end, the
+unpacked files are moved to the root in one step, together with the record ``download.json``.
 """
 
 import fcntl
@@ -31,12 +31,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Archive:
-    """One file to fetch and unpack."""
+    """One file to download and unpack."""
 
     url: str
     size: int  # bytes
-    unpacked: int  # bytes on disk, an estimate from above
-    checksum: str | None  # ALGORITHM:HEX; None: not known
+    unpacked: int  # bytes on disk after unpacking, an upper bound
+    checksum: str | None  # ALGORITHM:HEX; None: unknown
 
     @property
     def name(self) -> str:
@@ -44,13 +44,13 @@ class Archive:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What makes it the same archive, wherever it comes from."""
+        """The facts that identify the archive. They do not depend on the server or mirror."""
         return {"name": self.name, "size": self.size, "checksum": self.checksum}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Download:
-    """One entry of ``downloads.yaml``: archives, or instructions where there can be none."""
+    """One entry of ``downloads.yaml``: archives, or instructions for a download by hand."""
 
     archives: list[Archive] = field(default_factory=list)
     keep_archives: bool = False
@@ -58,18 +58,18 @@ class Download:
 
 
 def read_downloads(file: Path) -> dict[str, Download]:
-    """The checked content of ``downloads.yaml``, by data set."""
+    """Read and check ``downloads.yaml``; returns one entry per data set name."""
     content = read_yaml(file)
     if not isinstance(content, dict):
         raise UserError(f"{file}: expected one entry per data set")
     downloads = {str(k): parse(Download, v, f"{file}: {k}") for k, v in content.items()}
     for dataset, entry in downloads.items():
         if bool(entry.archives) == bool(entry.instructions):
-            raise UserError(f"{file}: {dataset}: give either archives or instructions")
+            raise UserError(f"{file}: {dataset}: give either archives or instructions, not both")
         for i, archive in enumerate(entry.archives):
             where = f"{file}: {dataset}: archives[{i}]"
             if not re.fullmatch(r"https?://[^/]+/.*[^/]", archive.url):
-                raise UserError(f"{where}: url: '{archive.url}' is no http(s) address of a file")
+                raise UserError(f"{where}: url: '{archive.url}' is not the http(s) URL of a file")
             if archive.size <= 0 or archive.unpacked <= 0:
                 raise UserError(f"{where}: size and unpacked must be positive")
             if archive.checksum is not None and not re.fullmatch(CHECKSUM, archive.checksum):
@@ -78,25 +78,27 @@ def read_downloads(file: Path) -> dict[str, Download]:
 
 
 def download(dataset: str, root: Path, downloads: Path, mirror: str | None = None) -> None:
-    """Bring the files of ``dataset`` to ``root``; does nothing if they are there already.
+    """Download the files of ``dataset`` to ``root``. Does nothing if the download is complete.
 
     Args:
-        downloads: the file that says what to fetch.
-        mirror: a folder with the archives, or an address that their names are appended to.
+        downloads: the path of ``downloads.yaml``.
+        mirror: a folder with the archives, or a base URL; the archives' names are appended to it.
 
     Raises:
-        UserError: anything that keeps the files from being fetched, checked or unpacked.
+        UserError: the files cannot be downloaded, checked or unpacked.
     """
     entries = read_downloads(downloads)
     if dataset not in entries:
-        raise UserError(f"{downloads}: nothing to fetch for {dataset}, only: {', '.join(entries)}")
+        raise UserError(
+            f"{downloads}: no download for {dataset}; data sets with one: {', '.join(entries)}"
+        )
     entry = entries[dataset]
     if entry.instructions:
         log.info("%s", entry.instructions.rstrip().replace("{root}", str(root)))
-        raise UserError(f"{dataset} cannot be fetched by a program; do what is written above")
+        raise UserError(f"{dataset} cannot be downloaded automatically; follow the steps above")
     if mirror and "://" in mirror and not mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {mirror}: expected http://, https:// or a folder")
-    root = root.resolve()  # a link to another disk stays one
+    root = root.resolve()  # if root is a link to another disk, keep the link and use its target
     work = root.with_name(f"{root.name}.download")
     try:
         if _is_complete(root, entry):
@@ -106,50 +108,58 @@ def download(dataset: str, root: Path, downloads: Path, mirror: str | None = Non
         with _claim(work):
             _bring(entry, root, work, mirror)
     except KeyboardInterrupt:
-        raise UserError("interrupted; the same command goes on where this one stopped") from None
+        raise UserError("interrupted; run the same command again to resume") from None
     except OSError as error:
         reason = f"{error.filename or work}: {error.strerror or error}"
-        raise UserError(f"{reason}; once mended, the same command goes on") from None
+        raise UserError(f"{reason}; fix this, then run the same command again to resume") from None
 
 
 def _is_complete(root: Path, entry: Download) -> bool:
-    """Whether the record in ``root`` vouches for these archives; other files are an error."""
+    """Whether ``root`` holds a complete download of these archives.
+
+    Raises:
+        UserError: ``root`` holds other files, files of other archives, or too few files.
+    """
     if not root.exists() or not any(root.iterdir()):
         return False
     if not (root / RECORD).exists():
         raise UserError(
-            f"{root}: holds files that were not downloaded by this program; "
-            "use them as they are, or move them away and repeat"
+            f"{root}: contains files that were not downloaded by this program; "
+            "use them as they are, or move them away and run the command again"
         )
-    record = records.read_json(root / RECORD, "repeat with the folder moved away")
+    record = records.read_json(root / RECORD, "move the folder away and run the command again")
     if record["archives"] != [archive.identity for archive in entry.archives]:
-        raise UserError(f"{root}: made from other archives; move it away and repeat")
+        raise UserError(
+            f"{root}: was downloaded from other archives; move it away and run the command again"
+        )
     gone = record["files"] - _count_files(root)
     if gone > 0:
-        raise UserError(f"{root}: {gone} files are gone; move it away and repeat")
+        raise UserError(f"{root}: {gone} files are missing; move it away and run the command again")
     return True
 
 
 def _count_files(folder: Path) -> int:
-    """How many files lie in and below a folder, its record left out."""
+    """The number of files in a folder and its subfolders, without the record."""
     files = sum(len(names) for _, _, names in os.walk(folder))
     return files - (folder / RECORD).exists()
 
 
 @contextmanager
 def _claim(work: Path) -> Iterator[None]:
-    """Make the folder of a download and hold its lock."""
+    """Create the folder of a download and lock it."""
     work.mkdir(parents=True, exist_ok=True)
     with (work / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"{work}: another process is downloading this; wait for it") from None
+            raise UserError(
+                f"{work}: another process is downloading this data set; wait for it"
+            ) from None
         yield
 
 
 def _bring(entry: Download, root: Path, work: Path, mirror: str | None) -> None:
-    """Fetch, check and unpack one archive after the other, then move the files into place."""
+    """Download, check and unpack one archive after another, then move the files to ``root``."""
     files, done = work / "files", _unpacked(work)
     for archive in entry.archives:
         if archive.identity in done:
@@ -162,7 +172,7 @@ def _bring(entry: Download, root: Path, work: Path, mirror: str | None) -> None:
         if file.parent == work and not entry.keep_archives:
             file.unlink()
     if root.exists():
-        root.rmdir()  # it is empty
+        root.rmdir()  # _is_complete has checked that it is empty
     files.replace(root)
     if not entry.keep_archives:
         shutil.rmtree(work)
@@ -170,14 +180,14 @@ def _bring(entry: Download, root: Path, work: Path, mirror: str | None) -> None:
 
 
 def _unpacked(work: Path) -> list[dict[str, Any]]:
-    """Identities of the archives that an earlier call has unpacked."""
+    """The identities of the archives that an earlier call has unpacked."""
     file = work / "files" / RECORD
-    return records.read_json(file, "repeat")["archives"] if file.exists() else []
+    return records.read_json(file, "run the command again")["archives"] if file.exists() else []
 
 
 def _expect_space(entry: Download, work: Path, mirror: str | None) -> None:
-    """Raise a UserError unless archives and files fit on the disk."""
-    level = peak = 0  # bytes more than now
+    """Raise a UserError if the archives and unpacked files do not fit on the disk."""
+    level = peak = 0  # bytes in addition to those used now
     done = _unpacked(work)
     for archive in entry.archives:
         if archive.identity in done:
@@ -193,7 +203,7 @@ def _expect_space(entry: Download, work: Path, mirror: str | None) -> None:
     if free < peak:
         raise UserError(
             f"{work.parent}: {free / 1e9:.1f} GB free, {peak / 1e9:.1f} GB needed; "
-            "make room, or set data_root in config.yaml"
+            "free up space on that disk, or set data_root in config.yaml"
         )
 
 
@@ -202,18 +212,18 @@ def _is_folder(mirror: str | None) -> bool:
 
 
 def _obtain(archive: Archive, work: Path, mirror: str | None) -> Path:
-    """The checked archive: fetched into ``work``, or as it lies in the mirror's folder."""
+    """The path of the checked archive: downloaded into ``work``, or inside the mirror folder."""
     if mirror is not None and _is_folder(mirror):
         file = Path(mirror) / archive.name
         if not file.is_file():
-            raise UserError(f"{file}: no such file; it belongs into the folder given as --mirror")
+            raise UserError(f"{file}: no such file; put it into the folder given as --mirror")
         _check(file, archive)
         return file
     file = work / archive.name
     url = f"{mirror.rstrip('/')}/{archive.name}" if mirror else archive.url
     try:
         if not file.exists():
-            log.info("%s: fetching %.0f MB from %s", file.name, archive.size / 1e6, url)
+            log.info("%s: downloading %.0f MB from %s", file.name, archive.size / 1e6, url)
             fetch(url, file, archive.size)
         try:
             _check(file, archive)
@@ -221,13 +231,13 @@ def _obtain(archive: Archive, work: Path, mirror: str | None) -> Path:
             file.unlink()
             raise
     except UserError as error:
-        hint = "try again, or name another place with --mirror URL_OR_FOLDER"
+        hint = "try again, or use another server or folder with --mirror URL_OR_FOLDER"
         raise UserError(f"{error}; {hint}") from None
     return file
 
 
 def _check(file: Path, archive: Archive) -> None:
-    """Raise a UserError unless size and checksum are the expected ones."""
+    """Raise a UserError if the size or the checksum of the file is wrong."""
     found = file.stat().st_size
     if found != archive.size:
         raise UserError(f"{file}: {found:,} bytes, expected {archive.size:,}")
@@ -236,6 +246,10 @@ def _check(file: Path, archive: Archive) -> None:
     with file.open("rb") as content:
         digest = hashlib.file_digest(content, algorithm).hexdigest()
     if archive.checksum is None:
-        log.warning("%s: NOT CHECKED, its checksum is not known; sha256 %s", file.name, digest)
+        log.warning(
+            "%s: NOT CHECKED, because its checksum is unknown; its sha256 is %s", file.name, digest
+        )
     elif digest != expected:
-        raise UserError(f"{file}: {algorithm} {digest}, expected {expected}: damaged or replaced")
+        raise UserError(
+            f"{file}: {algorithm} {digest}, expected {expected}; the file is damaged or replaced"
+        )

@@ -1,7 +1,7 @@
-"""Fetch one large file over HTTP: in pieces, through broken connections and killed processes.
+"""Download one large file over HTTP, and resume after a broken connection or a killed process.
 
-What has arrived lies in ``FILE.part``; beside it, in ``FILE.part.validator``, the ETag or date by
-which the server tells whether its file is still the same one.
+The bytes received so far are in ``FILE.part``. The ETag or date of the server's file is in
+``FILE.part.validator``; with it, the server can tell whether its file has changed since.
 """
 
 import http.client
@@ -16,24 +16,25 @@ from mdkd import __version__
 from mdkd.errors import UserError
 
 CHUNK = 1 << 20  # bytes
-ATTEMPTS = 5  # in a row without as much as one chunk more than ever before
-WAIT_S = 1.0  # after an attempt with progress; doubled by each one in a row without
-TIMEOUT_S = 60.0  # of silence
-REPORT_S = 5.0  # between two lines of progress
-TRANSIENT = (408, 425, 429)  # and all of 500 and above: worth another attempt
+ATTEMPTS = 5  # failed attempts in a row; an attempt fails if it adds less than one new CHUNK
+WAIT_S = 1.0  # after an attempt with progress; doubled after each failed attempt in a row
+TIMEOUT_S = 60.0  # without any data
+REPORT_S = 5.0  # between two progress messages
+TRANSIENT = (408, 425, 429)  # HTTP errors that may pass, so we try again; also all >= 500
 
 log = logging.getLogger(__name__)
 
 
 class _BrokenError(Exception):
-    """The connection failed in a way that another attempt may mend."""
+    """The connection failed, but another attempt may succeed."""
 
 
 def fetch(url: str, file: Path, size: int) -> None:
-    """Fetch ``file`` of ``size`` bytes, continuing what an earlier call has left.
+    """Download ``file`` of ``size`` bytes. Resumes the part that an earlier call has received.
 
     Raises:
-        UserError: the server has no such file, one of another size, or keeps breaking off.
+        UserError: the server does not have the file, its file has another size, or the
+            connection breaks again and again.
     """
     part = _part(file)
     longest, failures = _size(part), 0
@@ -41,7 +42,8 @@ def fetch(url: str, file: Path, size: int) -> None:
         try:
             _receive(url, part, size)
         except _BrokenError as error:
-            # A server that always starts again and always breaks off makes no progress.
+            # Compare with the longest part so far: a server that always restarts from byte 0 and
+            # then breaks off makes no progress.
             failures = 0 if _size(part) >= longest + CHUNK else failures + 1
             longest = max(longest, _size(part))
             if failures == ATTEMPTS:
@@ -54,18 +56,18 @@ def fetch(url: str, file: Path, size: int) -> None:
 
 
 def received(file: Path) -> int:
-    """How many bytes of ``file`` are here, all of them included."""
+    """The number of bytes of ``file`` that are on disk, whether it is complete or not."""
     return max(_size(file), _size(_part(file)))
 
 
 def _receive(url: str, part: Path, size: int) -> None:
-    """One attempt: append what is missing, or start again if the server's file is another one."""
+    """One attempt: request the missing bytes, or start again if the server's file has changed."""
     request = urllib.request.Request(url, headers={"User-Agent": f"mdkd/{__version__}"})
     start, validator = _size(part), _validator(part)
     known = validator.read_text(encoding="utf-8") if validator.exists() else ""
     if 0 < start < size:
         request.add_header("Range", f"bytes={start}-")
-        if known:  # if the file has changed, all of it is sent
+        if known:  # If-Range: if the file has changed, the server sends all of it
             request.add_header("If-Range", known)
     with _open(request, part) as response:
         if 0 < start < size and response.status == 206:
@@ -76,7 +78,7 @@ def _receive(url: str, part: Path, size: int) -> None:
                 or response.headers.get("Content-Range") != f"bytes {start}-{size - 1}/{size}"
             ):
                 part.unlink()
-                raise _BrokenError("sends another file or part than asked for")
+                raise _BrokenError("the server sent another file or range than requested")
         else:
             start = 0
             _start(url, part, size, response)
@@ -84,26 +86,26 @@ def _receive(url: str, part: Path, size: int) -> None:
 
 
 def _start(url: str, part: Path, size: int, response: Any) -> None:
-    """Begin an empty part, and note how to recognise the server's file later."""
+    """Start an empty part file and save the server's validator (ETag or date) beside it."""
     length = response.headers.get("Content-Length")
     if length is not None and int(length) != size:
-        raise UserError(f"{url}: offers {int(length):,} bytes, expected {size:,}")
+        raise UserError(f"{url}: the server's file has {int(length):,} bytes, expected {size:,}")
     part.write_bytes(b"")
     etag = response.headers.get("ETag", "")
-    strong = etag if etag.startswith('"') else ""  # If-Range takes no weak one
+    strong = etag if etag.startswith('"') else ""  # If-Range does not accept weak ETags
     known = strong or response.headers.get("Last-Modified", "")
     _validator(part).write_text(known, encoding="utf-8")
 
 
 def _append(url: str, part: Path, size: int, response: Any) -> None:
-    """Write the body of a response behind what is there."""
+    """Append the body of a response to the part file."""
     start = have = _size(part)
     began_s = reported_s = time.monotonic()
     with part.open("ab") as file:
         while chunk := _read(response):
             have += len(chunk)
             if have > size:
-                raise UserError(f"{url}: sends more than {size:,} bytes")
+                raise UserError(f"{url}: the server sent more than {size:,} bytes")
             file.write(chunk)
             now_s = time.monotonic()
             if now_s - reported_s > REPORT_S:
@@ -117,7 +119,7 @@ def _append(url: str, part: Path, size: int, response: Any) -> None:
 
 
 def _open(request: urllib.request.Request, part: Path) -> Any:
-    """The response to a request; a failure that may pass is a _BrokenError."""
+    """Send a request. Raises _BrokenError if another attempt may succeed, else UserError."""
     try:
         return urllib.request.urlopen(request, timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
@@ -140,7 +142,7 @@ def _read(response: Any) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    """A network error in a few words on one line."""
+    """A short description of a network error, on one line."""
     cause = getattr(error, "reason", None) or error
     return " ".join((getattr(cause, "strerror", None) or str(cause) or repr(cause)).split())
 

@@ -1,7 +1,7 @@
-"""Unpack tar and zip archives that may be hostile: files and folders only, below one folder.
+"""Unpack tar and zip archives safely, even if they come from an untrusted server.
 
-Only names and contents are taken from an archive; owners, modes and times are not. Every name is
-judged before the first file is written.
+An archive may contain only files and folders, and they must stay inside the target folder. All
+names are checked before the first file is written. Owners, modes and times are ignored.
 """
 
 import logging
@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from mdkd.errors import UserError
 
-REPORT_S = 5.0  # between two lines of progress
+REPORT_S = 5.0  # between two progress messages
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +29,18 @@ class Member:
     """One entry of an archive; ``size`` in bytes."""
 
     name: str
-    kind: str  # "file", "folder", or what it is else
+    kind: str  # "file", "folder", or another kind, such as "link"
     size: int
     open: Callable[[], Any]
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Write all files of ``archive`` below ``folder``; those that are there are replaced.
+    """Write all files of ``archive`` into ``folder``. Existing files are replaced.
 
     Raises:
-        UserError: the archive is damaged, holds anything but files and folders, names a place
-            outside ``folder``, or does not fit on the disk. Nothing has been written then, except
-            by an archive that turns out to be damaged on the way.
+        UserError: the archive is damaged, contains anything except files and folders, has a path
+            outside ``folder``, or does not fit on the disk. Nothing is written in these cases,
+            except if the damage is found only while unpacking.
     """
     try:
         with _opened(archive) as members:
@@ -50,11 +50,13 @@ def unpack(archive: Path, folder: Path) -> None:
             needed, free = sum(m.size for m in members), shutil.disk_usage(folder).free
             if free < needed:
                 gb = f"{needed / 1e9:.1f} GB when unpacked, {free / 1e9:.1f} GB are free"
-                raise UserError(f"{archive}: {gb}; make room and repeat")
+                raise UserError(f"{archive}: {gb}; free up space and run the command again")
             _write(archive.name, members, folder)
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"{archive}: cannot be unpacked ({reason}); delete it and repeat") from None
+        raise UserError(
+            f"{archive}: cannot be unpacked ({reason}); delete it and run the command again"
+        ) from None
 
 
 def _write(name: str, members: list[Member], folder: Path) -> None:
@@ -77,12 +79,14 @@ def _expect_harmless(archive: Path, member: Member) -> None:
     if member.kind not in ("file", "folder"):
         raise UserError(f"{archive}: '{member.name}' is a {member.kind}; nothing was unpacked")
     if path.is_absolute() or ".." in path.parts or "\\" in member.name:
-        raise UserError(f"{archive}: '{member.name}' leads elsewhere; nothing was unpacked")
+        raise UserError(
+            f"{archive}: '{member.name}' is outside the target folder; nothing was unpacked"
+        )
 
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[list[Member]]:
-    """The members of a tar or zip archive, readable inside the block."""
+    """The members of a tar or zip archive. They can be read only inside the ``with`` block."""
     if archive.suffix == ".zip":
         with zipfile.ZipFile(archive) as container:
             yield [_zip_member(container, info) for info in container.infolist()]
@@ -102,7 +106,7 @@ def _tar_member(container: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
 
 def _zip_member(container: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
     kind = "folder" if info.is_dir() else "file"
-    mode = info.external_attr >> 16  # of Unix; 0 if packed elsewhere
+    mode = info.external_attr >> 16  # Unix file mode; 0 if written on another system
     if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
         kind = "link" if stat.S_ISLNK(mode) else "device or pipe"
 

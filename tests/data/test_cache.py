@@ -489,7 +489,7 @@ def test_where_every_place_counts_a_cache_is_as_it_always_was(make, log, tmp_pat
 
 def test_a_source_must_not_ignore_what_it_calls_positive(make, log):
     drawn = table(log, 30)
-    with pytest.raises(ValueError, match=r"ignored_train\.npy: .* ignored place positive"):
+    with pytest.raises(ValueError, match=r"ignored_train\.npy: .* ignored and positive"):
         make(swapped(drawn, ignored_NC=drawn.splits["train"].targets_NC == 1))
 
 

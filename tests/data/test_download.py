@@ -255,7 +255,7 @@ def test_a_disk_that_fills_up_is_one_line(case, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(downloading, "fetch", full)
-    case.refused("No space left on device", case.work, "goes on")
+    case.refused("No space left on device", case.work, "run the same command again")
 
 
 def test_space_counts_what_is_deleted_on_the_way(case, archives, monkeypatch):
@@ -356,7 +356,7 @@ def test_an_interruption_is_one_line(case, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(downloading, "fetch", stop)
-    case.refused("the same command goes on")
+    case.refused("run the same command again to resume")
 
 
 def test_files_of_others_are_never_touched(case):
@@ -377,7 +377,7 @@ def test_an_empty_folder_or_a_link_to_one_is_filled(case, tmp_path):
 def test_files_lost_later_are_noticed(case):
     case.download()
     (case.root / "VOCdevkit/VOC2007/JPEGImages/000001.jpg").unlink()
-    with pytest.raises(UserError, match="1 files are gone"):
+    with pytest.raises(UserError, match="1 files are missing"):
         case.download()
 
 
@@ -397,13 +397,13 @@ def test_unknown_data_sets_get_a_hint(case, capfd):
     assert case.verb("voc207") == 2
     assert "did you mean 'voc2007'?" in capfd.readouterr().err
     assert case.verb("scenes") == 2
-    assert "nothing to fetch for scenes" in capfd.readouterr().err
+    assert "no download for scenes" in capfd.readouterr().err
 
 
 def test_nuswide_says_what_to_do(case, capfd):
     assert case.verb("nuswide") == 2
     lines = capfd.readouterr().err.splitlines()
-    assert "error: nuswide cannot be fetched by a program" in lines[-1]
+    assert "error: nuswide cannot be downloaded automatically" in lines[-1]
     assert any(f"{case.data}/nuswide/ImageList/TrainImagelist.txt" in line for line in lines)
 
 
@@ -412,7 +412,7 @@ def test_nuswide_says_what_to_do(case, capfd):
     [
         (lambda c: c["voc2007"]["archives"][0].pop("checksum"), "'checksum' is missing"),
         (lambda c: c["voc2007"]["archives"][0].update(checksum="sha1:00"), "write md5:HEX"),
-        (lambda c: c["voc2007"]["archives"][0].update(url="ftp://a/b.tar"), "no http"),
+        (lambda c: c["voc2007"]["archives"][0].update(url="ftp://a/b.tar"), "not the http"),
         (lambda c: c["voc2007"]["archives"][0].update(size=0), "must be positive"),
         (lambda c: c["voc2007"].update(keep_archive=True), "did you mean 'keep_archives'?"),
         (lambda c: c["nuswide"].clear(), "either archives or instructions"),
