@@ -1,6 +1,7 @@
-"""Order and augmentation as a pure function of (seed, epoch, index): no worker, no state.
+"""Order and augmentation of images, as a pure function of (seed, epoch, index).
 
-Every method sees the same pixels in the same order, and a run can resume at any step.
+They depend on no worker and no state. Every method sees the same pixels in the same order, and a
+run can resume at any step.
 Shape key: B images of S x S pixels, 3 channels last (BSS3).
 """
 
@@ -14,12 +15,12 @@ from mdkd import rng
 
 
 class Draws(NamedTuple):
-    """The random decisions for a batch."""
+    """The random decisions for the images of a batch."""
 
     flipped_B: np.ndarray  # bool: mirror horizontally
-    top_B: np.ndarray  # int64, first row of the masked square; may lie outside the image
-    left_B: np.ndarray  # int64, first column
-    side: int  # of the square in pixels; 0 masks nothing
+    top_B: np.ndarray  # int64, first row of the masked square; may be outside the image
+    left_B: np.ndarray  # int64, first column of the square; may be outside the image
+    side: int  # side of the square in pixels; 0 means no square
 
 
 def order(n: int, seed: int, epoch: int) -> np.ndarray:
@@ -30,13 +31,14 @@ def order(n: int, seed: int, epoch: int) -> np.ndarray:
 def draw(
     indices_B: np.ndarray, size: int, seed: int, epoch: int, *, flip: bool, cutout: float
 ) -> Draws:
-    """Decide on the flip and Cutout (DeVries and Taylor, 2017) of images of ``size`` pixels.
+    """Draw the flips and the Cutout squares (DeVries and Taylor, 2017) of a batch.
 
     Args:
-        indices_B: each image's index in the training split, the key of its draws.
-        flip: mirror with probability 1/2.
-        cutout: side of one masked square as a fraction of the image's in [0, 1), centred on any
-            pixel and clipped at the border; 0 masks nothing.
+        indices_B: each image's index in the training split; its random numbers depend on it.
+        size: height and width of the images in pixels.
+        flip: mirror each image with probability 1/2.
+        cutout: side of the masked square as a fraction of the image's side, in [0, 1); 0 means no
+            square. The square's centre can be any pixel, and the border cuts off what is outside.
     """
     side = round(cutout * size)
     coin_B = rng.uniform(seed, "flip", epoch, indices_B)
@@ -49,14 +51,14 @@ def draw(
 
 
 def augment_on_host(images_BSS3: np.ndarray, draws: Draws, fill: np.ndarray) -> None:
-    """Apply ``draws`` to uint8 images in place, one slice each: what a CPU does fastest.
+    """Apply ``draws`` to uint8 images in place, image by image, which is fastest on a CPU.
 
     Args:
-        fill: uint8 ``[3]``, the colour of the square.
+        fill: the colour of the square, uint8 ``[3]``.
     """
-    images = torch.from_numpy(images_BSS3)  # the same memory
+    images = torch.from_numpy(images_BSS3)  # shares memory with images_BSS3
     for i in np.flatnonzero(draws.flipped_B):
-        # torch mirrors this layout, channels last, 20 times as fast as numpy
+        # For this memory layout (channels last), torch's flip is 20 times as fast as numpy's.
         images[i] = images[i].permute(2, 0, 1).flip(2).permute(1, 2, 0)
     if draws.side:
         for image_SS3, top, left in zip(images_BSS3, draws.top_B, draws.left_B, strict=True):
@@ -65,7 +67,7 @@ def augment_on_host(images_BSS3: np.ndarray, draws: Draws, fill: np.ndarray) -> 
 
 
 def augment_on_device(images_BSS3: Tensor, draws: Draws, fill: np.ndarray) -> Tensor:
-    """The same as `augment_on_host` in whole-batch operations, for a GPU; returns a new tensor."""
+    """Like `augment_on_host`, with whole-batch operations for a GPU. Returns a new tensor."""
     device, size = images_BSS3.device, images_BSS3.shape[1]
 
     def column(values_B: np.ndarray) -> Tensor:

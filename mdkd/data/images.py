@@ -1,20 +1,20 @@
-"""From an image file to the pixels of a cache.
+"""Decode an image file to the pixels of a cache.
 
-What becomes of the less common kinds of file:
+Less common kinds of files are handled as follows:
 
 ==================== ============================================================================
-Greyscale, bilevel   one value in all three channels
+Greyscale, bilevel   the same value in all three channels
 Palette              the palette's colours
-Transparency         composed over white, whether by alpha channel, palette or a transparent colour
-CMYK, YCCK           Pillow's profile-free formula, inverted values of Adobe's JPEGs included
+Transparency         put on white; alpha channel, palette transparency or one transparent colour
+CMYK, YCCK           Pillow's formula without colour profiles; Adobe's inverted JPEGs are handled
 16-bit greyscale     scaled to 8 bits: v / 257, rounded
 16-bit colour        the high byte, as Pillow decodes it
-32-bit, float        refused: such pixels have no fixed range
-Progressive JPEG     as any other JPEG
-EXIF orientation     turned upright; the other tags are ignored, damaged ones too
+32-bit, float        an error, because such pixels have no fixed range
+Progressive JPEG     like any other JPEG
+EXIF orientation     the image is turned upright; other tags and damaged tags are ignored
 Animations           the first frame
 Colour profiles      ignored
-Damaged, truncated   refused: no file is ever filled up with grey
+Damaged, truncated   an error; missing pixels are never filled with grey
 ==================== ============================================================================
 """
 
@@ -25,9 +25,9 @@ from PIL import ExifTags, Image
 
 from mdkd.errors import UserError
 
-RESIZE = "square, bilinear with antialiasing"  # for the rule of a source
+RESIZE = "square, bilinear with antialiasing"  # recorded in the rule of a source
 
-TURNS = {  # EXIF orientation: how to undo it
+TURNS = {  # EXIF orientation -> the operation that turns the image upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -39,17 +39,18 @@ TURNS = {  # EXIF orientation: how to undo it
 
 
 class UndecodableImage(UserError):
-    """The content of an image file is at fault; a data set may drop such images."""
+    """The content of an image file is damaged or unsupported. A data set may drop such images."""
 
 
 def read_image(path: Path, size: int) -> np.ndarray:
-    """Decode, turn upright, make RGB and resize to uint8 ``[size, size, 3]``.
+    """Decode an image, turn it upright, convert it to RGB and resize it.
 
-    Bilinear with antialiasing; the aspect ratio is not kept, as in the papers' protocols.
+    Returns uint8 ``[size, size, 3]``. Resizing is bilinear with antialiasing. The aspect ratio is
+    not kept, as in the papers' protocols.
 
     Raises:
-        UndecodableImage: the file is truncated, no image or of an unknown range of values.
-        UserError: it is missing or cannot be read. Either message names it.
+        UndecodableImage: the file is truncated, is not an image, or has no fixed range of values.
+        UserError: the file is missing or cannot be read.
     """
     try:
         with Image.open(path) as image:
@@ -60,20 +61,22 @@ def read_image(path: Path, size: int) -> np.ndarray:
             return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
     except FileNotFoundError:
         raise UserError(f"{path}: no such image") from None
-    except Exception as error:  # on damaged files, decoders raise nearly anything
-        # Decoders give no error numbers: one with a number tells of the disk, not of the image.
+    except Exception as error:  # damaged files can make a decoder raise almost any exception
+        # Only the operating system sets an errno. Such errors are about the disk, not the image.
         of_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if of_system else UndecodableImage
         raise kind(f"{path}: cannot be decoded ({error}); replace the file") from None
 
 
 def _rgb(image: Image.Image, format: str | None) -> Image.Image:
-    # Before Pillow 11 or so, a 16-bit PNG is of mode I; a 16-bit PPM still is.
+    # Pillow before about version 11 gives mode I to a 16-bit PNG. A 16-bit PPM still has mode I.
     if image.mode.startswith("I;16") or (image.mode == "I" and format in ("PNG", "PPM")):
         values_HW = np.asarray(image).astype(np.uint32)
         return Image.fromarray(((values_HW + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
-        raise ValueError(f"32-bit pixels, mode {image.mode}, have no fixed range; make them 8-bit")
+        raise ValueError(
+            f"32-bit pixels (mode {image.mode}) have no fixed range; convert them to 8 bits"
+        )
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), rgba).convert("RGB")

@@ -264,7 +264,11 @@ VOC_DAMAGES = {
     "XML gone": (*xml(None), "000009.xml: cannot be read"),
     "unknown class": (*xml(lambda t: t.replace("horse", "hose")), "'hose'; did you mean 'horse'?"),
     "unknown mark": (*xml(lambda t: t.replace("<difficult>1", "<difficult>2")), "found '2'"),
-    "image twice": ("ImageSets/Main/trainval.txt", lambda t: t + "000007\n", "000007 stands twice"),
+    "image twice": (
+        "ImageSets/Main/trainval.txt",
+        lambda t: t + "000007\n",
+        "000007 appears twice",
+    ),
     "list gone": ("ImageSets/Main/trainval.txt", None, "trainval.txt: cannot be read"),
 }
 
@@ -336,11 +340,11 @@ COCO_DAMAGES = {
     "unknown image": (content(lambda c: c["images"].pop(0)), "image 9, which is not listed"),
     "image twice": (
         content(lambda c: c["images"].append(c["images"][0])),
-        "images: id 9 stands twice",
+        "images: id 9 appears twice",
     ),
     "name twice": (
         content(lambda c: c["categories"].append({"id": 5, "name": "dog"})),
-        "categories: name 'dog' stands twice",
+        "categories: name 'dog' appears twice",
     ),
     "other categories": (
         content(lambda c: c["categories"].append({"id": 5, "name": "cat"})),
@@ -493,7 +497,7 @@ FOLDER_DAMAGES = {
     "file twice": (
         HEADER + "b.jpg,train,cat\nnone.jpg,test,\nb.jpg,test,cat\n",
         {},
-        ":4: 'b.jpg' stands in line 2 too",
+        ":4: 'b.jpg' also appears in line 2",
     ),
     "missing image": (
         HEADER + "b.jpg,train,cat\nc.jpg,test,\nd.jpg,test,\n",
@@ -501,13 +505,13 @@ FOLDER_DAMAGES = {
         ":3: ",
         "c.jpg: no such image (2 of 3 are missing)",
     ),
-    "no file": (HEADER + ",train,cat\n", {}, ":2: no file"),
+    "no file": (HEADER + ",train,cat\n", {}, ":2: column 'file' is empty"),
     "no split": (HEADER + "b.jpg,,cat\n", {}, ":2: unknown split ''", "test, train"),
-    "too few cells": (HEADER + "\nb.jpg,train\n", {}, ":3: 2 cells, the header has 3"),
+    "too few cells": (HEADER + "\nb.jpg,train\n", {}, ":3: 2 cells, but the header has 3"),
     "labels by commas": (HEADER + "b.jpg,train,cat,dog\n", {}, ":2: 4 cells", "semicolons"),
     "open quote": (HEADER + 'b.jpg,train,\nnone.jpg,test,"cat\n\n', {}, ":3: not valid CSV"),
     "no label at all": (HEADER + "b.jpg,train,\n", {}, "at least one label"),
-    "class twice": (HEADER + "b.jpg,train,cat\n", {"classes": ["cat", "cat"]}, "none twice"),
+    "class twice": (HEADER + "b.jpg,train,cat\n", {"classes": ["cat", "cat"]}, "no label twice"),
     "one split": (HEADER + "b.jpg,train,cat\n", {"test": "train"}, "both 'train'"),
 }
 

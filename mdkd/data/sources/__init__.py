@@ -1,9 +1,9 @@
-"""One module per kind of data source, found by its file name.
+"""Data sources: one module per kind of source, found by its file name.
 
-A source module defines ``Options`` (a frozen dataclass, its settings) and
-``load(options, root, image_size) -> Table``, where ``root`` is the folder its files lie in. It
-decodes or draws images; it knows no cache or loader. Images that a source itself leaves out are
-counted as ``rule["missing"][split]["images"]``, which tables print.
+A source module defines ``Options`` (a frozen dataclass with its settings) and
+``load(options, root, image_size) -> Table``, where ``root`` is the folder with its files. It
+decodes or draws images; it does not use the cache or the loader. If a source leaves images out,
+it reports their number in ``rule["missing"][split]["images"]``, and tables print that number.
 
 Shape key: N images, C labels, S pixels on a side.
 """
@@ -19,21 +19,22 @@ import numpy as np
 class Split:
     """One split: ``image(i)`` returns the ``i``-th image as uint8 ``[S, S, 3]``.
 
-    Decoding runs on several processors if ``image`` can be pickled. At an ignored place nobody
-    knows whether the image has the label: neither the supervised loss nor a metric counts it.
+    If ``image`` can be pickled, images are decoded in several processes. Where ``ignored_NC`` is
+    true, it is unknown whether the image has the label. The supervised loss and the metrics skip
+    this label of this image.
     """
 
     ids: list[str]
     targets_NC: np.ndarray  # uint8 in {0, 1}
     image: Callable[[int], np.ndarray]
-    ignored_NC: np.ndarray | None = None  # bool, where targets are 0; None: every place counts
+    ignored_NC: np.ndarray | None = None  # bool, only where targets are 0; None: nothing is ignored
 
 
 @dataclass(frozen=True)
 class Table:
-    """Everything a source knows about its images."""
+    """Everything that a source returns: label names, splits and how they were made."""
 
     classes: tuple[str, ...]
     splits: dict[str, Split]  # "train" and "test"
-    rule: dict  # how the pixels and labels were made, as JSON; part of the cache's fingerprint
-    extras: Callable[[Path], None] | None = None  # writes further files into a folder
+    rule: dict  # JSON: how pixels and labels were made; part of the cache's fingerprint
+    extras: Callable[[Path], None] | None = None  # writes additional files into the cache's folder

@@ -1,8 +1,8 @@
-"""Folders in the COCO format: ``instances_*.json`` and images. MS-COCO 2014, or your own data.
+"""Folders in the COCO format (``instances_*.json`` and images): MS-COCO 2014 or your own data.
 
-An image has a label if any object of that category is annotated in it, crowds included. Images
-without an annotation are dropped, as in the papers that report on MS-COCO. Labels are ordered by
-name.
+An image has a label if at least one object of that category is annotated in it; crowds count too.
+Images without any annotation are dropped, as in the papers that report on MS-COCO. Labels are
+ordered by name.
 """
 
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ from mdkd.data.images import RESIZE
 from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError
 
-KEYS = {  # of the entries of each part
+KEYS = {  # the required keys of the entries in each part of the JSON file
     "images": {"id", "file_name"},
     "annotations": {"image_id", "category_id"},
     "categories": {"id", "name"},
@@ -22,25 +22,25 @@ KEYS = {  # of the entries of each part
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where the files of each split lie below the root, and how many images to expect.
+    """The paths of each split's files below the root, and the expected numbers of images.
 
-    ``{split}`` in a path stands for the name of the split. A count of None is not checked.
+    In a path, ``{split}`` is replaced by the name of the split. A number of None is not checked.
     """
 
     annotations: str = "annotations/instances_{split}.json"
     images: str = "{split}"
-    train: str = "train2014"  # name of the training split
-    test: str = "val2014"
+    train: str = "train2014"  # replaces {split} in the paths of the training split
+    test: str = "val2014"  # the same for the test split
     train_images: int | None = None
     test_images: int | None = None
     labels: int | None = None
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
-    """Read the annotations of both splits; pixels are decoded when asked for.
+    """Read the annotations of both splits. Images are decoded later, one by one.
 
     Raises:
-        UserError: a file is missing or not in the format, or a count is not the expected one.
+        UserError: a file is missing or has another format, or a number is not the expected one.
     """
     files = {
         name: root / options.annotations.replace("{split}", split)
@@ -82,7 +82,9 @@ def _read(file: Path) -> dict:
         values = [entry[key] for entry in content[part]]
         if len(set(values)) < len(values):
             twice = next(value for value in values if values.count(value) > 1)
-            raise UserError(f"{file}: {part}: {key} {twice!r} stands twice; remove one")
+            raise UserError(
+                f"{file}: {part}: {key} {twice!r} appears twice; remove one of the entries"
+            )
     return content
 
 
@@ -94,12 +96,18 @@ def _split(
     labels: dict[int, set[int]] = {}
     for annotation in content["annotations"]:
         if annotation["category_id"] not in label_of:
-            raise UserError(f"{file}: annotation of unknown category {annotation['category_id']}")
+            raise UserError(
+                f"{file}: annotations: unknown category {annotation['category_id']}; "
+                "add it to 'categories' or remove the annotation"
+            )
         labels.setdefault(annotation["image_id"], set()).add(label_of[annotation["category_id"]])
     images = sorted((i for i in content["images"] if i["id"] in labels), key=lambda i: i["id"])
     unknown = labels.keys() - {image["id"] for image in images}
     if unknown:
-        raise UserError(f"{file}: annotations of image {min(unknown)}, which is not listed")
+        raise UserError(
+            f"{file}: annotations of image {min(unknown)}, which is not listed; "
+            "add it to 'images' or remove the annotations"
+        )
     paths = [folder / image["file_name"] for image in images]
     common.expect_images(paths)
     ids = [str(image["id"]) for image in images]

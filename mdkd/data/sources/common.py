@@ -1,4 +1,4 @@
-"""What sources of image files share: lists of text, checks, and splits of decoded images."""
+"""Code shared by sources that read image files: text lists, checks, and splits of images."""
 
 from functools import partial
 from pathlib import Path
@@ -9,11 +9,11 @@ from mdkd.data.images import read_image
 from mdkd.data.sources import Split
 from mdkd.errors import UserError
 
-FETCH = "download it (`mdkd download` fetches the public data sets), or set the data set's root"
+FETCH = "download it (`mdkd download` does this for public data sets), or set the data set's root"
 
 
 def first(root: Path, places: tuple[str, ...]) -> Path:
-    """The first of several files or folders below ``root`` that is there, else a UserError."""
+    """The first of the ``places`` below ``root`` that exists; a UserError if none exists."""
     for place in places:
         if (root / place).exists():
             return root / place
@@ -21,12 +21,12 @@ def first(root: Path, places: tuple[str, ...]) -> Path:
 
 
 def read_lines(file: Path, fix: str = FETCH) -> list[str]:
-    """The lines of a text file without white space at their ends; blank ones are left out.
+    """The lines of a text file, without white space at both ends and without blank lines.
 
-    Any line ends and a byte-order mark are accepted.
+    All kinds of line ends and a byte-order mark are accepted.
 
     Raises:
-        UserError: the file is missing, empty or not UTF-8; the message ends with ``fix``.
+        UserError: the file is missing, empty or not UTF-8. The message ends with ``fix``.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -41,18 +41,18 @@ def read_lines(file: Path, fix: str = FETCH) -> list[str]:
 
 
 def expect(found: int, expected: int | None, what: str, file: Path) -> None:
-    """Raise a UserError if ``file`` holds another number of ``what``; None is not checked."""
+    """Raise a UserError if ``found`` is not the ``expected`` number; None is not checked."""
     if expected is not None and found != expected:
         raise UserError(f"{file}: {found} {what}, expected {expected}; is the file complete?")
 
 
 def missing(paths: list[Path]) -> list[int]:
-    """The indices of the paths that are no files."""
+    """The indices of the paths where no file exists."""
     return [i for i, path in enumerate(paths) if not path.is_file()]
 
 
 def expect_images(paths: list[Path], fix: str = "complete the images") -> None:
-    """Raise a UserError that names the first missing image and how many are missing."""
+    """Raise a UserError if images are missing. It names the first one and their number."""
     gone = missing(paths)
     if gone:
         counts = f"{len(gone)} of {len(paths)} are missing"
@@ -60,7 +60,7 @@ def expect_images(paths: list[Path], fix: str = "complete the images") -> None:
 
 
 def targets(labels: list[set[int]], count: int) -> np.ndarray:
-    """Sets of label indices below ``count`` as uint8 ``[N, C]`` in {0, 1}."""
+    """Convert sets of label indices in [0, ``count``) to uint8 ``[N, C]`` in {0, 1}."""
     targets_NC = np.zeros((len(labels), count), np.uint8)
     for row, positive in enumerate(labels):
         targets_NC[row, sorted(positive)] = 1
@@ -74,7 +74,7 @@ def image_split(
     image_size: int,
     ignored_NC: np.ndarray | None = None,
 ) -> Split:
-    """A split whose images are files, decoded when asked for."""
+    """A split whose images are files. They are decoded later, one by one."""
     return Split(ids, targets_NC, partial(_image, paths, image_size), ignored_NC)
 
 

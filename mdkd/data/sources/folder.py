@@ -1,4 +1,4 @@
-"""Any folder of images with one table of labels: the simplest way to bring your own data.
+"""A folder of images with one table of labels: the simplest way to use your own data.
 
 The table is a CSV file with a header and the columns ``file``, ``split`` and ``labels`` in any
 order, for example ::
@@ -7,7 +7,8 @@ order, for example ::
     photos/1.jpg,train,dog;person
     photos/2.jpg,test,
 
-Files lie below the folder, labels are joined by semicolons. An image without labels is kept.
+Paths in ``file`` are relative to the folder. Several labels are separated by semicolons. An image
+without labels is kept.
 """
 
 import csv
@@ -24,10 +25,10 @@ COLUMNS = ("file", "split", "labels")
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The table, what it calls the splits, and how many images to expect.
+    """The table's file name, its words for the two splits, and the expected numbers of images.
 
-    Labels are ordered by name, or as ``classes`` lists them; other labels are then refused. A
-    count of None is not checked.
+    Labels are ordered by name. If ``classes`` is given, its order is used, and any other label is
+    an error. A number of None is not checked.
     """
 
     csv: str = "labels.csv"
@@ -39,20 +40,26 @@ class Options:
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
-    """Read the table; pixels are decoded when asked for.
+    """Read the table. Images are decoded later, one by one.
 
     Raises:
-        UserError: the table is missing or wrong, with the line, or a count is not the expected one.
+        UserError: the table is missing or wrong (the message names the line), an image is missing,
+            or a number is not the expected one.
     """
     file = root / options.csv
     names = {options.train: "train", options.test: "test"}
     if len(names) < 2:
-        raise UserError(f"{file}: train and test are both '{options.train}'; name two splits")
+        raise UserError(
+            f"{file}: options train and test are both '{options.train}'; give two different splits"
+        )
     rows = _read(file, names)
     found = {label for row in rows for label in row.labels}
     classes = sorted(found) if options.classes is None else options.classes
     if not classes or len(set(classes)) < len(classes):
-        raise UserError(f"{file}: expected at least one label and none twice, found {classes}")
+        raise UserError(
+            f"{file}: expected at least one label and no label twice, found {classes}; "
+            "change the table or the option classes"
+        )
     for row in rows:
         if unknown := row.labels - set(classes):
             hint = nearest(min(unknown), classes)
@@ -76,14 +83,14 @@ def load(options: Options, root: Path, image_size: int) -> Table:
 
 @dataclass(frozen=True)
 class _Row:
-    line: int  # in the file, from 1
+    line: int  # line number in the file, from 1
     file: str
     split: str
     labels: set[str]
 
 
 def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
-    """The rows of the table, each with a file of its own and one of the ``splits``."""
+    """The rows of the table. Every row has a different file and one of the ``splits``."""
     rows: dict[str, _Row] = {}
     line = 0
     try:
@@ -101,7 +108,9 @@ def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
                 row = _row(header, [cell.strip() for cell in cells], line, f"{file}:{line}", splits)
                 if row.file in rows:
                     first = rows[row.file].line
-                    raise UserError(f"{file}:{line}: '{row.file}' stands in line {first} too")
+                    raise UserError(
+                        f"{file}:{line}: '{row.file}' also appears in line {first}; remove one line"
+                    )
                 rows[row.file] = row
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
@@ -116,12 +125,12 @@ def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
 def _row(header: list[str], cells: list[str], line: int, where: str, splits: dict) -> _Row:
     if len(cells) != len(header):
         raise UserError(
-            f"{where}: {len(cells)} cells, the header has {len(header)}; "
-            "labels are joined by semicolons"
+            f"{where}: {len(cells)} cells, but the header has {len(header)}; "
+            "separate labels by semicolons"
         )
     named = dict(zip(header, cells, strict=True))
     if not named["file"]:
-        raise UserError(f"{where}: no file; give its path below the folder")
+        raise UserError(f"{where}: column 'file' is empty; write the image's path in the folder")
     if named["split"] not in splits:
         hint = nearest(named["split"], splits)
         raise UserError(f"{where}: unknown split '{named['split']}'; {hint}")

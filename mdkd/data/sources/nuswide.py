@@ -1,7 +1,7 @@
-"""NUS-WIDE with its official lists and its 81 concepts as labels, in the order of their list.
+"""NUS-WIDE with its official lists. The labels are its 81 concepts, in the order of their list.
 
-Nothing is left out, also not the images without any of the labels. The photographs are not part of
-the official archives, and copies of them are seldom complete: see the option ``missing``.
+Images without any label are kept. The photographs are not part of the official archives, and most
+copies of them are incomplete: see the option ``missing``.
 """
 
 from dataclasses import asdict, dataclass
@@ -15,17 +15,19 @@ from mdkd.data.images import RESIZE
 from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError
 
-CONCEPTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")  # below the root, the first there
+# Possible paths below the root; the first one that exists is used.
+CONCEPTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")
 LABELS = ("Groundtruth/TrainTestLabels", "TrainTestLabels")
-NAMED = 20  # missing images that the rule names
+NAMED = 20  # the rule lists the names of at most this many missing images
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Where the photographs are, what becomes of missing ones, and how many lines to expect.
+    """The folder of photographs, the handling of missing ones, and the expected list lengths.
 
-    ``missing: drop`` leaves images out whose files are missing; their number and the first names
-    enter the record of the cache. The counts are those of the lists; None is not checked.
+    ``missing: drop`` leaves out the images whose files are missing. Their number and the first of
+    their names are written to the record of the cache. ``train_images``, ``test_images`` and
+    ``labels`` are the expected lengths of the lists; None is not checked.
     """
 
     images: str = "Flickr"
@@ -36,11 +38,11 @@ class Options:
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
-    """Read the lists of both splits; pixels are decoded when asked for.
+    """Read the lists of both splits. Images are decoded later, one by one.
 
     Raises:
-        UserError: a file is missing or not in the format, two files differ in length, or a count
-            is not the expected one.
+        UserError: a file is missing or has another format, two files differ in length, or a
+            number is not the expected one.
     """
     concepts, labels = common.first(root, CONCEPTS), common.first(root, LABELS)
     classes = tuple(common.read_lines(concepts))
@@ -59,7 +61,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         targets_NC = np.stack(columns, axis=1)
         paths = [images / image_id for image_id in ids]
         if options.missing == "error":
-            common.expect_images(paths, "complete them, or set missing: drop")
+            common.expect_images(paths, "add them, or set missing: drop")
         gone = common.missing(paths) if options.missing == "drop" else []
         missing[name] = {"images": len(gone), "first": [ids[i] for i in gone[:NAMED]]}
         kept = np.setdiff1d(np.arange(len(ids)), gone)
@@ -77,13 +79,15 @@ def load(options: Options, root: Path, image_size: int) -> Table:
 
 
 def _column(file: Path, count: int, images: Path) -> np.ndarray:
-    """One label of the ``count`` images listed in the file ``images``: uint8 ``[N]``."""
+    """One label of all ``count`` images, uint8 ``[N]``; the file ``images`` lists the images."""
     lines = common.read_lines(file)
     if len(lines) != count:
         raise UserError(
             f"{file}: {len(lines)} labels for the {count} images of {images}; "
-            "replace the incomplete one"
+            "replace the incomplete file"
         )
     if strange := set(lines) - {"0", "1"}:
-        raise UserError(f"{file}: expected 0 or 1 in every line, found '{min(strange)}'")
+        raise UserError(
+            f"{file}: expected 0 or 1 in every line, found '{min(strange)}'; replace the file"
+        )
     return np.array(lines, np.uint8)

@@ -1,6 +1,6 @@
-"""The embedded data set: procedurally drawn scenes whose label dependencies are known exactly.
+"""The built-in synthetic data set: drawn scenes whose label dependencies are known exactly.
 
-Nothing is downloaded; every image is a pure function of (seed, split, index, size, difficulty).
+Nothing is downloaded. Every image is a pure function of (seed, split, index, size, difficulty).
 """
 
 import hashlib
@@ -21,18 +21,21 @@ from mdkd.errors import UserError
 
 @dataclass(frozen=True)
 class Options:
-    """Settings of the embedded scenes."""
+    """Settings of the synthetic scenes."""
 
-    train: int = 2000  # images
-    test: int = 1000  # images
-    seed: int = 0  # of label sets and pixels
-    difficulty: float = 1.0  # 0 is clean, 1 the default, 2 the most clutter, noise, uneven light
-    labels: int | None = None  # only the first n labels of the graph; None means all
-    graph: str | None = None  # a YAML or JSON file below the root, instead of the built-in graph
+    train: int = 2000  # number of images
+    test: int = 1000  # number of images
+    seed: int = 0  # for label sets and pixels
+    difficulty: float = 1.0  # in [0, 2]: 0 is clean, 2 has the most clutter, noise, uneven light
+    labels: int | None = None  # use only the first n labels of the graph; None means all
+    graph: str | None = None  # YAML or JSON file below the root; None means the built-in graph
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
-    """The splits ``train`` and ``test`` at ``image_size`` pixels, and ``graph.json``."""
+    """The splits ``train`` and ``test`` with images of ``image_size`` pixels.
+
+    The table's ``extras`` write ``graph.json``, the exact statistics of the labels.
+    """
     for name, ok, legal in (
         ("train", options.train > 0, "at least 1"),
         ("test", options.test > 0, "at least 1"),
@@ -61,7 +64,10 @@ def load(options: Options, root: Path, image_size: int) -> Table:
 
 
 def read_graph(options: Options, root: Path) -> Graph:
-    """The label graph of these options: built in or read from a file, cut to the first labels."""
+    """The label graph of these options: the built-in one, or one from a file.
+
+    With the option ``labels``, only the first labels are kept.
+    """
     data, source = scenes_graph.BUILT_IN, "scenes"
     if options.graph is not None:
         source = str(root / options.graph)
@@ -72,7 +78,7 @@ def read_graph(options: Options, root: Path) -> Graph:
     if not 2 <= options.labels <= len(graph.classes):
         raise UserError(
             f"scenes: labels: {options.labels} must be between 2 and {len(graph.classes)}, "
-            "the labels of the graph"
+            "the number of labels in the graph"
         )
     return scenes_graph.first_labels(graph, options.labels)
 

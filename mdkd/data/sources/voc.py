@@ -1,8 +1,8 @@
-"""PASCAL VOC2007 as its official archives unpack.
+"""PASCAL VOC2007, in the folder layout of its official archives.
 
-An image has a label if an object of that class is annotated in it. The official lists of each
-class, where present, are held against the annotations. The labels are the 20 official classes in
-alphabetical order, whichever occur.
+An image has a label if an object of that class is annotated in it. If the official lists of a
+class exist, they are compared with the annotations. The labels are always the 20 official classes
+in alphabetical order, even if some do not occur.
 """
 
 import hashlib
@@ -26,11 +26,12 @@ LISTS = tuple(f"{top}ImageSets/Main" for top in ("VOCdevkit/VOC2007/", "VOC2007/
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """The official splits, what "difficult" objects count as, and how many images to expect.
+    """The official splits, the handling of difficult objects, and the expected image numbers.
 
-    An image whose only objects of a class are marked difficult has that label (``positive``), or
-    not (``negative``), or does not count for it (``ignore``, as in the official evaluation), in
-    training and in testing. A count of None is not checked.
+    ``difficult`` says what happens if all objects of a class in an image are marked difficult. The
+    image has the label (``positive``), does not have it (``negative``), or is skipped for this
+    label in training and testing (``ignore``, as in the official evaluation). A number of None is
+    not checked.
     """
 
     train: str = "trainval"  # ImageSets/Main/{train}.txt
@@ -41,11 +42,11 @@ class Options:
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
-    """Read lists and annotations of both splits; pixels are decoded when asked for.
+    """Read the lists and annotations of both splits. Images are decoded later, one by one.
 
     Raises:
-        UserError: a file is missing or not in the format, a list of a class contradicts the
-            annotations, or a count is not the expected one.
+        UserError: a file is missing or has another format, a list of a class contradicts the
+            annotations, or a number is not the expected one.
     """
     main = common.first(root, LISTS)
     lists = {
@@ -70,11 +71,14 @@ def load(options: Options, root: Path, image_size: int) -> Table:
 def _split(
     folder: Path, file: Path, expected: int | None, difficult: str, image_size: int
 ) -> tuple[Split, str]:
-    """The split listed in ``file``, and one checksum of all its annotations."""
+    """The split listed in ``file``, and one SHA-256 checksum of all its annotation files."""
     ids = common.read_lines(file)
     common.expect(len(ids), expected, "images", file)
     if len(set(ids)) < len(ids):
-        raise UserError(f"{file}: image {next(i for i in ids if ids.count(i) > 1)} stands twice")
+        raise UserError(
+            f"{file}: image {next(i for i in ids if ids.count(i) > 1)} appears twice; "
+            "remove one of the lines"
+        )
     digest, clear, doubtful = hashlib.sha256(), [], []
     for image_id in ids:
         path = folder / "Annotations" / f"{image_id}.xml"
@@ -82,7 +86,7 @@ def _split(
             content = path.read_bytes()
         except OSError as error:
             reason = f"cannot be read ({error.strerror})"
-            raise UserError(f"{path}: {reason}; it annotates an image of {file}") from None
+            raise UserError(f"{path}: {reason}; it is needed for an image of {file}") from None
         digest.update(content)
         image_clear, image_doubtful = _objects(content, path)
         clear.append(image_clear)
@@ -100,7 +104,10 @@ def _split(
 
 
 def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
-    """The classes of one image's objects: of those not marked difficult, and of those marked."""
+    """The classes of an image's objects: first of those not marked difficult, then of the others.
+
+    One class can be in both sets.
+    """
     try:
         root = ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
@@ -120,7 +127,10 @@ def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
 def _check_lists(
     file: Path, ids: list[str], clear: list[set[int]], doubtful: list[set[int]]
 ) -> None:
-    """Hold ``{class}_{split}.txt`` against the annotations: 1, 0 (only difficult ones) or -1."""
+    """Compare the lists ``{class}_{split}.txt`` with the annotations.
+
+    Values in a list: 1 means an object, 0 means only difficult objects, -1 means no object.
+    """
     meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
     for label, name in enumerate(CLASSES):
         path = file.with_name(f"{name}_{file.name}")
