@@ -1,10 +1,12 @@
-"""What each label of the embedded scenes looks like: shapes, colours, textures, sizes. Only data.
+"""The appearance of each label of the synthetic scenes: shapes, colours, textures and sizes.
 
-Shapes live in a square of [-1, 1] x [-1, 1], u to the right and v downwards, and are painted in
-order. A shape is (paint, primitive, *numbers); `scenes_render` defines the primitives. The paints
-"main" (textured) and "accent" take the object's own colours; the other paints are fixed.
-Labels share colours and shapes on purpose (car and bus, dog and cat, ball, orange and clock, chair
-and bench, cup, bowl and bottle): what tells them apart is a detail or a texture.
+This module contains only data. Shapes are defined in the square [-1, 1] x [-1, 1], with u to the
+right and v downwards, and are painted in their order. A shape is (paint, primitive, *numbers);
+`scenes_render` defines the primitives. The paints "main" (textured) and "accent" use the random
+colours of the object; the other paints are fixed.
+
+Some labels share colours and shapes on purpose: car and bus; dog and cat; ball, orange and clock;
+chair and bench; cup, bowl and bottle. They differ only in a detail or a texture.
 """
 
 from dataclasses import dataclass
@@ -29,9 +31,9 @@ Shape = tuple[Any, ...]  # (paint, primitive, *numbers)
 class Look:
     """The appearance of one label.
 
-    Colours are ranges of hue (in turns, may pass 1), saturation and value; ``size`` is a range of
-    half the side of the shapes' square, in sides of the image; ``tilt`` bounds the tangent of half
-    the angle of rotation; ``turns`` allows quarter turns too.
+    ``hue`` (in turns, may be above 1), ``saturation`` and ``value`` are ranges. ``size`` is the
+    range of half the side of the shapes' square, as a fraction of the image's side. ``tilt`` is
+    the maximum of |tan(angle / 2)| of the random rotation. ``turns`` adds random quarter turns.
     """
 
     shapes: tuple[Shape, ...]
@@ -325,14 +327,17 @@ CLUTTER = (
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A wall or sky above a floor: ranges of hue, saturation and value of both, and a texture."""
+    """A wall or sky above a floor.
+
+    ``above`` and ``below`` are ranges of hue, saturation and value. ``floor`` is a texture.
+    """
 
     above: tuple[tuple[float, float], ...]
     below: tuple[tuple[float, float], ...]
     floor: str
 
 
-# Matched with the graph's scenes in order, from the start again if there are more scenes.
+# Scene i of the graph uses backdrop i; with more scenes than backdrops, the list is repeated.
 BACKDROPS = (
     Backdrop(
         ((0.50, 0.65), (0.05, 0.35), (0.6, 0.9)), ((0.5, 0.7), (0.0, 0.1), (0.3, 0.55)), "plain"

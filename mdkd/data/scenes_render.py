@@ -1,11 +1,11 @@
-"""Draws one embedded scene as uint8 pixels, bit-identical on every machine.
+"""Draw one synthetic scene as uint8 pixels, with the same bits on every machine.
 
-Only + - * / sqrt, floor, comparisons and selections of float64, element by element, and integer
-random numbers are used: IEEE 754 fixes the result of each, while sin, exp or a reordered sum may
-differ in the last bit from one library to the next. Rotations are therefore rational points of the
-unit circle.
+The code uses only integer random numbers and elementwise float64 operations whose results IEEE 754
+defines exactly: + - * / sqrt, floor, comparisons and selections. Functions such as sin or exp, and
+sums in another order, can differ in the last bit between libraries. This is why rotations are
+rational points on the unit circle.
 
-Positions and sizes are in sides of the image, so one scene can be drawn at any size.
+Positions and sizes are fractions of the image's side, so one scene can be drawn at any size.
 Shape key: S pixels on a side, H x W the window around one object, P random numbers of one object.
 """
 
@@ -16,15 +16,15 @@ import numpy as np
 from mdkd import rng
 from mdkd.data.scenes_looks import BACKDROPS, CLUTTER, LOOKS, PAINTS, Backdrop, Look
 
-REVISION = 1  # raised whenever a pixel changes; part of the rule of every data set made here
+REVISION = 1  # increase it if any pixel changes; it is part of the rule of these data sets
 
 MAX_CLUTTER = 8
-_GRID = 3  # objects start in different cells of a 3 x 3 grid, so that none hides another fully
-_DRAWS = 32  # random numbers per object and for the scenery, more than any of them uses
+_GRID = 3  # objects start in different cells of a 3 x 3 grid, so that none is hidden completely
+_DRAWS = 32  # random numbers per object and for the backdrop; more than are used
 
 
 class Draws:
-    """Hands out the random numbers of one object in order."""
+    """Returns the random numbers of one object, one after another."""
 
     def __init__(self, unit_P: np.ndarray):
         self._units = iter(unit_P.tolist())
@@ -39,7 +39,7 @@ class Draws:
 
 
 def hsv(hue: float, saturation: float, value: float) -> tuple[float, float, float]:
-    """Red, green and blue in [0, 1]; the hue is in turns (any real number)."""
+    """Convert HSV to red, green and blue in [0, 1]. The hue is in turns and can be any number."""
 
     def channel(offset: float) -> float:
         sixth = (hue + offset) % 1.0 * 6.0
@@ -49,14 +49,17 @@ def hsv(hue: float, saturation: float, value: float) -> tuple[float, float, floa
 
 
 def colour(draws: Draws, ranges: tuple[tuple[float, float], ...], spread: float = 0.0):
-    """A random colour; ``spread`` widens the range of hues on both sides, in turns."""
+    """A random colour. ``spread``, in turns, extends the range of hues on both sides."""
     (hue_low, hue_high), saturation, value = ranges
     hue = draws.between(hue_low - spread, hue_high + spread)
     return hsv(hue, draws.between(*saturation), draws.between(*value))
 
 
 def disc(u, v, x, y, radius):
-    """Distance to a disc; as every primitive, negative inside, in units of the shapes' square."""
+    """Signed distance to a disc, in units of the shapes' square; negative inside.
+
+    All primitives below return such a distance.
+    """
     return np.sqrt((u - x) * (u - x) + (v - y) * (v - y)) - radius
 
 
@@ -83,7 +86,7 @@ def line(u, v, x0, y0, x1, y1, half_width):
 
 
 def polygon(u, v, *corners):
-    """A convex polygon, corners clockwise on the screen."""
+    """Signed distance to a convex polygon whose corners are clockwise on the screen."""
     points = list(zip(corners[::2], corners[1::2], strict=True))
     distance = None
     for (x0, y0), (x1, y1) in zip(points, points[1:] + points[:1], strict=True):
@@ -98,7 +101,7 @@ PRIMITIVES = {f.__name__: f for f in (disc, ring, oval, bowl, box, line, polygon
 
 
 def texture(kind: str, u: np.ndarray, v: np.ndarray, period: float) -> np.ndarray:
-    """Where the second shade of a texture shows, as booleans."""
+    """A boolean mask that is true where the second shade of a texture is visible."""
     if kind == "stripes":
         return np.floor(u / period) % 2.0 == 0.0
     if kind == "checks":
@@ -113,12 +116,12 @@ def texture(kind: str, u: np.ndarray, v: np.ndarray, period: float) -> np.ndarra
 def draw_object(
     canvas_3SS: np.ndarray, look: Look, draws: Draws, centre: tuple[float, float], spread: float
 ) -> None:
-    """Paint one object, clipped at the borders of the image."""
+    """Paint one object. Parts outside the image are cut off."""
     size = canvas_3SS.shape[1]
     half = draws.between(*look.size)
     main = colour(draws, (look.hue, look.saturation, look.value), spread)
     accent = hsv(draws.between(0.0, 1.0), draws.between(0.5, 0.9), draws.between(0.3, 1.0))
-    shade = draws.choose((0.45, 0.55, 1.7))  # of the texture, relative to the main colour
+    shade = draws.choose((0.45, 0.55, 1.7))  # the texture's second shade relative to the main one
     kind = draws.choose(look.textures)
     period = draws.between(0.35, 0.6)
     exposure = draws.between(0.85, 1.15)
@@ -150,13 +153,13 @@ def draw_object(
             if textured is None:
                 textured = np.where(texture(kind, u, v, period), np.minimum(fill * shade, 1), fill)
             fill = textured
-        # The edge is one pixel wide: coverage falls from 1 to 0 around distance 0.
+        # The edge is one pixel wide: coverage decreases from 1 to 0 around distance 0.
         coverage = np.clip(0.5 - PRIMITIVES[primitive](u, v, *numbers) * (half * size), 0.0, 1.0)
         window += coverage * (fill - window)
 
 
 def draw_backdrop(size: int, backdrop: Backdrop, draws: Draws) -> np.ndarray:
-    """A wall or sky and a floor, float64 ``[3, S, S]`` in [0, 1]."""
+    """Paint a wall or sky and a floor; returns float64 ``[3, S, S]`` in [0, 1]."""
     above, below = colour(draws, backdrop.above), colour(draws, backdrop.below)
     horizon = draws.between(0.35, 0.75)
     period = draws.between(0.08, 0.16)
@@ -176,10 +179,11 @@ def draw_backdrop(size: int, backdrop: Backdrop, draws: Draws) -> np.ndarray:
 def render(
     labels: list[str], scene: int, size: int, difficulty: float, *keys: rng.Key
 ) -> np.ndarray:
-    """The image uint8 ``[S, S, 3]`` of a label set; a pure function of its arguments.
+    """The image of a label set, uint8 ``[S, S, 3]``; a pure function of its arguments.
 
-    At difficulty 0 each label shows once, at the centre of its cell, on its scene's own backdrop,
-    in even light, without clutter or noise. 1 is the default, and 2 is twice as much of these.
+    At difficulty 0, each label is drawn once, at the centre of its cell, on the backdrop of its
+    scene, in even light, without clutter or noise. Difficulty 1 is the default. At 2, clutter,
+    noise and uneven light are twice as strong.
     """
     unit_KP = rng.uniform(
         *keys, "object", np.arange(1 + 2 * len(labels) + MAX_CLUTTER)[:, None], np.arange(_DRAWS)
@@ -211,7 +215,7 @@ def render(
     light_SS = gain * (1.0 + slope_x * position_S + slope_y * position_S[:, None])
     canvas_3SS *= light_SS
     noise_SS = rng.bits(*keys, "noise", np.arange(size * size)).reshape(size, size)
-    for channel in range(3):  # 16 of the 64 bits each
+    for channel in range(3):  # each channel uses 16 of the 64 random bits
         sixteen_SS = (noise_SS >> np.uint64(16 * channel)) & np.uint64(0xFFFF)
         canvas_3SS[channel] += (sixteen_SS / 65536.0 - 0.5) * (0.2 * difficulty)
     pixels_3SS = np.floor(np.clip(canvas_3SS, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
