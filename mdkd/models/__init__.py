@@ -1,4 +1,4 @@
-"""Networks: any backbone (timm, torchvision, CIFAR-style) and a multi-label head."""
+"""Networks: a backbone (timm, torchvision or CIFAR-style) with a multi-label head."""
 
 from mdkd.models.build import Network, build_network
 

@@ -1,8 +1,10 @@
-"""Backbones of timm and torchvision, brought to one form: image -> (pooled vector, maps).
+"""Backbones of timm and torchvision with one common interface: image -> (pooled vector, maps).
 
-Both return one map for each resolution, the deepest there, from a quarter of the image size (the
-stem's maps are left out: five-level ReviewKD starts there too) down to the final map.
-timm and torchvision take seconds to import: nothing else in this package imports them.
+Both return one map per resolution, namely the deepest one. Maps larger than a quarter of the image
+size (the stem's maps) are left out; the ReviewKD paper's five-level setting starts there too.
+
+Importing timm and torchvision takes seconds. No other module of this package imports them, except
+`mdkd.models.table`.
 
 Shape key: B images, 3 colours, D channels, H x W pixels.
 """
@@ -25,7 +27,7 @@ from mdkd.models.weights import read_state
 FIRST_STRIDE = 4
 TORCHVISION_TAG = "IMAGENET1K_V1"
 
-# The families of torchvision whose forward pass runs the child modules in order, up to the pooling.
+# torchvision families whose forward pass runs the child modules in order, up to the pooling.
 SEQUENTIAL = (
     efficientnet.EfficientNet,
     mobilenetv2.MobileNetV2,
@@ -35,17 +37,18 @@ SEQUENTIAL = (
     shufflenetv2.ShuffleNetV2,
     torchvision_vgg.VGG,
 )
-CONTAINERS = ("features", "trunk_output")  # child modules that hold the layers of a network
+CONTAINERS = ("features", "trunk_output")  # child modules that contain the layers of a network
 AFTER_LAYERS = ("avgpool", "classifier", "fc")
 
 
 class TimmBackbone(nn.Module):
-    """Any network of timm that offers `forward_intermediates`, without its classifier.
+    """A timm network without its classifier. It must have timm's method `forward_intermediates`.
 
-    With `imagenet`, its weights come from `file`, in any layout that timm reads, or from its hub.
+    If `imagenet` is true, ImageNet weights are loaded from `file` (in any layout that timm reads)
+    or, without a file, from timm's hub.
     """
 
-    model: Any  # timm's networks share no base class that declares what is used here
+    model: Any  # timm has no common base class with the attributes used here
 
     def __init__(
         self, name: str, image_size: int, imagenet: bool = False, file: Path | None = None
@@ -54,12 +57,14 @@ class TimmBackbone(nn.Module):
         if not timm.is_model(name):
             raise _unknown(name, timm.list_models())
         if imagenet and not timm.models.is_model_pretrained(name):
-            raise UserError(f"net {name!r}: timm has no pretrained weights; use none or a file")
+            raise UserError(
+                f"net {name!r}: timm has no pretrained weights; set weights to null or a file"
+            )
         try:
             settings = timm.models.get_pretrained_cfg(name)
             fixed_size = settings is not None and settings.fixed_input_size
             options: dict[str, Any] = {"img_size": image_size} if fixed_size else {}
-            if imagenet:  # the whole network, for timm checks a file only against all of it
+            if imagenet:  # build the classifier too, because timm expects it in a weight file
                 options["pretrained"] = True
                 options["pretrained_cfg_overlay"] = {"file": str(file)} if file else None
             else:
@@ -67,32 +72,35 @@ class TimmBackbone(nn.Module):
             self.model = timm.create_model(name, **options)
             if imagenet:
                 self.model.reset_classifier(0)
-        except (RuntimeError, AssertionError) as error:  # an unknown tag, an impossible size
+        except (RuntimeError, AssertionError) as error:  # for example an unknown tag or a bad size
             what = f"{file}: not the weights of {name!r}" if file else f"net {name!r}"
             reason = " ".join(str(error).split())[:300]
             raise UserError(f"{what} at {image_size} px: {reason}") from error
         if not hasattr(self.model, "forward_intermediates"):
-            raise UserError(f"net {name!r}: timm does not offer its intermediate maps")
+            raise UserError(
+                f"net {name!r}: timm cannot return its intermediate maps; use another network"
+            )
         if isinstance(self.model, VGG):
-            # Two hidden layers of 4,096 units: 120 M parameters that no other backbone has after
-            # its last map, and that a label-wise head would never read.
+            # Remove VGG's two hidden layers of 4,096 units (120 M parameters). No other backbone
+            # has such layers after its last map, and a head that reads the map does not use them.
             self.model.pre_logits = nn.Identity()  # type: ignore[assignment]
 
     def forward(self, image_B3HW: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         final, maps = self.model.forward_intermediates(image_B3HW)
         pooled_BD = self.model.forward_head(final, pre_logits=True)
-        if final.ndim == 3:  # tokens [B, T, D] of one resolution, class tokens first
+        if final.ndim == 3:  # a transformer's tokens [B, T, D], with the class tokens first
             tokens_BDT = final[:, self.model.num_prefix_tokens :].transpose(1, 2)
             final = tokens_BDT.unflatten(2, maps[-1].shape[2:])
-        elif getattr(self.model, "output_fmt", "NCHW") == "NHWC":  # Swin's final map stays so
+        elif getattr(self.model, "output_fmt", "NCHW") == "NHWC":  # for example Swin
             final = final.permute(0, 3, 1, 2)
         return pooled_BD, _deepest([*maps, final], image_B3HW)
 
 
 class TorchvisionBackbone(nn.Module):
-    """A network of torchvision out of the families in `SEQUENTIAL`, without its classifier.
+    """A torchvision network of a family in `SEQUENTIAL`, without its classifier.
 
-    With `imagenet`, its weights come from `file` or from torchvision's server.
+    If `imagenet` is true, ImageNet weights are loaded from `file` or, without a file, from
+    torchvision's server.
     """
 
     def __init__(self, name: str, imagenet: bool = False, file: Path | None = None) -> None:
@@ -105,7 +113,10 @@ class TorchvisionBackbone(nn.Module):
         )
         if not isinstance(self.model, SEQUENTIAL):
             families = ", ".join(family.__name__ for family in SEQUENTIAL)
-            raise UserError(f"net 'tv:{name}': only {families} are supported; try timm's name")
+            raise UserError(
+                f"net 'tv:{name}': only these families are supported: {families}; "
+                "try timm's name, without 'tv:'"
+            )
         if file:
             try:
                 self.model.load_state_dict(read_state(file))
@@ -132,7 +143,7 @@ class TorchvisionBackbone(nn.Module):
 
 
 def hub(net: str) -> str:
-    """Where the ImageNet weights of a timm or `tv:` network can be fetched."""
+    """The URL for downloading the ImageNet weights of a timm or `tv:` network."""
     if net.startswith("tv:"):
         return torchvision.models.get_model_weights(net[3:])[TORCHVISION_TAG].url
     settings: Any = timm.models.get_pretrained_cfg(net)
@@ -140,7 +151,7 @@ def hub(net: str) -> str:
 
 
 def _deepest(maps: list[Tensor], image_B3HW: Tensor) -> tuple[Tensor, ...]:
-    """The last map of each resolution, from a quarter of the image (rounded up) downwards."""
+    """The last map of each resolution, for widths up to a quarter of the image (rounded up)."""
     largest = -(-image_B3HW.shape[3] // FIRST_STRIDE)
     return tuple({x.shape[3]: x for x in maps if x.shape[3] <= largest}.values())
 

@@ -1,4 +1,4 @@
-"""One name and one head -> one network that keeps the contract of `mdkd.outputs`.
+"""Build a network from a backbone name and head settings; its outputs follow `mdkd.outputs`.
 
 Shape key: B images, C colours of an image, D channels, H x W pixels.
 """
@@ -16,7 +16,7 @@ from mdkd.models.weights import CHECKSUMS, digest, load_file, local_file, local_
 from mdkd.outputs import Output, Spec
 
 WEIGHTS_FOLDER = Path("weights")
-MERGE = "reparameterize"  # timm's name for what a block of parallel branches can do
+MERGE = "reparameterize"  # timm's method that merges the parallel branches of a block
 
 
 def build_network(
@@ -31,12 +31,15 @@ def build_network(
 ) -> "Network":
     """Build a network for square images of `image_size` pixels.
 
-    `net` is a timm name, `tv:` plus a torchvision name, or `cifar:` plus a name of
-    `mdkd.models.cifar`. `stem` (cifar, small or imagenet) concerns the `cifar:` networks alone.
-    `weights` is None for random ones, the path of a state-dict file (.pth, .pt, .safetensors), or
-    "imagenet": then from a file of `weights_folder`, or from the network's hub if it has none.
+    Args:
+        net: a timm name, `tv:` plus a torchvision name, or `cifar:` plus a name of
+            `mdkd.models.cifar`.
+        stem: cifar, small or imagenet; used only by `cifar:` networks.
+        weights: None for random weights, the path of a state-dict file (.pth, .pt, .safetensors),
+            or "imagenet". ImageNet weights are loaded from a file in `weights_folder` or, without
+            such a file, from the network's hub.
 
-    Random weights are drawn from the global generator of torch, backbone first.
+    Random weights are drawn from torch's global generator, first for the backbone.
     """
     imagenet = weights == "imagenet"
     file = local_file(net, weights_folder) if imagenet else None
@@ -45,9 +48,9 @@ def build_network(
     except OSError as error:
         place = weights_folder / f"{local_name(net)}.safetensors (or .pth)"
         raise UserError(
-            f"net {net!r}: no ImageNet weights in {str(weights_folder)!r}, and none can be fetched "
-            f"({' '.join(str(error).split())[:200]}); put the file from {_hub(net)} at {place}, "
-            f"and what `sha256sum` prints for it into {CHECKSUMS} there"
+            f"net {net!r}: no ImageNet weights in {str(weights_folder)!r}, and the download failed "
+            f"({' '.join(str(error).split())[:200]}); save the file from {_hub(net)} as {place}, "
+            f"and add the output of `sha256sum` for it to {CHECKSUMS} in that folder"
         ) from error
     model = getattr(backbone, "model", backbone)
     if weights and not imagenet:
@@ -68,10 +71,15 @@ def _backbone(net: str, image_size: int, stem: str, imagenet: bool, file: Path |
     family, _, name = net.rpartition(":")
     smallest = 4 * STEM_STRIDES[stem] if family == "cifar" else 32  # the stride of the last map
     if image_size < smallest:
-        raise UserError(f"net {net!r}: images of {image_size} px are too small, {smallest} needed")
+        raise UserError(
+            f"net {net!r}: images of {image_size} px are too small, {smallest} needed; "
+            "raise image_size"
+        )
     if family == "cifar":
         if imagenet:
-            raise UserError(f"net {net!r}: no public ImageNet weights; use none or a file")
+            raise UserError(
+                f"net {net!r}: no public ImageNet weights; set weights to null or a file"
+            )
         return cifar_net(name, stem)
     if family == "tv":
         from mdkd.models.adapters import TorchvisionBackbone  # slow import
@@ -91,9 +99,10 @@ def _hub(net: str) -> str:
 
 
 class Network(nn.Module):
-    """A backbone, image [B, 3, H, W] -> (pooled, maps), and the head that reads them.
+    """A backbone, image [B, 3, H, W] -> (pooled, maps), and a head on its outputs.
 
-    `spec` describes the outputs at `image_size`; it is probed from the backbone, never typed in.
+    `spec` describes the outputs at `image_size`. It is measured with one forward pass of the
+    backbone, so no size is written by hand.
     """
 
     def __init__(
@@ -113,7 +122,7 @@ class Network(nn.Module):
             map_sizes=tuple(x_BDHW.shape[3] for x_BDHW in maps),
             embedding_dim=self.head.embedding_dim,
         )
-        self.initial_weights: dict[str, str] | None = None  # where they came from, their digest
+        self.initial_weights: dict[str, str] | None = None  # their source and SHA-256; None: random
 
     def forward(self, image_BCHW: Tensor) -> Output:
         pooled_BD, maps = self.backbone(image_BCHW)
@@ -123,7 +132,10 @@ class Network(nn.Module):
 
 @torch.no_grad()
 def _probe(backbone: nn.Module, image_size: int) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One forward pass in eval mode: it moves no batch statistics and draws no random number."""
+    """The backbone's outputs for one black image.
+
+    The pass runs in eval mode: it changes no batch statistics and uses no random numbers.
+    """
     backbone.eval()
     device = next(backbone.parameters()).device
     outputs = backbone(torch.zeros(1, 3, image_size, image_size, device=device))
@@ -132,9 +144,10 @@ def _probe(backbone: nn.Module, image_size: int) -> tuple[Tensor, tuple[Tensor, 
 
 
 def merged(network: Network) -> Network:
-    """The network for inference, in eval mode: RepVGG's parallel branches become one convolution.
+    """The network for inference, in eval mode.
 
-    Outputs stay the same. A network without such branches is returned itself, others as a copy.
+    The parallel branches of a RepVGG block are merged into one convolution, in a copy of the
+    network. The outputs stay the same. A network without such branches is returned unchanged.
     """
     network.eval()
     if not any(hasattr(module, MERGE) for module in network.modules()):

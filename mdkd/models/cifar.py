@@ -1,16 +1,18 @@
 """CIFAR-style residual networks that work at any image size.
 
-`resnet{6n+2}[x{k}]` after He et al., "Deep Residual Learning", CVPR 2016, section 4.2, and
-`wrn{6n+4}_{k}` after Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016. Three stages of
-n blocks each; the second and third stage halve the resolution. Changed shapes get a 1x1
-convolution as shortcut, and the last map is averaged over all its pixels, whatever their number.
+`resnet{6n+2}[x{k}]` follows He et al., "Deep Residual Learning", CVPR 2016, section 4.2.
+`wrn{6n+4}_{k}` follows Zagoruyko and Komodakis, "Wide Residual Networks", BMVC 2016.
 
-Widths are the ones of the CIFAR-100 distillation literature, with k = 1 where no k is written:
+There are three stages of n blocks each. The second and the third stage halve the resolution. A
+block that changes the shape has a 1x1 convolution as shortcut. The last map is averaged over all
+its pixels, so its size does not matter.
+
+The widths are those of the CIFAR-100 distillation literature; k is 1 if it is not given:
 
     resnet  stem max(16, 8k), stages 16k 32k 64k   (so x4 has stem 32 and stages 64 128 256)
     wrn     stem 16,          stages 16k 32k 64k
 
-A fractional k rounds each width to whole channels.
+With a fractional k, each width is rounded to a whole number of channels.
 
 Shape key: B images, 3 colours, D channels, H x W pixels.
 """
@@ -28,7 +30,7 @@ EXAMPLES = "resnet8, resnet20, resnet56, resnet32x4, resnet20x1.5, wrn40_2"
 
 
 def cifar_net(name: str, stem: str) -> "CifarNet":
-    """The network called `name`, with a stem out of `STEM_STRIDES`.
+    """Build the network called `name`. `stem` is a key of `STEM_STRIDES`.
 
     >>> sum(p.numel() for p in cifar_net("resnet20", "cifar").parameters())
     271824
@@ -41,18 +43,20 @@ def cifar_net(name: str, stem: str) -> "CifarNet":
         depth, factor = int(match[1]), float(match[2])
         block, stem_width, extra_layers = PreActivationBlock, 16, 4
     else:
-        raise UserError(f"net 'cifar:{name}': no such network; examples: {EXAMPLES}")
+        raise UserError(f"net 'cifar:{name}': unknown network; examples: {EXAMPLES}")
     blocks, rest = divmod(depth - extra_layers, 6)
     if blocks < 1 or rest:
         raise UserError(f"net 'cifar:{name}': the depth must be 6n + {extra_layers}, n >= 1")
     widths = [round(factor * width) for width in (16, 32, 64)]
     if not all(widths):
-        raise UserError(f"net 'cifar:{name}': the width factor leaves a stage without channels")
+        raise UserError(
+            f"net 'cifar:{name}': a stage would be without channels; raise the width factor"
+        )
     return CifarNet(block, blocks, stem_width, widths, stem)
 
 
 class CifarNet(nn.Module):
-    """Stem, three stages, global average. Maps are the outputs of the stages, not of the stem."""
+    """Stem, three stages and global average pooling. The maps are the outputs of the stages."""
 
     def __init__(
         self, block: type[nn.Module], blocks: int, stem_width: int, widths: list[int], stem: str
@@ -65,7 +69,7 @@ class CifarNet(nn.Module):
             rest = [block(width, width) for _ in range(blocks - 1)]
             self.stages.append(nn.Sequential(block(width_before, width, stride), *rest))
             width_before = width
-        # Pre-activation blocks end in a sum: the last map still needs its norm and activation.
+        # A pre-activation block ends with a sum, so the last map still needs norm and activation.
         self.final = nn.Identity() if block is BasicBlock else _norm_relu(width_before)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -104,7 +108,7 @@ class BasicBlock(nn.Module):
 
 
 class PreActivationBlock(nn.Module):
-    """Batch norm and activation come before each 3x3 convolution; the sum stays as it is."""
+    """Two 3x3 convolutions, each after batch norm and activation; no activation after the sum."""
 
     def __init__(self, channels_in: int, channels: int, stride: int = 1) -> None:
         super().__init__()
@@ -119,13 +123,13 @@ class PreActivationBlock(nn.Module):
     def forward(self, x_BDHW: Tensor) -> Tensor:
         active_BDHW = F.relu(self.bn1(x_BDHW), inplace=True)
         y_BDHW = F.relu(self.bn2(self.conv1(active_BDHW)), inplace=True)
-        # A changed shape is carried over from the activated input, an unchanged one from the sum.
+        # If the shape changes, the shortcut reads the activated input; otherwise it is the input.
         carried_BDHW = x_BDHW if self.shortcut is None else self.shortcut(active_BDHW)
         return self.conv2(y_BDHW) + carried_BDHW
 
 
 def _stem(kind: str, width: int, activate: bool) -> nn.Module:
-    """The first layers: stride 1, 2 or 4. `activate` is false before pre-activation blocks."""
+    """The first layers, with stride 1, 2 or 4. `activate` is false before pre-activation blocks."""
     if kind == "imagenet":
         conv = nn.Conv2d(3, width, 7, stride=2, padding=3, bias=False)
         return nn.Sequential(conv, _norm_relu(width), nn.MaxPool2d(3, stride=2, padding=1))

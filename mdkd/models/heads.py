@@ -1,4 +1,4 @@
-"""Multi-label heads: what turns the last map of a backbone into one logit per label.
+"""Multi-label heads. A head computes one logit per label from the outputs of a backbone.
 
 Shape key: B images, C labels, D channels, E embedding width, Q queries, G labels per query,
 H x W map size, T = H * W tokens.
@@ -15,26 +15,27 @@ from mdkd.errors import UserError
 
 
 class HeadSettings(Protocol):
-    """The settings a head is built from; all but `kind` concern `mldecoder` alone."""
+    """The settings of a head. All except `kind` are used only by `mldecoder`."""
 
     @property
     def kind(self) -> str: ...  # "gap" or "mldecoder"
     @property
     def width(self) -> int: ...  # E
     @property
-    def queries(self) -> int | None: ...  # Q; None is one per label
+    def queries(self) -> int | None: ...  # Q; None means one per label
     @property
-    def heads(self) -> int: ...  # of the cross-attention; divides the width
+    def heads(self) -> int: ...  # attention heads; the width must be a multiple of it
     @property
-    def feedforward(self) -> int: ...  # hidden units
+    def feedforward(self) -> int: ...  # number of hidden units
     @property
     def dropout(self) -> float: ...  # in [0, 1)
+    def embeds_labels(self, num_labels: int) -> bool: ...  # one embedding per label
 
 
 def build_head(
     settings: HeadSettings, *, map_dim: int, pooled_dim: int, num_labels: int
 ) -> "GapHead | MLDecoderHead":
-    """The head that `settings.kind` names, for a last map of `map_dim` channels."""
+    """Build the head `settings.kind` for a last map with `map_dim` channels."""
     if settings.kind == "gap":
         return GapHead(pooled_dim, num_labels)
     if settings.kind == "mldecoder":
@@ -43,7 +44,7 @@ def build_head(
 
 
 class GapHead(nn.Module):
-    """A linear classifier on the globally pooled map; it makes no label embeddings."""
+    """A linear classifier on the globally pooled map. It has no label embeddings."""
 
     embedding_dim: int | None = None
 
@@ -58,9 +59,9 @@ class GapHead(nn.Module):
 class MLDecoderHead(nn.Module):
     """ML-Decoder (Ridnik et al., WACV 2023): fixed random queries attend to the pixels of the map.
 
-    One decoder layer without self-attention. Each query decodes G = ceil(C / Q) labels with weights
-    of its own ("group fully-connected pooling"); the last Q * G - C logits are cut off. With one
-    query per label, the decoder outputs are the label embeddings that L2D distils.
+    It has one decoder layer without self-attention. Each query decodes G = ceil(C / Q) labels with
+    its own weights ("group fully-connected pooling"). The last Q * G - C logits are cut off. With
+    one query per label, the decoder outputs are the label embeddings that L2D distils.
     """
 
     queries_QE: Tensor
@@ -70,11 +71,15 @@ class MLDecoderHead(nn.Module):
         width, queries = settings.width, settings.queries
         queries = num_labels if queries is None else queries
         if width % settings.heads:
-            raise UserError(f"head.width {width}: not a multiple of head.heads {settings.heads}")
+            raise UserError(
+                f"head.width {width}: must be a multiple of head.heads {settings.heads}"
+            )
         if not 1 <= queries <= num_labels:
-            raise UserError(f"head.queries {queries}: must lie between 1 and {num_labels} (labels)")
+            raise UserError(
+                f"head.queries {queries}: must be between 1 and {num_labels}, the number of labels"
+            )
         self.num_labels = num_labels
-        self.embedding_dim = width if queries == num_labels else None
+        self.embedding_dim = width if settings.embeds_labels(num_labels) else None
         self.project = nn.Linear(map_dim, width)
         self.register_buffer("queries_QE", torch.randn(queries, width))  # never trained
         self.norm_query = nn.LayerNorm(width)
@@ -93,18 +98,18 @@ class MLDecoderHead(nn.Module):
         labels_each = -(-num_labels // queries)  # G
         self.weight_QEG = nn.Parameter(torch.empty(queries, width, labels_each))
         self.bias_C = nn.Parameter(torch.zeros(num_labels))
-        # Xavier for each query's own E x G matrix.
+        # Xavier initialisation for the E x G matrix of each query.
         nn.init.normal_(self.weight_QEG, std=math.sqrt(2 / (width + labels_each)))
 
     def forward(self, pooled_BD: Tensor, map_BDHW: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Logits [B, C] and label embeddings [B, C, E], or None where queries share labels."""
+        """Logits [B, C] and label embeddings [B, C, E]. No embeddings if queries share labels."""
         decoded_BQE = self.decode(map_BDHW)
         logits_BQG = torch.einsum("bqe,qeg->bqg", decoded_BQE, self.weight_QEG)
         logits_BC = logits_BQG.flatten(1)[:, : self.num_labels] + self.bias_C
         return logits_BC, decoded_BQE if self.embedding_dim else None
 
     def decode(self, map_BDHW: Tensor) -> Tensor:
-        """One decoder layer: what each query has found in the map, [B, Q, E]."""
+        """The output of the decoder layer for each query, [B, Q, E]."""
         tokens_BTE = F.relu(self.project(map_BDHW.flatten(2).transpose(1, 2)), inplace=True)
         query_BQE = self.queries_QE.expand(len(tokens_BTE), -1, -1)
         query_BQE = self.norm_query(query_BQE + self.dropout(query_BQE))

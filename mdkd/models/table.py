@@ -1,6 +1,7 @@
-"""The table of all configured backbones, docs/architectures.md: `python -m mdkd.models.table`.
+"""Print the table of all configured backbones: `python -m mdkd.models.table`.
 
-Everything is read off the networks themselves, on the device that holds no numbers (meta).
+Its output is docs/architectures.md. All values are measured on the networks themselves. They are
+built on torch's meta device, which stores no numbers, so this needs little memory.
 """
 
 from pathlib import Path
@@ -32,7 +33,7 @@ methods see, as stride: channels. Scratch: no public ImageNet weights exist.
 
 
 def markdown(config: Path = CONFIG) -> str:
-    """The page, with one row for every entry of architectures.yaml."""
+    """The page as Markdown, with one row for each entry of architectures.yaml."""
     archs = yaml.safe_load(config.read_text(encoding="utf-8"))
     rows = [_row(entry["label"], entry["net"]) for entry in archs.values()]
     return HEADING + "\n".join(rows) + "\n"
@@ -44,7 +45,7 @@ def _row(label: str, net: str) -> str:
         network = build_network(
             net, num_labels=1, image_size=IMAGE_SIZE, stem=STEM, head=head
         ).eval()
-        before = counter.get_total_flops()  # building probes the network once
+        before = counter.get_total_flops()  # building a network runs one forward pass
         network.backbone(torch.zeros(1, 3, IMAGE_SIZE, IMAGE_SIZE))
     macs = (counter.get_total_flops() - before) / 2
     parameters = sum(p.numel() for p in network.backbone.parameters())
