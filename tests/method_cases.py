@@ -1,22 +1,17 @@
 """Networks' outputs to try methods on: what the tests of methods share."""
 
-from pathlib import Path
-
 import torch
-import yaml
 
-from mdkd import methods
+from mdkd import methodfiles, methods
 from mdkd.outputs import Output, Spec
 
-CONFIG = yaml.safe_load(
-    (Path(__file__).parents[1] / "config" / "methods.yaml").read_text(encoding="utf-8")
-)
 NAMES = methods.names()
+FILES = methodfiles.read_all()
 LABELS = 7
 STUDENT = Spec(LABELS, 6, (4, 5, 6), (16, 8, 4), 5)
 TEACHER = Spec(LABELS, 9, (3, 5, 7, 8), (8, 8, 4, 2), 6)
 SEED_OF_DRAWS = 5
-SMALL = {"reviewkd": {"mid_channels": 8}}  # for speed
+SMALL = {"mid_channels": 8}  # for speed, in every method that has such a setting
 
 
 def output(spec, num_images, seed, dtype=torch.float64):
@@ -59,16 +54,17 @@ def leaves(output):
 
 def make(name, student_spec=STUDENT, teacher_spec=TEACHER, dtype=torch.float64, **changes):
     torch.manual_seed(0)
-    settings = CONFIG[name]["settings"] | SMALL.get(name, {}) | changes
-    loss = methods.build(name, student_spec, teacher_spec, settings)
-    if isinstance(loss, torch.nn.Module):
-        return loss.to(dtype)
+    settings = FILES[name].settings
+    small = {key: value for key, value in SMALL.items() if key in settings}
+    loss = methods.build(name, student_spec, teacher_spec, settings | small | changes)
 
-    def seeded(student, teacher, target):
-        torch.manual_seed(SEED_OF_DRAWS)  # as before every training step
-        return loss(student, teacher, target)
+    loss.register_forward_pre_hook(seed)
+    return loss.to(dtype)
 
-    return seeded
+
+def seed(*_):
+    """As before every training step."""
+    torch.manual_seed(SEED_OF_DRAWS)
 
 
 def total(terms):

@@ -3,14 +3,12 @@
 import doctest
 import itertools
 import math
-from pathlib import Path
 
 import oracles
 import pytest
 import torch
-import yaml
 
-from mdkd import dependencies
+from mdkd import dependencies, methodfiles
 from mdkd.dependencies import NORMS, batch_loss, instance_loss, multi_order_losses
 
 LEVELS = {"batch": batch_loss, "instance": instance_loss}
@@ -197,5 +195,4 @@ def test_borders_of_the_range_are_legal():
 
 
 def test_the_configuration_offers_every_norm():
-    text = (Path(__file__).parents[1] / "config" / "methods.yaml").read_text(encoding="utf-8")
-    assert yaml.safe_load(text)["mdkd"]["choices"] == {"norm": list(NORMS)}
+    assert methodfiles.read("mdkd").choices == {"norm": list(NORMS)}

@@ -5,24 +5,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from method_cases import CONFIG, STUDENT, TEACHER
+from method_cases import FILES, NAMES, STUDENT, TEACHER
 
 from mdkd import methods, registry
 from mdkd.errors import UserError
-from mdkd.methods.base import method
 
 
 def test_unknown_method_names_the_nearest():
-    with pytest.raises(UserError, match="'mdkt'; did you mean 'mdkd'"):
-        methods.get("mdkt")
-    with pytest.raises(UserError, match="valid: l2d, mdkd"):
-        methods.get("zzzzzzzz")
+    with pytest.raises(UserError, match="'mdkd_permutde'; did you mean 'mdkd_permuted'"):
+        methods.get("mdkd_permutde")
+    with pytest.raises(UserError, match=f"valid: {', '.join(NAMES)}$"):
+        methods.get("00000000")
     with pytest.raises(UserError, match="'common'"):
         methods.get("common")
 
 
 def test_settings_must_match_exactly():
-    settings = CONFIG["mdkd"]["settings"]
+    settings = FILES["mdkd"].settings
     with pytest.raises(UserError, match="method mdkd: unknown setting 'bd_2'; did you mean 'bd2'"):
         methods.build("mdkd", STUDENT, TEACHER, {**settings, "bd_2": 1})
     with pytest.raises(UserError, match="method mdkd: setting 'norm' is missing"):
@@ -37,17 +36,11 @@ def test_settings_must_match_exactly():
 def test_embeddings_are_asked_for_by_name(side):
     specs = [STUDENT, TEACHER]
     specs[side] = specs[side]._replace(embedding_dim=None)
-    reason = "method l2d needs label embeddings; head gap makes none: use head mldecoder"
-    assert methods.unavailable(methods.get("l2d"), *specs) == reason
-    assert methods.unavailable(methods.get("l2d"), STUDENT, TEACHER) is None
-    assert methods.unavailable(methods.get("mdkd"), *specs) is None
-    with pytest.raises(UserError, match=reason):
-        methods.build("l2d", *specs, CONFIG["l2d"]["settings"])
-
-
-def test_a_method_can_only_need_parts_of_an_output():
-    with pytest.raises(ValueError, match="needs must be among"):
-        method("odd", needs=("gradients",))
+    with pytest.raises(UserError, match="method l2d: needs one embedding per label"):
+        methods.build("l2d", *specs, FILES["l2d"].settings)
+    for name in NAMES:
+        if "embeddings" not in methods.get(name).needs:
+            methods.build(name, *specs, FILES[name].settings)
 
 
 def test_discovery_imports_no_torch_and_no_plugin():

@@ -64,7 +64,11 @@ def edit(file, change):
 
 
 def test_every_source_is_found_and_shared_code_is_none():
-    assert registry.names("mdkd.data.sources") == sorted([*SOURCES, "scenes"])
+    names = registry.names("mdkd.data.sources")
+    assert set(names) >= {*SOURCES, "scenes"}
+    for name in names:
+        module = registry.load("mdkd.data.sources", name)
+        assert callable(module.Options) and callable(module.load), name
 
 
 @pytest.mark.parametrize("source", SOURCES)
@@ -141,7 +145,7 @@ def test_the_papers_data_sets_expect_the_papers_counts():
         ("coco2014", 82081, 40137, 80),
         ("nuswide", 161789, 107859, 81),
     ):
-        options = spec.source_options(name)
+        options = spec.resolved[name].options
         assert (options["train_images"], options["test_images"]) == (train, test)
         assert options.get("labels") == labels
     assert len(CLASSES) == 20

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import timm
@@ -12,6 +11,7 @@ import torchvision
 from torch import nn
 
 from mdkd import records
+from mdkd.config import Head
 from mdkd.errors import UserError
 from mdkd.models import adapters, build_network
 from mdkd.models.weights import digest
@@ -30,7 +30,7 @@ def build(net, weights=None, folder=Path("weights"), image_size=64, seed=0):
         num_labels=5,
         image_size=image_size,
         stem="small",
-        head=SimpleNamespace(kind="gap"),
+        head=Head(kind="gap"),
         weights=weights,
         weights_folder=folder,
     )

@@ -105,4 +105,4 @@ def test_every_fault_is_seen(spoil, expected):
 def test_the_readme_lists_every_notebook():
     named = re.findall(r"`(\w+\.ipynb)`", (FOLDER / "README.md").read_text(encoding="utf-8"))
     assert named == [file.name for file in FILES]
-    assert len(FILES) == 4
+    assert FILES
