@@ -1,4 +1,4 @@
-# The benchmark as a graph of jobs: paths and resources only. What the jobs compute is in mdkd/,
+# The benchmark as a graph of jobs: paths and resources only. What the jobs compute is in mdkd/, and
 # what they are asked to compute is in config/.
 
 import json
@@ -8,9 +8,10 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import devices, records
+from mdkd import costs, devices, records, runpath
 from mdkd.errors import UserError
-from mdkd.plan import make_plan
+from mdkd.layout import Layout
+from mdkd.plan import DOCUMENT, make_plan
 from mdkd.spec import Specification
 
 min_version("9.20")
@@ -19,19 +20,18 @@ min_version("9.20")
 try:
     SPEC = Specification(Path("config"), config)  # config: what the command line gives
     PLAN = make_plan(SPEC)
+    RATES = costs.read_rates(Path("config/rates.yaml"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
+ESTIMATOR = costs.Estimator(PLAN, RATES, Layout(PLAN.protocol))
 RESULTS = f"results/{PLAN.protocol}"
 PLAN_FILE = f"{RESULTS}/plan.json"  # written when a run starts, read by its jobs
 RECORD = f"{RESULTS}/runs/{{}}/run.json"
-SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
-DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
-
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
 
-# One GPU a training, as many trainings at once as this machine has GPUs; none of it on the CPU.
+# One GPU per training, and as many trainings at once as this machine has GPUs. No GPU on the CPU.
 GPUS = 0 if PLAN.device == "cpu" else len(devices.visible_gpus())
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", GPUS)
@@ -42,13 +42,8 @@ resource_scopes:
 
 
 wildcard_constraints:
+    **runpath.FIELDS,
     protocol=PLAN.protocol,
-    dataset="[a-z0-9_]+",
-    arch="[a-z0-9_]+",
-    teacher="[a-z0-9_]+",
-    method="[a-z0-9_]+",
-    variant="[A-Za-z0-9._-]+",
-    seed="[0-9]+",
     artefact="|".join(PLAN.artefacts),
 
 
@@ -66,7 +61,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
-        [RECORD.format(run) for run in SELECTED],  # so that a deleted one is made again
+        [RECORD.format(run) for run in SELECTED],  # so that a deleted record is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,
@@ -76,7 +71,8 @@ rule all:
     localrule: True
 
 
-# Every artefact is a target of its own name, and belongs to those that its experiment names.
+# Every artefact is a target, and so is every group that an experiment names in its `targets`.
+check_targets({rule.name for rule in workflow.rules})
 for target, artefacts in TARGETS.items():
 
     rule:
@@ -84,7 +80,7 @@ for target, artefacts in TARGETS.items():
             target
         input:
             [files_of(artefact) for artefact in artefacts],
-            rules.document.output if target == "paper" else [],
+            rules.document.output if target == DOCUMENT else [],
         localrule: True
 
 
@@ -98,9 +94,8 @@ onsuccess:
         given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
         options = f"--config {given}" if given else ""
         shell(f"python -m mdkd report metrics --plan {PLAN_FILE}")
-        name = "_".join(
-            ["report", *sorted(targets - {"all"})]
-        )  # not over that of other targets
+        # Each set of targets has its own report.
+        name = "_".join(["report", *sorted(targets - {"all"})])
         shell(
             f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/{name}.html {options} "
             f"> logs/{PLAN.protocol}/report.log 2>&1"
@@ -110,5 +105,4 @@ onsuccess:
 
 
 onerror:
-    shell(f"python -m mdkd plan --plan {PLAN_FILE}")
-    print(f"some jobs failed: their logs lie below logs/{PLAN.protocol}/ and are printed above")
+    shell(f"python -m mdkd report failures --plan {PLAN_FILE}")

@@ -1,35 +1,24 @@
-"""Command line: argument parsing and log files, nothing else."""
+"""The command line: the verbs, their arguments, and log files."""
 
 import argparse
 import logging
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mdkd import __version__, records
+from mdkd import __version__, devices, records
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, nearest
-from mdkd.kinds import KINDS as KIND_OF_ARTEFACT
 from mdkd.layout import Layout
-from mdkd.plan import (
-    Artefact,
-    Plan,
-    check_identity,
-    make_plan,
-    resolve_dataset,
-    resolve_root,
-    resolve_run,
-)
+from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
 from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
-
-KINDS = ("metrics", "table", "figure", "labels", "partial", "document", "show")  # of `report`
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,8 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def download(args: argparse.Namespace) -> None:
     from mdkd.data import download as downloading
 
-    spec = _specification(args)
-    root = resolve_root(spec, args.target)
+    root = resolve_root(_specification(args), args.target)
     downloading.download(args.target, root, args.config / "downloads.yaml", args.mirror)
 
 
@@ -63,7 +51,7 @@ def cache(args: argparse.Namespace) -> None:
 
     if args.plan:
         plan = _plan(args)
-        dataset, root = _get(plan.datasets, args), Path(plan.roots[args.target])
+        dataset, root = _get(plan.datasets, args.target), Path(plan.roots[args.target])
         layout = Layout(plan.protocol)
     else:
         spec = _specification(args)
@@ -77,27 +65,24 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    from mdkd import devices
-
     device, weights_folder = args.device, "weights"
     if args.plan:
         plan = _plan(args)
-        run, device = _get(plan.runs, args), device or plan.device
+        run, device = _get(plan.runs, args.target), device or plan.device
         weights_folder = plan.weights_folder
     elif args.target.endswith((".yaml", ".yml", ".json")):
         content = read_yaml(Path(args.target))
         if isinstance(content, dict) and isinstance(content.get("run"), dict):
-            content = content["run"]  # a record, run.json: the same training again
+            content = content["run"]  # a record, run.json: train the same run again
         run = parse(Run, content, args.target)
         check_identity(run, args.target)
     else:
         spec = _specification(args)
         run, weights_folder = resolve_run(spec, args.target), spec.user.weights_folder
     with devices.claim(device or "auto") as device_type:
-        from mdkd import with the device settled
-        from mdkd.training import loop as training  # torch starts here
+        from mdkd.training import loop  # imports torch, now that the device is chosen
 
-        training.train(run, Layout(run.protocol), device_type, Path(weights_folder))
+        loop.train(run, Layout(run.protocol), device_type, Path(weights_folder))
 
 
 def score(args: argparse.Namespace) -> None:
@@ -106,79 +91,94 @@ def score(args: argparse.Namespace) -> None:
     if args.plan:
         plan = _plan(args)
         results = _results(plan)
-        run = _get(plan.runs, args)
+        run = _get(plan.runs, args.target)
         if results.state(run.path) == "other settings":
             folder = results.run(run.path)
-            raise UserError(f"{folder}: made under other settings than planned; delete it")
+            raise UserError(f"{folder}: trained with other settings than planned; delete it")
         scoring.score(run.path, results)
     else:
         scoring.score(args.target, Layout(_specification(args).user.protocol))
 
 
 def attend(args: argparse.Namespace) -> None:
-    from mdkd import devices
+    plan = _plan(args)
+    artefact = _get(plan.artefacts, args.target)
+    with devices.claim(args.device or plan.device) as device_type:
+        from mdkd.training import gradcam  # imports torch, now that the device is chosen
+
+        gradcam.attend(artefact, _results(plan), device_type)
+
+
+def report_metrics(args: argparse.Namespace) -> None:
+    from mdkd.reporting import summary
+
+    summary.metrics_csv(_results(_plan(args)))
+
+
+def report_labels(args: argparse.Namespace) -> None:
+    from mdkd.data.cache import open_cache
+    from mdkd.reporting import dataset
 
     plan = _plan(args)
-    artefact = _get(plan.artefacts, args)
-    with devices.claim(args.device or plan.device) as device_type:
-        from mdkd import attention  # torch starts here, with the device settled
-
-        attention.attend(artefact, _results(plan), device_type)
+    name, layout = _get(plan.datasets, args.target).name, Layout(plan.protocol)
+    dataset.write(open_cache(layout.cache(name)), name, layout.results)
 
 
-def report(args: argparse.Namespace) -> None:
-    from mdkd.reporting import summary as reporting
+def report_table(args: argparse.Namespace) -> None:
+    from mdkd import reporting
 
     plan = _plan(args)
     results = _results(plan)
-    if args.kind == "metrics":
-        reporting.metrics_csv(results)
-    elif args.kind == "labels":
-        from mdkd.reporting import dataset as label_report
-        from mdkd.data.cache import open_cache
-
-        dataset = _get(plan.datasets, args)
-        label_report.write(open_cache(results.cache(dataset.name)), dataset.name, results.results)
-    elif args.kind == "document":
-        from mdkd.reporting import document
-
-        document.write(plan, results)
-    else:
-        names = [args.target] if args.target else plan.selected
-        if args.kind == "partial" and not args.target:  # and all that have something to show
-            names = names + [name for name in _begun(plan, results) if name not in names]
-        for name in names:
-            artefact = _get(plan.artefacts, args, name)
-            _report_artefact(args.kind, artefact, results, name in plan.selected)
-        if args.kind == "show":
-            print(f"numbers  {results.results / 'metrics.csv'}")
-            print(f"report   {results.results / 'report.html'}")
+    reporting.write_table(_get(plan.artefacts, args.target), results, results.results / "tables")
 
 
-def _begun(plan: Plan, results: Results) -> list[str]:
-    """The artefacts of which a student's run, at least, is done or has failed."""
-    ended = {path for path in plan.runs if results.state(path) in ("done", "failed")}
-    students = {path for path in ended if plan.runs[path].teacher is not None}
-    return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
+def report_figure(args: argparse.Namespace) -> None:
+    from mdkd import reporting
+
+    plan = _plan(args)
+    results = _results(plan)
+    reporting.write_figure(_get(plan.artefacts, args.target), results, results.results / "figures")
 
 
-def _report_artefact(kind: str, artefact: Artefact, results: Results, whole: bool) -> None:
-    """Write what ``kind`` says, and print where it is, with the ``whole`` table or without."""
-    from mdkd.reporting import kinds as artefacts
+def report_document(args: argparse.Namespace) -> None:
+    from mdkd.reporting import document
 
-    folder = results.results / "partial" if kind == "partial" else results.results
-    outputs = KIND_OF_ARTEFACT[artefact.kind].outputs
-    if kind in ("table", "partial") and "table" in outputs:
-        artefacts.write_table(artefact, results, folder / "tables")
-    if kind in ("figure", "partial") and "figure" in outputs:
-        artefacts.write_figure(artefact, results, folder / "figures")
-    if kind in ("show", "partial"):
-        table = folder / "tables" / f"{artefact.name}.md"
-        if "table" in outputs:
-            print(f"\n{table.read_text()}" if whole else "")
-            print(f"table    {table.with_suffix('.tex')}")
-        if "figure" in outputs:
-            print(f"figure   {folder / 'figures' / artefact.name}.pdf")
+    plan = _plan(args)
+    document.write(plan, _results(plan))
+
+
+def report_partial(args: argparse.Namespace) -> None:
+    """Write and print one artefact, or those that are made by default and all that have begun."""
+    from mdkd import reporting
+
+    plan = _plan(args)
+    results = _results(plan)
+    begun = [] if args.target else reporting.begun(plan, results)
+    for name in dict.fromkeys([args.target] if args.target else plan.selected + begun):
+        artefact = _get(plan.artefacts, name)
+        reporting.write_partial(artefact, results)
+        whole = name in plan.selected
+        print(reporting.describe(artefact, results.results / "partial", whole))
+
+
+def report_show(args: argparse.Namespace) -> None:
+    """Print the tables that are made by default, and where all files lie."""
+    from mdkd import reporting
+
+    plan = _plan(args)
+    results = Layout(plan.protocol).results
+    for name in plan.selected:
+        print(reporting.describe(_get(plan.artefacts, name), results, whole=True))
+    print(f"numbers  {results / 'metrics.csv'}")
+    print(f"report   {results / 'report.html'}")
+
+
+def report_failures(args: argparse.Namespace) -> None:
+    """Print one line for each run that failed, with its reason and its log."""
+    from mdkd import reporting
+
+    plan = _plan(args)
+    print(reporting.failures(plan, _results(plan)))
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -188,7 +188,7 @@ def compare(args: argparse.Namespace) -> None:
 
     plan = _plan(args)
     names = [args.target] if args.target else list(plan.artefacts)
-    found = [artefact for name in names if (artefact := _get(plan.artefacts, args, name)).reported]
+    found = [artefact for name in names if (artefact := _get(plan.artefacts, name)).reported]
     if not found:
         where = args.target or f"protocol {plan.protocol}"
         hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
@@ -199,17 +199,34 @@ def compare(args: argparse.Namespace) -> None:
 
 def plan(args: argparse.Namespace) -> None:
     """Print what there is to compute, artefact by artefact; or every run of one of them."""
-    from mdkd import costs as estimates
+    from mdkd.reporting import plan_listing
 
     plan = _plan(args)
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
-        print(estimates.listing(plan, _results(plan), name))
+        print(plan_listing.listing(plan, _results(plan), name))
         return
     if args.target:  # a group of artefacts, and nothing else
-        plan = plan.only(_get(plan.targets(), args))
-    print(estimates.overview(plan, _results(plan), args.config / "rates.yaml"))
+        plan = plan.only(_get(plan.targets(), args.target))
+    print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+
+
+ARTEFACT = {"help": "name of the artefact"}
+REPORTS = {  # of the verb `report`: what is run, help, and its target
+    "metrics": (report_metrics, "write metrics.csv, the scores of all runs", None),
+    "labels": (report_labels, "write statistics of labels", {"help": "name of the data set"}),
+    "table": (report_table, "write a table", ARTEFACT),
+    "figure": (report_figure, "write a figure", ARTEFACT),
+    "document": (report_document, "write one document of the tables and figures", None),
+    "partial": (
+        report_partial,
+        "write and print tables and figures of the runs that are done",
+        ARTEFACT | {"nargs": "?", "help": "name of the artefact, all that have begun if left out"},
+    ),
+    "show": (report_show, "print tables that are written, and where they are", None),
+    "failures": (report_failures, "print the runs that failed", None),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -229,44 +246,41 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
-    def verb(function: Any, help: str, target: str | None, **options: Any) -> Any:
-        sub = verbs.add_parser(function.__name__, parents=[common], help=help, description=help)
+    def verb(
+        function: Callable[[argparse.Namespace], None],
+        help: str,
+        target: dict[str, Any] | None,
+        name: str | None = None,
+        below: Any = verbs,
+    ) -> argparse.ArgumentParser:
+        name = name or function.__name__
+        sub = below.add_parser(name, parents=[common], help=help, description=help)
         sub.set_defaults(run_verb=function)
         if target:
-            sub.add_argument("target", help=target, **options)
+            sub.add_argument("target", **target)
         return sub
 
-    fetching = verb(download, "fetch a data set's official files", "name of the data set")
+    dataset = {"help": "name of the data set"}
+    fetching = verb(download, "fetch a data set's official files", dataset)
     fetching.add_argument("--mirror", help="address or folder to take the archives from")
-    caching = verb(cache, "decode or draw a data set once, into its cache", "name of the data set")
+    caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
-    caching.add_argument("--verify", action="store_true", help="check the cache that is there")
-    training = verb(
-        train,
-        "train one network",
-        "run path, or a file: a resolved run, or a run.json",
-    )
-    training.add_argument("--device", choices=("auto", "cpu", "cuda"))
-    verb(score, "compute metrics from stored predictions", "run path")
-    reporting = verb(report, "write or show tables and figures", None)
-    reporting.add_argument("kind", choices=KINDS)
-    reporting.add_argument(
-        "target", nargs="?", help="artefact, all if left out; labels: a data set"
-    )
-    verb(
-        compare,
-        "print our numbers beside the published ones",
-        "artefact, all if left out",
-        nargs="?",
-    )
-    verb(
-        plan,
-        "print artefacts with their runs, time and disk, or the runs of one",
-        "target, its artefacts; artefact, or all: its runs",
-        nargs="?",
-    )
-    attending = verb(attend, "compute the attention maps of an artefact", "name of the artefact")
-    attending.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    caching.add_argument("--verify", action="store_true", help="check an existing cache")
+    run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
+    training = verb(train, "train one network", run_or_file)
+    verb(score, "compute metrics from stored predictions", {"help": "run path"})
+    attending = verb(attend, "compute the attention maps of an artefact", ARTEFACT)
+    for device_verb in (training, attending):
+        device_verb.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    help = "write or show tables and figures"
+    reporting = verbs.add_parser("report", help=help, description=help)
+    kinds = reporting.add_subparsers(required=True, metavar="KIND", dest="kind")
+    for name, (function, help, target) in REPORTS.items():
+        verb(function, help, target, name, kinds)
+    optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
+    verb(compare, "print our numbers beside the published ones", optional)
+    help = "a target: its artefacts; an artefact: its runs; all: all runs"
+    verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
     return parser
 
 
@@ -278,7 +292,7 @@ def _specification(args: argparse.Namespace) -> Specification:
 
 
 def _setting(item: str) -> tuple[str, Any]:
-    """KEY=VALUE with the value as YAML reads it: numbers, lists, text."""
+    """KEY=VALUE with the value as YAML reads it: a number, a list, text."""
     key, _, value = item.partition("=")
     try:
         return key, yaml.safe_load(value)
@@ -296,17 +310,16 @@ def _results(plan: Plan) -> Results:
     return Results(protocol=plan.protocol, runs=plan.runs)
 
 
-def _get(entries: dict[str, Any], args: argparse.Namespace, name: str | None = None) -> Any:
-    name = name or args.target
+def _get(entries: dict[str, Any], name: str) -> Any:
     if name not in entries:
-        raise UserError(f"{name}: not in the plan; {nearest(str(name), entries)}")
+        raise UserError(f"{name}: not in the plan; {nearest(name, entries)}")
     return entries[name]
 
 
 def _start_log(args: argparse.Namespace) -> None:
-    """Messages go to the terminal and, if asked for, to a log file of the job's own."""
-    target = getattr(args, "target", None) or getattr(args, "kind", "")
-    prefix = f"{args.name} {target}".replace("%", "%%").strip()
+    """Send messages to the terminal and, with --log, to a log file of the job's own."""
+    words = (args.name, getattr(args, "kind", None), getattr(args, "target", None))
+    prefix = " ".join(word for word in words if word).replace("%", "%%")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
     handlers: list[logging.Handler] = [terminal]

@@ -5,6 +5,7 @@ wrong types and missing values with one line that names the file, the key and th
 """
 
 import dataclasses
+import math
 import types
 import typing
 from dataclasses import dataclass, field
@@ -18,28 +19,37 @@ from mdkd.errors import UserError, nearest
 T = TypeVar("T")
 
 
+def number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
+    """A field of a dataclass whose value must be in ``low .. high``; `parse` checks it."""
+    return field(default=default, metadata={"range": (low, high)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """What turns the backbone's features into one logit per label."""
 
     kind: Literal["gap", "mldecoder"]
-    width: int = 768  # of the label embeddings; the remaining fields belong to mldecoder too
+    width: int = 768  # of the label embeddings; this and all further fields are for mldecoder
     queries: int | None = None  # None: one per label
     heads: int = 8
     feedforward: int = 2048
     dropout: float = 0.1
+
+    def embeds_labels(self, num_labels: int | None = None) -> bool:
+        """Whether the head makes one embedding per label; None: their number is not known yet."""
+        return self.kind == "mldecoder" and self.queries in (None, num_labels)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How a network is trained; the same for teachers, students and every method."""
 
-    epochs: int
-    batch_size: int
-    lr: float  # the highest of the schedule
-    weight_decay: float  # L2 in Adam's gradient, on matrices and filters only
-    flip: bool  # horizontal, with probability 1/2
-    cutout: float  # side of the masked square as a fraction of the image's; 0 switches it off
+    epochs: int = number(1, 10**6)
+    batch_size: int = number(2, 10**6)
+    lr: float = number(1e-12, 1e3)  # the highest learning rate of the schedule
+    weight_decay: float = number(0, 1e3)  # L2 in Adam's gradient, on matrices and filters only
+    flip: bool  # mirror horizontally with probability 1/2
+    cutout: float = number(0, 0.99)  # side of the masked square over the image's side; 0: none
     schedule: Literal["cosine", "onecycle"] = "cosine"  # cosine to 0, or up and down (schedule.py)
     normalisation: Literal["imagenet", "none"] = "imagenet"
     bce_reduction: Literal["sum_mean", "sum_sum", "mean_mean"] = "sum_mean"  # labels, then images
@@ -53,13 +63,13 @@ class Dataset:
     source: str
     image_size: int
     options: dict[str, Any] = field(default_factory=dict)
-    val: float = 0.0  # fraction of the training images that become a third split
-    damaged: Literal["error", "drop"] = "error"  # images that cannot be decoded
+    val: float = number(0, 0.5, default=0.0)  # fraction of the training images to set aside
+    damaged: Literal["error", "drop"] = "error"  # what to do with images that cannot be decoded
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """One method with all its settings resolved."""
+    """One method with all its settings."""
 
     name: str
     revision: int
@@ -68,13 +78,13 @@ class Method:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training, resolved: all that its numbers depend on. Written into its record."""
+    """One training with everything that its numbers depend on. It is written into its record."""
 
-    path: str  # identity: supervised/{dataset}/{arch}/seed{n} or distill/{dataset}/...
+    path: str  # its identity, see mdkd.runpath
     protocol: str
     dataset: Dataset
     arch: str
-    net: str  # what the model builder gets for `arch`
+    net: str  # the name of `arch` for the model builder
     stem: str
     weights: str | None  # initial weights of the backbone
     head: Head
@@ -85,14 +95,14 @@ class Run:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML without silent overrides: a key that stands twice is an error."""
+    """YAML in which a key that appears twice is an error, not a silent override."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 line = node.start_mark.line + 1
-                raise UserError(f"key '{key}' stands twice in the mapping at line {line}")
+                raise UserError(f"key '{key}' appears twice in the mapping at line {line}")
         return super().construct_mapping(node, deep)
 
 
@@ -122,7 +132,13 @@ def parse(cls: type[T], value: Any, where: str) -> T:
         required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
         if required and name not in value:
             raise UserError(f"{where}: key '{name}' is missing; add it ({_name(hints[name])})")
-    return cls(**{k: _convert(hints[k], v, f"{where}: {k}") for k, v in value.items()})
+    converted = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in value.items()}
+    for name, content in converted.items():
+        low, high = fields[name].metadata.get("range", (-math.inf, math.inf))
+        if isinstance(content, int | float) and not low <= content <= high:
+            wrong = f"is not in {low:g} .. {high:g}" if high < math.inf else f"is below {low:g}"
+            raise UserError(f"{where}: {name}: {content} {wrong}")
+    return cls(**converted)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

@@ -1,18 +1,17 @@
-"""What a plan costs: runs, sharing, hours and disk of every artefact, as far as it is not yet made.
+"""What a plan costs: hours, disk and memory of every run, and how artefacts share runs.
 
-The time of a training is images / speed, and the inverse speed of a distillation that of its
-student's training plus that of its teacher's inference. A speed is, in this order:
+The time of a training is its images over its speed. The time of a distilled image is the time of
+its student's training plus the time of its teacher's inference. A speed is, in this order:
 
 1. the median of the finished runs of the same networks and method,
 2. the median of the finished runs of the same networks, whatever the method,
-3. put together from those of both networks, each the median of its finished supervised runs, or
-   what stands in ``rates.yaml``.
+3. combined from the speeds of both networks. Each is the median of its finished supervised runs, or
+   the value in ``rates.yaml``.
 
-Decoding, drawing, validation and the pass over the test images are left out. Imports no torch.
+Decoding, drawing, validation and the pass over the test images are not included.
 """
 
-import textwrap
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,15 +20,24 @@ from typing import Any, Literal, NamedTuple
 
 from mdkd import records
 from mdkd.config import Dataset, Head, Run, parse, read_yaml
-from mdkd.errors import UserError, nearest
+from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
 from mdkd.results import Results
 
-RATES = Path("config/rates.yaml")
 FOR_GPUS = 128  # px; with `device: auto` and no run yet, larger images are meant for GPUs
-LABELS = 20  # of a data set whose cache and options do not tell: as many as VOC and the scenes have
-TIMES = {"s": 1 / 3600, "min": 1 / 60, "h": 1}  # in hours
-SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # in bytes
+LABELS = 20  # of a data set whose cache and options do not say it: as many as VOC and scenes have
+SIZE_OF_ACTIVATIONS = 224  # px, of the images that `Size.activations` is about
+
+# Memory of a job on the host, in bytes. Measured without a GPU: 0.8 GB for the smallest training,
+# 7.0 GB for ResNet-101 at 224 px in batches of 32, 3.7 GB for ResNet-101 -> ResNet-34.
+PROCESS = 1.2e9  # Python, torch and timm
+PROCESS_WITH_GPU = 6e9  # and the libraries of CUDA, and batches in pinned memory
+TRAINED, FROZEN = 16, 4  # bytes per parameter: weights, gradients and Adam's moments; weights alone
+FORWARD_PART = 0.3  # of a network's activations that its forward pass alone holds at a time
+MARGIN = 1.25  # on all of it
+SLOWEST = 3.0  # hours asked for, over estimated hours
+LEAST_MINUTES, UNKNOWN_MINUTES = 30, 1440
+DECODED_PER_S = 100  # images, on one core: a third of what one core of an AMD EPYC decodes
 
 Origin = Literal["measured", "tabulated", "guessed"]
 ORIGINS: tuple[Origin, ...] = ("measured", "tabulated", "guessed")  # each worse than the last
@@ -51,10 +59,11 @@ class Speeds:
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """What a backbone leaves on the disk."""
+    """The size of a backbone, from ``docs/architectures.md``."""
 
     parameters: int
     channels: int  # of its last map, which the head reads
+    activations: float  # MB that an image of 224 px leaves for the backward pass, in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,40 +75,55 @@ class Rates:
     sizes: dict[str, Size]  # by net
 
 
+def read_rates(file: Path) -> Rates:
+    """The checked content of ``rates.yaml``."""
+    return parse(Rates, read_yaml(file), str(file))
+
+
 class Pace(NamedTuple):
-    """Seconds that one training image takes, and how one knows."""
+    """Seconds that one training image takes, and where the number comes from."""
 
     seconds: float
     origin: Origin
 
 
 class Cost(NamedTuple):
-    """One artefact's share of a plan. None: it cannot be told."""
+    """One artefact's share of a plan. None: not known."""
 
     name: str
     kind: str
     cells: int
     runs: list[str]
-    own: list[str]  # runs that no artefact before it needs
+    own: list[str]  # runs that no earlier artefact needs
     hours: float | None  # of the own runs that are not done
-    disk: float | None  # bytes of all own runs, and of caches that no artefact before it needs
+    disk: float | None  # bytes of all own runs, and of caches that no earlier artefact needs
 
 
 class Estimator:
-    """Hours and bytes of single runs, from what stands in the results and in ``rates.yaml``."""
+    """Hours, disk and memory of a run, from ``rates.yaml`` and, after `learn`, from records."""
 
-    def __init__(self, plan: Plan, results: Results, rates: Rates):
+    def __init__(self, plan: Plan, rates: Rates, layout: Layout):
         self.plan, self.rates = plan, rates
-        self.states = {path: results.state(path) for path in plan.runs}
-        self.done = {p: results.record(p) for p, state in self.states.items() if state == "done"}
-        self.metas = {name: _meta(d, results) for name, d in plan.datasets.items()}
-        self.on_gpu = _on_gpu(plan, [r["environment"]["device"] for r in self.done.values()])
-        self.speeds = rates.gpu if self.on_gpu else rates.cpu
+        self.metas = {name: _meta(d, layout) for name, d in plan.datasets.items()}
+        self.on_gpu = _on_gpu(plan, [])
+        self.states: dict[str, str] = dict.fromkeys(plan.runs, "to do")
+        self.done: dict[str, dict[str, Any]] = {}  # the records of finished runs
         self.measured: dict[tuple, list[float]] = defaultdict(list)  # seconds per image
         self.parameters: dict[str, int] = {}  # of backbone and head, by net
         self.processors: set[str] = set()  # of the measured runs
+
+    @property
+    def speeds(self) -> Speeds:
+        return self.rates.gpu if self.on_gpu else self.rates.cpu
+
+    def learn(self, results: Results) -> "Estimator":
+        """Take states, speeds and sizes from the records of the plan's runs."""
+        self.states = {path: results.state(path) for path in self.plan.runs}
+        self.done = {p: results.record(p) for p, state in self.states.items() if state == "done"}
+        devices = [record["environment"]["device"] for record in self.done.values()]
+        self.on_gpu = _on_gpu(self.plan, devices)
         for path, record in self.done.items():
-            run, environment = plan.runs[path], record["environment"]
+            run, environment = self.plan.runs[path], record["environment"]
             sizes = record["parameters"]
             self.parameters[run.net] = sizes["backbone"] + sizes["head"]
             if (environment["device"] != "cpu") == self.on_gpu:
@@ -107,6 +131,7 @@ class Estimator:
                 self.measured[*nets, run.method.name].append(seconds)
                 self.measured[nets].append(seconds / self._factor(run))
                 self.processors.add(environment["device" if self.on_gpu else "cpu"])
+        return self
 
     def hours_left(self, run: Run) -> float | None:
         """Duration of the training, 0 if it is done; GPU-hours, or core-hours on the CPU."""
@@ -119,7 +144,7 @@ class Estimator:
         return steps * run.recipe.batch_size * pace.seconds / 3600
 
     def pace(self, run: Run) -> Pace | None:
-        """How long a training image of a run takes."""
+        """The time of a training image of a run."""
         nets = self.nets(run)
         if times := self.measured.get((*nets, run.method.name)):
             return Pace(median(times), "measured")
@@ -136,7 +161,7 @@ class Estimator:
         return Pace(self._factor(run) * seconds, origin)
 
     def supervised(self, net: str, run: Run) -> Pace | None:
-        """How long an image takes where one of the nets of ``run`` is trained without a teacher."""
+        """The time of an image if one of the nets of ``run`` is trained without a teacher."""
         if times := self.measured.get((net, None)):
             return Pace(median(times), "measured")
         speeds = self.speeds
@@ -155,7 +180,7 @@ class Estimator:
         return self.speeds.methods.get(run.method.name, 1.0)
 
     def disk(self, run: Run) -> float | None:
-        """Bytes of a run's weights and predictions, both float32; all else is small."""
+        """Bytes of a run's weights and predictions, both float32; its other files are small."""
         images, labels = self.images(run.dataset), self._labels(run.dataset)
         parameters = self.parameters.get(run.net)
         if parameters is None and run.net in self.rates.sizes:
@@ -165,13 +190,44 @@ class Estimator:
             return None
         return 4 * (parameters + images["test"] * labels)
 
+    def memory(self, run: Run) -> int | None:
+        """Bytes of main memory to ask for a training of the run, with a margin."""
+        sizes = [self.rates.sizes.get(net) for net in self.nets(run) if net]
+        if None in sizes:
+            return None
+        if self.on_gpu:
+            return round(MARGIN * PROCESS_WITH_GPU)
+        images = run.recipe.batch_size * (run.dataset.image_size / SIZE_OF_ACTIVATIONS) ** 2
+        student, *teacher = (size for size in sizes if size)
+        labels = self._labels(run.dataset)
+        head = head_parameters(run.head, student.channels, labels)
+        needed = (
+            PROCESS + TRAINED * (student.parameters + head) + 1e6 * images * student.activations
+        )
+        for size in teacher:
+            needed += FROZEN * (size.parameters + head_parameters(run.head, size.channels, labels))
+            needed += FORWARD_PART * 1e6 * images * size.activations
+        return round(MARGIN * needed)
+
+    def minutes(self, run: Run) -> int:
+        """Minutes to ask for a training of the run."""
+        hours = self.hours_left(run)
+        return UNKNOWN_MINUTES if hours is None else LEAST_MINUTES + round(60 * SLOWEST * hours)
+
+    def cache_minutes(self, dataset: Dataset) -> int:
+        """Minutes to ask for the job that makes the cache of a data set."""
+        images = self.images(dataset)
+        if images is None:
+            return UNKNOWN_MINUTES
+        return LEAST_MINUTES + round(SLOWEST * sum(images.values()) / DECODED_PER_S / 60)
+
     def cache(self, dataset: Dataset) -> float | None:
         """Bytes of a data set's pixels."""
         images = self.images(dataset)
         return sum(images.values()) * 3 * dataset.image_size**2 if images else None
 
     def images(self, dataset: Dataset) -> dict[str, int] | None:
-        """Images of every split: those in the cache, or those that the options announce."""
+        """The number of images in every split: from the cache, or else from the options."""
         if meta := self.metas[dataset.name]:
             return {name: split["images"] for name, split in meta["splits"].items()}
         options = dataset.options
@@ -189,9 +245,9 @@ class Estimator:
         return dataset.options.get("labels") or LABELS
 
 
-def _meta(dataset: Dataset, results: Results) -> dict[str, Any] | None:
-    """The record of a data set's cache, unless it was made under other settings or not at all."""
-    file = results.cache(dataset.name) / "meta.json"
+def _meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
+    """The record of a data set's cache; None if there is none or it has other settings."""
+    file = layout.cache(dataset.name) / "meta.json"
     if not file.exists():
         return None
     meta = records.read_json(file)
@@ -200,9 +256,9 @@ def _meta(dataset: Dataset, results: Results) -> dict[str, Any] | None:
 
 
 def _on_gpu(plan: Plan, used: list[str]) -> bool:
-    """Whether hours are those of GPUs; ``used`` are the devices of the finished runs.
+    """Whether the trainings use GPUs; ``used`` are the devices of the finished runs.
 
-    What ``auto`` will find is not looked up: a plan is often made on a machine that trains nothing.
+    The devices of this machine do not count: a plan is often made on a machine that trains nothing.
     """
     if plan.device != "auto":
         return plan.device == "cuda"
@@ -243,149 +299,21 @@ def costs(estimator: Estimator) -> list[Cost]:
         paths = needed(artefact, plan)
         own = [path for path in paths if path not in seen]
         datasets = {plan.runs[path].dataset.name for path in own} - cached
-        hours = _sum(estimator.hours_left(plan.runs[path]) for path in own)
+        hours = total(estimator.hours_left(plan.runs[path]) for path in own)
         disk = [estimator.disk(plan.runs[path]) for path in own]
         disk += [estimator.cache(plan.datasets[dataset]) for dataset in datasets]
-        lines.append(Cost(name, artefact.kind, _cells(artefact), paths, own, hours, _sum(disk)))
+        lines.append(Cost(name, artefact.kind, cells(artefact), paths, own, hours, total(disk)))
         seen.update(own)
         cached |= datasets
     return lines
 
 
-def _cells(artefact: Artefact) -> int:
+def cells(artefact: Artefact) -> int:
+    """The number of cells in the table of an artefact."""
     return sum(len(row.cells) for row in artefact.rows)
 
 
-def _sum(values: Iterable[float | None]) -> float | None:
+def total(values: Iterable[float | None]) -> float | None:
+    """The sum, or None if a value is not known."""
     values = list(values)
     return None if None in values else sum(value for value in values if value is not None)
-
-
-def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
-    """Text for a terminal: a line per artefact, totals, what would run now, and how one knows."""
-    estimator = Estimator(plan, results, parse(Rates, read_yaml(rates), str(rates)))
-    lines = costs(estimator)
-    time = "GPU time" if estimator.on_gpu else "core time"
-    table = [
-        ["", "kind", "cells", "runs", "own", "done", "failed", "to do", time, "disk"],
-        *(_texts(line, estimator) for line in [*lines, _total(lines)]),
-    ]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    formats = [f"{{:{'<' if i < 2 else '>'}{width}}}" for i, width in enumerate(widths)]
-    text = ["  ".join(formats).format(*row) for row in table]
-    notes = [
-        f"own: runs that no line above needs; {time} of those to train, disk of all with caches.",
-        _now(lines, estimator),
-        *_assumptions(estimator, rates),
-        *_unknown(estimator, rates),
-    ]
-    heading = f"Protocol {plan.protocol}: {len(plan.runs)} runs for {len(lines)} artefacts."
-    wrapped = (textwrap.fill(note, 100, subsequent_indent="  ") for note in notes)
-    return "\n".join([heading, "", *text, "", *wrapped])
-
-
-def _texts(line: Cost, estimator: Estimator) -> list[str]:
-    states = Counter(estimator.states[path] for path in line.runs)
-    counts = [line.cells, len(line.runs), len(line.own), states["done"], states["failed"]]
-    left = states["to do"] + states["other settings"]
-    name = f"* {line.name}" if line.name in estimator.plan.selected else f"  {line.name}"
-    amounts = [amount(line.hours, TIMES), amount(line.disk, SIZES)]
-    return [name, line.kind, *map(str, [*counts, left]), *amounts]
-
-
-def _total(lines: list[Cost]) -> Cost:
-    own = [path for line in lines for path in line.own]
-    cells = sum(line.cells for line in lines)
-    hours, disk = sum(line.hours or 0 for line in lines), sum(line.disk or 0 for line in lines)
-    return Cost("total", "", cells, own, own, hours, disk)
-
-
-def _now(lines: list[Cost], estimator: Estimator) -> str:
-    """What the workflow would do if nothing was asked for by name."""
-    plan, states = estimator.plan, estimator.states
-    paths = {path for line in lines if line.name in plan.selected for path in line.runs}
-    left = [path for path in paths if states[path] != "done"]
-    if not left:
-        return f"* selected: all of {len(paths)} runs are done."
-    why = Counter(states[path] for path in left if states[path] != "to do")
-    reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
-    time = amount(_sum(estimator.hours_left(plan.runs[path]) for path in left), TIMES)
-    which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
-    return f"* selected: {which} are left and would be made now, {time}."
-
-
-def _assumptions(estimator: Estimator, rates: Path) -> list[str]:
-    """Where the speeds come from, by their share of the time."""
-    speeds, runs = estimator.speeds, estimator.plan.runs.values()
-    hours: dict[Origin, float] = dict.fromkeys(ORIGINS, 0.0)
-    guessed: set[str | None] = set()
-    for run in runs:
-        if (pace := estimator.pace(run)) and (left := estimator.hours_left(run)):
-            hours[pace.origin] += left
-            guessed |= set(estimator.nets(run)) if pace.origin == "guessed" else set()
-    scaled = {run.dataset.image_size for run in runs} - {speeds.image_size}
-    table = f"in {rates} for {speeds.device} at {speeds.image_size} px"
-    table += f", scaled to {max(scaled)} px by pixels" if scaled else ""
-    texts = {
-        "measured": f"measured here on {', '.join(sorted(estimator.processors))}",
-        "tabulated": f"tabulated {table}",
-        "guessed": f"partly guessed {table}: {', '.join(sorted({*speeds.guessed} & guessed))}",
-    }
-    return [
-        f"Speeds behind {100 * part / sum(hours.values()):.0f} % of the time: {texts[origin]}."
-        for origin, part in sorted(hours.items(), key=lambda item: -item[1])
-        if part
-    ]
-
-
-def _unknown(estimator: Estimator, rates: Path) -> list[str]:
-    """Why hours or bytes are n/a, and what helps."""
-    plan, notes = estimator.plan, []
-    slow = {
-        f"{net} (stem {run.stem})" if net.startswith("cifar:") else net
-        for run in plan.runs.values()
-        if estimator.pace(run) is None and run.path not in estimator.done
-        for net in estimator.nets(run)
-        if net and estimator.supervised(net, run) is None
-    }
-    if slow:
-        names = ", ".join(sorted(slow))
-        notes.append(f"n/a: no speed of {names} on {estimator.speeds.device}: extend {rates}.")
-    known = estimator.parameters.keys() | estimator.rates.sizes.keys()
-    if nets := {run.net for run in plan.runs.values()} - known:
-        notes.append(f"n/a: no size of {', '.join(sorted(nets))}: extend {rates}.")
-    for name, dataset in plan.datasets.items():
-        if estimator.images(dataset) is None:
-            notes.append(f"n/a: {name} says how many images it has once `mdkd cache {name}` ran.")
-    return [*notes, "The totals are without n/a."] if notes else []
-
-
-def amount(value: float | None, units: dict[str, float]) -> str:
-    """A quantity in the largest of ``units`` that it fills, or in the first; None is n/a.
-
-    >>> [amount(value, {"m": 1, "km": 1000}) for value in (None, 0, 0.14, 52, 1234, 2e6)]
-    ['n/a', '0', '0.1 m', '52 m', '1.2 km', '2,000 km']
-    """
-    if not value:
-        return "n/a" if value is None else "0"
-    unit = [name for name, size in units.items() if value >= size or name == next(iter(units))][-1]
-    number = value / units[unit]
-    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
-
-
-def listing(plan: Plan, results: Results, name: str | None = None) -> str:
-    """Every run of an artefact, or of all, with its state, its length and what shares it."""
-    if name is not None and name not in plan.artefacts:
-        raise UserError(f"{name}: not in the plan; {nearest(name, plan.artefacts)}")
-    users: dict[str, list[str]] = {path: [] for path in plan.runs}
-    for key, artefact in plan.artefacts.items():
-        for path in needed(artefact, plan):
-            users[path].append(key)
-    lines = []
-    for path, run in plan.runs.items():
-        if name is None or name in users[path]:
-            length = f"{run.recipe.epochs} epochs of {run.dataset.name}"
-            lines.append(f"{results.state(path):14} {path}  ({length}; {', '.join(users[path])})")
-    shown = plan.artefacts.values() if name is None else [plan.artefacts[name]]
-    what = f"protocol {plan.protocol}" if name is None else name
-    return "\n".join([*lines, f"{what}: {len(lines)} runs for {sum(map(_cells, shown))} cells"])

@@ -1,76 +1,85 @@
-"""The kinds of artefacts: what each one makes, and what its experiment may tell it.
+"""The kinds of artefacts: what each one consists of, and the options of its experiments.
 
-How a kind is computed is in the file of its name in `mdkd/artefacts/`. This list is apart because
-planning reads it at every start of the workflow and must not import pandas or matplotlib.
+The code of a kind is in the file of its name in `mdkd/reporting/kinds/`. This list is separate
+because planning reads it at every start of the workflow and must not import pandas or matplotlib.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
+
+from mdkd.config import number
 
 Output = Literal["table", "figure"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoOptions:
-    """Nothing to tell."""
+class Options:
+    """The options of a kind that has none, and what all options have in common."""
+
+    def further_rows(self) -> list[tuple[str, str, float]]:
+        """Rows beside those of ``methods``, each with one changed setting: method, key, value."""
+        return []
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sensitivity:
-    """One panel per setting of a method, one point per value; all else as by default."""
+class Sensitivity(Options):
+    """One panel per setting of a method and one point per value; all else keeps its default."""
 
     method: str
     settings: list[str]
     points: list[float]
 
+    def further_rows(self) -> list[tuple[str, str, float]]:
+        return [(self.method, key, x) for key in self.settings for x in self.points]
+
 
 @dataclass(frozen=True, kw_only=True)
-class Sequences:
-    """Label sequences; each is as long as the order of its dependency."""
+class Sequences(Options):
+    """Label sequences. The length of a sequence is the order of its dependency."""
 
     sequences: list[list[str]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Matrices:
+class Matrices(Options):
     """Labels whose pairs are shown, for single images and over the whole test set."""
 
     labels: list[str]
-    images: list[str] = field(default_factory=list)  # ids of test images
-    count: int = 1  # of images, chosen automatically where none is given
-    skip: int = 0  # images that another artefact shows already
+    images: list[str] = field(default_factory=list)  # ids of test images; none: chosen
+    count: int = number(1, default=1)  # how many images to choose
+    skip: int = number(0, default=0)  # how many images to skip first: another artefact shows them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attention:
-    """Images and the labels looked for in them; none given: chosen automatically."""
+class Attention(Options):
+    """Images and the labels to look for in them."""
 
-    images: list[str] = field(default_factory=list)  # ids of test images
-    count: int = 3  # of images, chosen automatically where none is given
-    labels: int = 3  # of each image, at most
-    skip: int = 0  # images that another artefact shows already
+    images: list[str] = field(default_factory=list)  # ids of test images; none: chosen
+    count: int = number(1, default=3)  # how many images to choose
+    labels: int = number(1, default=3)  # of each image, at most
+    skip: int = number(0, default=0)  # how many images to skip first: another artefact shows them
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class Transfer(Options):
     """Orders of the dependencies whose errors are measured."""
 
     orders: list[int] = field(default_factory=lambda: [2, 3, 4, 5, 6])
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranks:
+class Ranks(Options):
     """The paired bootstrap over test images."""
 
-    resamples: int = 1000
+    resamples: int = number(1, default=1000)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(Options):
     """Subsets of labels and images on which stored predictions are judged again."""
 
-    at_least: int = 3  # labels of an image that counts as crowded
-    pairs: int = 10  # label pairs with the strongest dependency
+    at_least: int = number(1, default=3)  # labels of an image that counts as crowded
+    pairs: int = number(1, default=10)  # label pairs with the strongest dependency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +87,8 @@ class Kind:
     """What an artefact of this kind consists of."""
 
     outputs: tuple[Output, ...]
-    options: type[Any] = NoOptions
+    options: type[Options] = Options
+    maps: bool = False  # whether its figure needs attention maps, from `mdkd attend`
 
 
 KINDS = {
@@ -88,7 +98,7 @@ KINDS = {
     "scale": Kind(outputs=("table", "figure")),
     "sequences": Kind(outputs=("table",), options=Sequences),
     "matrices": Kind(outputs=("figure",), options=Matrices),
-    "attention": Kind(outputs=("figure",), options=Attention),
+    "attention": Kind(outputs=("figure",), options=Attention, maps=True),
     "transfer": Kind(outputs=("table", "figure"), options=Transfer),
     "cost": Kind(outputs=("table",)),
     "ranks": Kind(outputs=("table", "figure"), options=Ranks),

@@ -4,6 +4,11 @@ Shape key: N images, C labels. ``scores_NC`` are probabilities in [0, 1], ``targ
 ``ignored_NC`` is true where an image does not count for a label; None means that all count.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
 import numpy as np
 
 
@@ -33,17 +38,27 @@ def average_precisions(
 
     NaN where a label has no positive image.
     """
-    counts_NC = _counts(scores_NC, ignored_NC)
+    counts_NC = counting(scores_NC.shape, ignored_NC)
     columns = zip(scores_NC.T, targets_NC.T, counts_NC.T, strict=True)
     return np.array([average_precision(s[counts_N], t[counts_N]) for s, t, counts_N in columns])
 
 
-def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> tuple[float, float, float]:
-    """Overall F1, the harmonic class F1 and the macro class F1 of 0/1 predictions.
+class F1(NamedTuple):
+    """F1 scores of one set of predictions, in [0, 1]."""
 
-    Overall F1 pools all labels. The harmonic class F1 is ``2 CP CR / (CP + CR)`` of the mean
-    precision CP and mean recall CR over labels (Chen et al., CVPR 2019); the macro class F1 is
-    the mean of the labels' own F1. A ratio with an empty denominator counts as 0.
+    overall: float  # all labels pooled
+    harmonic: float  # 2 CP CR / (CP + CR), from the labels' mean precision CP and mean recall CR
+    macro: float  # the mean of the labels' own F1
+
+
+def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> F1:
+    """Overall F1 and both class F1 of 0/1 predictions.
+
+    The harmonic class F1 is that of Chen et al., CVPR 2019. A ratio whose denominator is 0 counts
+    as 0.
+
+    >>> f1_scores(np.array([[1, 1], [0, 1]]), np.array([[1, 0], [0, 1]]))
+    F1(overall=0.8, harmonic=0.8571428571428571, macro=0.8333333333333333)
     """
     predicted, targets = predicted_NC.astype(bool), targets_NC.astype(bool)
     hits_C = (predicted & targets).sum(axis=0).astype(np.float64)
@@ -52,7 +67,7 @@ def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> tuple[float, 
     precision, recall = _ratio(hits_C, predicted_C).mean(), _ratio(hits_C, positives_C).mean()
     harmonic = _ratio(2 * precision * recall, precision + recall)
     macro = _ratio(2 * hits_C, predicted_C + positives_C).mean()
-    return float(overall), float(harmonic), float(macro)
+    return F1(float(overall), float(harmonic), float(macro))
 
 
 def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
@@ -64,45 +79,112 @@ def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
     return predicted_NC
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A test set's predictions under every rule of prediction, each computed once.
+
+    An ignored place is neither predicted nor true.
+    """
+
+    scores_NC: np.ndarray
+    targets_NC: np.ndarray
+    ignored_NC: np.ndarray | None = None
+
+    @cached_property
+    def counts_NC(self) -> np.ndarray:
+        return counting(self.scores_NC.shape, self.ignored_NC)
+
+    @cached_property
+    def true_NC(self) -> np.ndarray:
+        return self.targets_NC.astype(bool) & self.counts_NC
+
+    @cached_property
+    def ranked_NC(self) -> np.ndarray:
+        """The scores, with ignored places behind all others."""
+        return np.where(self.counts_NC, self.scores_NC, -1)
+
+    @cached_property
+    def average_precisions_C(self) -> np.ndarray:
+        return average_precisions(self.scores_NC, self.targets_NC, self.ignored_NC)
+
+    @cached_property
+    def at_half(self) -> F1:
+        return f1_scores(self.ranked_NC >= 0.5, self.true_NC)
+
+    @cached_property
+    def oracle_k(self) -> F1:
+        return f1_scores(top_k(self.ranked_NC, self.true_NC.sum(axis=1)), self.true_NC)
+
+    @cached_property
+    def top3(self) -> F1:
+        three_N = np.full(len(self.ranked_NC), 3)
+        return f1_scores(top_k(self.ranked_NC, three_N) & self.counts_NC, self.true_NC)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One headline number of a test set."""
+
+    of: Callable[[Judged], float]  # a fraction
+    note: str = ""  # which labels it takes as predicted, printed under tables
+
+
+def _mean_ap(judged: Judged) -> float:
+    aps_C = judged.average_precisions_C
+    return float(np.nanmean(aps_C)) if np.isfinite(aps_C).any() else float("nan")
+
+
+HALF = "labels with a probability of at least 0.5 are predicted"
+ORACLE_K = (
+    "each image gets as many predictions as it has true labels (oracle k); L2D's code computes "
+    "this, and the paper follows it"
+)
+TOP3 = "the three labels with the highest probabilities are predicted"
+
+METRICS = {  # add a metric here: configuration, records, tables and notes follow
+    "mAP": Metric(_mean_ap),
+    "OF1": Metric(lambda judged: judged.at_half.overall, HALF),
+    "CF1": Metric(lambda judged: judged.at_half.harmonic, HALF),
+    "OF1_k": Metric(lambda judged: judged.oracle_k.overall, ORACLE_K),
+    "CF1_k": Metric(lambda judged: judged.oracle_k.macro, ORACLE_K),
+    "OF1_top3": Metric(lambda judged: judged.top3.overall, TOP3),
+    "CF1_top3": Metric(lambda judged: judged.top3.harmonic, TOP3),
+}
+
+
 def evaluate(
     scores_NC: np.ndarray, targets_NC: np.ndarray, ignored_NC: np.ndarray | None = None
 ) -> dict[str, float]:
-    """All headline metrics of one test set, as fractions.
+    """All of `METRICS` of one test set, as fractions.
 
-    ``mAP`` is the mean over labels with a positive image. ``OF1 CF1`` threshold at 0.5 (CF1
-    harmonic). ``OF1_k CF1_k`` give each image as many predictions as it has true labels (CF1_k
-    macro): an oracle, what L2D's code computes. ``OF1_top3 CF1_top3`` predict three labels each.
-    Ignored places are left out beforehand: they are neither predicted nor true, and the top
-    three are the three best labels that count.
+    ``mAP`` is the mean over the labels that have a positive image. ``OF1 CF1`` use the threshold
+    0.5 (CF1 is the harmonic one). ``OF1_k CF1_k`` give each image as many predictions as it has
+    true labels (CF1_k is the macro one): an oracle, which L2D's code computes. ``OF1_top3
+    CF1_top3`` predict three labels for each image (CF1_top3 is the harmonic one). Ignored places
+    are removed first, so the top three are the best three of the other labels.
+
+    >>> scores = evaluate(np.array([[0.9, 0.2], [0.4, 0.3]]), np.array([[1, 0], [0, 1]]))
+    >>> {name: round(scores[name], 3) for name in ("mAP", "OF1", "CF1", "OF1_k", "CF1_k")}
+    {'mAP': 1.0, 'OF1': 0.667, 'CF1': 0.5, 'OF1_k': 0.5, 'CF1_k': 0.333}
 
     Raises:
-        ValueError: scores outside [0, 1] (logits, say), NaN, or shapes that differ.
+        ValueError: shapes differ, or a score is outside [0, 1] or NaN (a logit, for example).
     """
     if scores_NC.shape != targets_NC.shape or scores_NC.ndim != 2:
         raise ValueError(f"scores {scores_NC.shape} and targets {targets_NC.shape} must be [N, C]")
     if not ((scores_NC >= 0) & (scores_NC <= 1)).all():
         raise ValueError("scores must be probabilities in [0, 1]")
-    aps_C = average_precisions(scores_NC, targets_NC, ignored_NC)
-    counts_NC = _counts(scores_NC, ignored_NC)
-    targets_NC = targets_NC.astype(bool) & counts_NC
-    ranked_NC = np.where(counts_NC, scores_NC, -1)  # ignored places behind all others
-    at_half = f1_scores(ranked_NC >= 0.5, targets_NC)
-    oracle_k = f1_scores(top_k(ranked_NC, targets_NC.sum(axis=1)), targets_NC)
-    top3 = f1_scores(top_k(ranked_NC, np.full(len(scores_NC), 3)) & counts_NC, targets_NC)
-    return {
-        "mAP": float(np.nanmean(aps_C)) if np.isfinite(aps_C).any() else float("nan"),
-        "OF1": at_half[0],
-        "CF1": at_half[1],
-        "OF1_k": oracle_k[0],
-        "CF1_k": oracle_k[2],
-        "OF1_top3": top3[0],
-        "CF1_top3": top3[1],
-    }
+    judged = Judged(scores_NC, targets_NC, ignored_NC)
+    return {name: metric.of(judged) for name, metric in METRICS.items()}
 
 
-def _counts(scores_NC: np.ndarray, ignored_NC: np.ndarray | None) -> np.ndarray:
-    """True where an image counts for a label."""
-    return np.ones(scores_NC.shape, bool) if ignored_NC is None else ~ignored_NC.astype(bool)
+def counting(shape: tuple[int, ...], ignored_NC: np.ndarray | None) -> np.ndarray:
+    """Where an image counts for a label: a mask of this shape, ``[N, C]``.
+
+    >>> counting((1, 2), np.array([[0, 1]])).tolist()
+    [[True, False]]
+    """
+    return np.ones(shape, bool) if ignored_NC is None else ~ignored_NC.astype(bool)
 
 
 def _ratio(numerator, denominator):

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import pkgutil
+from pathlib import Path
 from types import ModuleType
 
 from mdkd.errors import UserError, nearest
@@ -12,16 +13,34 @@ SHARED = frozenset({"base", "common"})  # code that plug-ins share, not plug-ins
 
 def names(package: str) -> list[str]:
     """The plug-ins below `package`, sorted. Neither they nor the package are imported."""
-    spec = importlib.util.find_spec(package)
-    if spec is None or spec.submodule_search_locations is None:
-        raise ModuleNotFoundError(f"no package named {package}")
-    found = (module.name for module in pkgutil.iter_modules(spec.submodule_search_locations))
+    found = (module.name for module in pkgutil.iter_modules(_folders(package)))
     return sorted(name for name in found if name not in SHARED and not name.startswith("_"))
+
+
+def file(package: str, name: str, suffix: str) -> Path:
+    """The data file ``name + suffix`` beside the code of a plug-in. Nothing is imported."""
+    folders = [Path(folder) for folder in _folders(package)]
+    code = next((f / f"{name}.py" for f in folders if (f / f"{name}.py").is_file()), None)
+    if code is None:
+        raise _unknown(package, name)
+    if not code.with_suffix(suffix).is_file():
+        raise UserError(f"{code.with_suffix(suffix)}: no such file; {code.name} needs it")
+    return code.with_suffix(suffix)
 
 
 def load(package: str, name: str) -> ModuleType:
     """Import the one plug-in that is called `name`."""
-    known = names(package)
-    if name not in known:
-        raise UserError(f"{package}: there is no {name!r}; {nearest(name, known)}")
+    if name not in names(package):
+        raise _unknown(package, name)
     return importlib.import_module(f"{package}.{name}")
+
+
+def _folders(package: str) -> list[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError(f"no package named {package}")
+    return list(spec.submodule_search_locations)
+
+
+def _unknown(package: str, name: str) -> UserError:
+    return UserError(f"{package}: there is no {name!r}; {nearest(name, names(package))}")

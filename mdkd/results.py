@@ -124,8 +124,9 @@ class Results(Layout):
         """The state of a cell of which ``found`` runs have a value; None: those that are done."""
         if cell.unavailable:
             return State("n/a", cell.unavailable)
-        states = [self.state(path) for path in cell.runs]
-        found = states.count("done") if found is None else found
+        if found is None:
+            found = sum(self.state(path) == "done" for path in cell.runs)
         if found:
-            return State("done" if found == len(states) else "partial")
-        return State("failed" if "failed" in states else "missing")
+            return State("done" if found == len(cell.runs) else "partial")
+        failed = any(self.state(path) == "failed" for path in cell.runs)
+        return State("failed" if failed else "missing")

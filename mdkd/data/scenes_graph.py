@@ -1,9 +1,10 @@
-"""The label graph of the embedded scenes: a mixture of binary Bayesian trees, and its exact facts.
+"""The label graph of the synthetic scenes: a mixture of binary Bayesian trees.
 
-An image shows one scene; given the scene, labels are drawn along a tree (a forest, in general):
-P(child | parent). A scene has at most 12 labels, so every statistic is a sum over all its states.
-Labels foreign to a scene have probability zero in it. Images without any label are possible, as
-conditioning on "not empty" would break the conditional independences that make a tree a tree.
+An image shows one scene. Given the scene, the labels are drawn along a tree (in general, a
+forest) with probabilities P(child | parent). A scene has at most 12 labels, so every statistic is
+computed exactly, as a sum over all states. Labels that do not belong to a scene have probability
+zero in it. Images without any label are possible: excluding them would break the conditional
+independences of the tree.
 
 Shape key: N images, C labels, T states of one scene, A labels of one scene.
 """
@@ -15,13 +16,13 @@ from typing import Any
 import numpy as np
 
 from mdkd import rng
-from mdkd.errors import UserError, nearest
 from mdkd.codependence import conditional_information, marginals, pairs, phi, psi
+from mdkd.errors import UserError, nearest
 
 MAX_LABELS_PER_SCENE = 12
 
 # Per label: the probability of a root, or (parent, P(label | no parent), P(label | parent)).
-# Parents come before their children in `classes`, so the first n classes are a graph of their own.
+# Parents come before their children in `classes`, so the first n classes form a valid graph.
 BUILT_IN = {
     "classes": [
         *("person", "car", "dog", "parking meter", "chair", "cup", "tv", "cat", "bowl", "bottle"),
@@ -84,9 +85,10 @@ BUILT_IN = {
 
 @dataclass(frozen=True)
 class Node:
-    """One label of a scene: ``given`` = (P(label | no parent), P(label | parent)), equal at roots.
+    """One label of a scene.
 
-    ``label`` and ``parent`` are positions in the graph's classes; a root has parent None.
+    ``label`` and ``parent`` are indices into the graph's classes; the parent of a root is None.
+    ``given`` is (P(label | no parent), P(label | parent)); both values are equal for a root.
     """
 
     label: int
@@ -96,7 +98,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Scene:
-    """A forest over some labels (parents first), shown by a fraction ``weight`` of the images."""
+    """A forest over some labels, parents first. A fraction ``weight`` of the images shows it."""
 
     name: str
     weight: float
@@ -112,9 +114,14 @@ class Graph:
 
 
 def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Graph:
-    """The graph written in ``data`` (the form of `BUILT_IN`); weights are scaled to sum to 1.
+    """Read a graph from ``data``, which has the form of `BUILT_IN`. Weights are scaled to sum to 1.
 
-    ``known`` are the labels that can be drawn; ``source`` is the file named in errors.
+    Args:
+        known: the labels that can be drawn.
+        source: the name of the file, for error messages.
+
+    Raises:
+        UserError: ``data`` is not a valid graph.
     """
 
     def require(ok: bool, key: str, message: str) -> None:
@@ -178,7 +185,10 @@ def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Gra
 
 
 def first_labels(graph: Graph, count: int) -> Graph:
-    """The distribution of the first ``count`` labels: later ones are leaves, so they just go."""
+    """The distribution of the first ``count`` labels.
+
+    Later labels can be removed without any change, because no kept label depends on them.
+    """
     scenes = tuple(
         Scene(scene.name, scene.weight, tuple(n for n in scene.nodes if n.label < count))
         for scene in graph.scenes
@@ -187,7 +197,10 @@ def first_labels(graph: Graph, count: int) -> Graph:
 
 
 def sample(graph: Graph, count: int, *keys: rng.Key) -> tuple[np.ndarray, np.ndarray]:
-    """Label sets uint8 ``[N, C]`` and scene numbers int64 ``[N]``; row i depends on (keys, i)."""
+    """Draw label sets, uint8 ``[N, C]``, and scene numbers, int64 ``[N]``.
+
+    Row i depends only on the keys and i.
+    """
     index_N = np.arange(count)
     bounds = np.cumsum([scene.weight for scene in graph.scenes])[:-1]
     scene_N = np.searchsorted(bounds, rng.uniform(*keys, "scene", index_N), side="right")
@@ -202,9 +215,9 @@ def sample(graph: Graph, count: int, *keys: rng.Key) -> tuple[np.ndarray, np.nda
 
 
 def joint(graph: Graph, scene: Scene | None = None) -> np.ndarray:
-    """Exact P(y_k = y_l = y_m = 1), float64 ``[C, C, C]``, of the mixture or within one scene.
+    """Exact P(y_k = y_l = y_m = 1), float64 ``[C, C, C]``, of the mixture or of one scene.
 
-    Labels are 0 or 1, so ``[k, k, k]`` is the marginal of k and ``[k, l, l]`` the pair (k, l).
+    Labels are 0 or 1, so ``[k, k, k]`` is P(y_k = 1) and ``[k, l, l]`` is P(y_k = y_l = 1).
     """
     size = len(graph.classes)
     joint_CCC = np.zeros((size, size, size))
@@ -242,11 +255,12 @@ def chains(scene: Scene) -> list[tuple[int, int, int]]:
 
 
 def dependencies(graph: Graph) -> dict:
-    """Everything that is known exactly about the labels, as JSON; numbers have 8 decimals.
+    """The exact statistics of the labels, as JSON; numbers are rounded to 8 decimals.
 
-    ``edges`` are direct dependencies with their log-odds ratio within the scene; ``chains`` are
-    indirect ones, with I(end; end | mediator) in nats, 0 within a scene, and positive in the
-    mixture, where the scene itself is a hidden common cause.
+    ``edges`` are direct dependencies, with their log-odds ratio within the scene. ``chains`` are
+    indirect dependencies, with the conditional mutual information I(end; end | mediator) in nats.
+    It is 0 within a scene. It is positive in the mixture, because the scene is a hidden common
+    cause of the labels.
     """
 
     def rounded(array: np.ndarray) -> list:
@@ -306,3 +320,25 @@ def dependencies(graph: Graph) -> dict:
         "phi": rounded(phi_CC),
         "psi": rounded(psi(joint_CCC)),
     }
+
+
+def read_graph(record: dict) -> Graph:
+    """The inverse of `dependencies`, to the 8 decimals that are written."""
+    classes = record["classes"]
+    scenes = []
+    for name, scene in record["scenes"].items():
+        rules = {
+            edge["child"]: (
+                classes.index(edge["parent"]),
+                (edge["p_without_parent"], edge["p_with_parent"]),
+            )
+            for edge in record["edges"]
+            if edge["scene"] == name
+        }
+        nodes = []
+        for label in scene["labels"]:
+            k = classes.index(label)
+            p = scene["marginals"][k]
+            nodes.append(Node(k, *rules.get(label, (None, (p, p)))))
+        scenes.append(Scene(name, scene["weight"], tuple(nodes)))
+    return Graph(tuple(classes), tuple(scenes))

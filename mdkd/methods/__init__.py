@@ -1,20 +1,21 @@
 """Distillation methods: one file each, found by name (see `base.method` for how to write one)."""
 
-import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from mdkd import registry
+from torch import nn
+
+from mdkd import methodfiles, registry
 from mdkd.errors import UserError, nearest
-from mdkd.methods.base import MethodInfo, declared
+from mdkd.methods.base import FunctionLoss, MethodInfo, declared
 from mdkd.outputs import Spec
 
-__all__ = ["MethodInfo", "build", "get", "names", "settings_of", "unavailable"]
+__all__ = ["MethodInfo", "build", "get", "names", "settings_of"]
 
 
 def names() -> list[str]:
-    """All methods there are, sorted."""
+    """All methods, sorted."""
     return registry.names(__name__)
 
 
@@ -23,7 +24,7 @@ def get(name: str) -> MethodInfo:
     module = registry.load(__name__, name)
     if name not in declared:
         raise UserError(f"{module.__file__}: declares no method {name!r} (use @method({name!r}))")
-    return declared[name]
+    return MethodInfo(name, tuple(methodfiles.read(name).needs), declared[name])
 
 
 def settings_of(info: MethodInfo) -> tuple[str, ...]:
@@ -32,24 +33,18 @@ def settings_of(info: MethodInfo) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
-def unavailable(info: MethodInfo, student_spec: Spec, teacher_spec: Spec) -> str | None:
-    """Why a method cannot work on a pair of networks, or None if it can."""
-    if "embeddings" in info.needs and None in (
-        student_spec.embedding_dim,
-        teacher_spec.embedding_dim,
-    ):
-        return f"method {info.name} needs label embeddings; head gap makes none: use head mldecoder"
-    return None
-
-
 def build(
     name: str, student_spec: Spec, teacher_spec: Spec, settings: Mapping[str, Any]
-) -> Callable[..., Any]:
-    """A loss to be called as `loss(student, teacher, target_BC)`; see `base.method`."""
+) -> nn.Module:
+    """A loss that is called as `loss(student, teacher, target_BC)`; see `base.method`.
+
+    Raises:
+        UserError: the settings are not those of the method, or the networks lack what it needs.
+    """
     info = get(name)
-    reason = unavailable(info, student_spec, teacher_spec)
-    if reason is not None:
-        raise UserError(reason)
+    embeds_labels = None not in (student_spec.embedding_dim, teacher_spec.embedding_dim)
+    if reason := methodfiles.read(name).unavailable(embeds_labels):
+        raise UserError(f"method {name}: {reason}")
     known = settings_of(info)
     for key in settings:
         if key not in known:
@@ -59,4 +54,4 @@ def build(
             raise UserError(f"method {name}: setting {key!r} is missing")
     if info.has_parameters:
         return info.factory(student_spec, teacher_spec, **settings)
-    return functools.partial(info.factory, **settings)
+    return FunctionLoss(info.factory, dict(settings))

@@ -1,43 +1,57 @@
-"""What a method is: a name, what it needs from the networks, and how to make it."""
+"""How a method declares itself, and the form in which the training loop calls it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-NEEDS = ("logits", "pooled", "maps", "embeddings")  # the parts of an Output
+from torch import Tensor, nn
+
+from mdkd.outputs import Output
 
 
 class MethodInfo(NamedTuple):
     """One method. `factory` is a loss function, or the class of a loss with trained parts."""
 
     name: str
-    needs: tuple[str, ...]
+    needs: tuple[str, ...]  # from the method's YAML file
     factory: Callable[..., Any]
 
     @property
     def has_parameters(self) -> bool:
-        """Whether building it gives an `nn.Module`, whose parameters are to be trained."""
+        """Whether the method has parts of its own that are trained with the student."""
         return isinstance(self.factory, type)
 
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
-declared: dict[str, MethodInfo] = {}
+declared: dict[str, Callable[..., Any]] = {}
 
 
-def method(name: str, *, needs: Sequence[str]) -> Callable[[Factory], Factory]:
+def method(name: str) -> Callable[[Factory], Factory]:
     """Declare a distillation method in the file of the same name.
 
     A function is called as `loss(student, teacher, target_BC, **settings)` with two `Output`s and
-    the true labels in {0, 1}, and returns a dict of weighted scalar loss terms. A class is an
-    `nn.Module`, built once as `Loss(student_spec, teacher_spec, **settings)` and called without
-    settings; its parameters are trained with the student's and thrown away afterwards. Settings
-    are keyword-only and have no default values here: those stand in config/methods.yaml.
+    the true labels in {0, 1}. It returns a dict of weighted scalar loss terms. A class is an
+    `nn.Module`: it is built once as `Loss(student_spec, teacher_spec, **settings)` and then called
+    without settings. Its parameters are trained with the student's and discarded afterwards.
+
+    Settings are keyword-only and have no default values in code. The defaults are in the YAML file
+    of the same name, with the parts of an `Output` that the method needs.
     """
-    unknown = set(needs) - set(NEEDS)
-    if unknown:
-        raise ValueError(f"method {name}: needs must be among {NEEDS}, got {sorted(unknown)}")
 
     def declare(factory: Factory) -> Factory:
-        declared[name] = MethodInfo(name, tuple(needs), factory)
+        declared[name] = factory
         return factory
 
     return declare
+
+
+class FunctionLoss(nn.Module):
+    """A loss function and its settings as a module without parameters."""
+
+    def __init__(self, function: Callable[..., dict[str, Tensor]], settings: dict[str, Any]):
+        super().__init__()
+        self.function, self.settings = function, settings
+
+    def forward(
+        self, student: Output, teacher: Output | None, target_BC: Tensor
+    ) -> dict[str, Tensor]:
+        return self.function(student, teacher, target_BC, **self.settings)

@@ -1,4 +1,4 @@
-"""What several methods share. Shape key: B images, C labels."""
+"""Functions that several methods use. Shape key: B images, C labels."""
 
 import torch
 import torch.nn.functional as F
@@ -6,20 +6,24 @@ from torch import Tensor
 
 
 def widen(x: Tensor) -> Tensor:
-    """Losses are computed in float32 whatever the networks ran in; float64 stays (tests)."""
+    """Convert to float32, so that losses do not use the networks' lower precision.
+
+    float64, which the tests use, stays float64.
+    """
     return x if x.dtype == torch.float64 else x.float()
 
 
 def no_autocast(x: Tensor) -> torch.autocast:
-    """A context in which matrix products keep the type of their inputs."""
+    """A context in which autocast is off, so matrix products keep the type of their inputs."""
     return torch.autocast(x.device.type, enabled=False)
 
 
 def binary_kl(student: Tensor, teacher: Tensor) -> Tensor:
     """KL(teacher || student) of Bernoulli variables, element by element, from logits.
 
-    p_T log(p_T / p_S) + (1 - p_T) log((1 - p_T) / (1 - p_S)), in logits, because a probability
-    that rounds to 1 would make it infinite. The gradient is p_S - p_T at any logit.
+    The formula is p_T log(p_T / p_S) + (1 - p_T) log((1 - p_T) / (1 - p_S)). It is computed from
+    logits, because it would be infinite for a probability that is rounded to 1. The gradient with
+    respect to the student's logit is p_S - p_T.
     """
     present = F.logsigmoid(teacher) - F.logsigmoid(student)
     absent = F.logsigmoid(-teacher) - F.logsigmoid(-student)

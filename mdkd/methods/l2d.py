@@ -1,7 +1,7 @@
 """Logits and label-wise embedding distillation (L2D): Yang et al., ICCV 2023."""
 
 # Shape key: B images, C labels, E embedding width (student and teacher may differ), N positive
-# (image, label) places, G groups of places, P pairs of places of one group.
+# labels of all images, G groups of them, P pairs in one group.
 from typing import NamedTuple
 
 import torch
@@ -12,30 +12,33 @@ from mdkd.methods.base import method
 from mdkd.methods.common import mld_loss, widen
 from mdkd.outputs import Output
 
-SMALLEST = 1e-12  # of a squared distance: keeps the gradient of its root finite
+SMALLEST = 1e-12  # minimum of a squared distance; keeps the gradient of its square root finite
 
 
-@method("l2d", needs=("logits", "embeddings"))
+@method("l2d")
 def l2d(
     student: Output, teacher: Output, target_BC: Tensor, *, mld: float, cd: float, id: float
 ) -> dict[str, Tensor]:
     """MLD plus label-wise embedding distillation, class-aware (CD) and instance-aware (ID).
 
-    Embeddings of positive labels are compared by their distances within groups: for CD the images
-    that share a label, for ID the labels that share an image. A group of two has one distance,
-    which is its own mean: it costs 0. The authors' code sums both over all groups, beside a
-    supervised loss that is summed over the batch too. Here that loss is a mean over images, so
-    both sums are divided by B as well, which keeps the authors' balance.
+    Only embeddings of positive labels are used. The losses compare the distances between
+    embeddings within groups: for CD, a group is all images with one label; for ID, all labels of
+    one image. Each distance is divided by the mean distance of its group. A group of two has only
+    one distance, which equals the mean, so its loss is 0.
 
-    How many pairs there are depends on the labels, so they are listed on the host. With targets
-    on an accelerator, fetching them is the one wait of this method.
+    The authors' code sums CD and ID over all groups, and its supervised loss is a sum over the
+    batch. Here the supervised loss is a mean over images. CD and ID are therefore divided by B
+    too, which keeps the authors' balance.
+
+    The number of pairs depends on the labels, so the pairs are listed on the host. If the targets
+    are on an accelerator, copying them to the host is the only time this method waits for it.
     """
     terms = {}
     if mld:
         terms["mld"] = mld * mld_loss(student.logits_BC, teacher.logits_BC)
     if not cd and not id:
         return terms
-    image_N, label_N = (target_BC > 0.5).cpu().nonzero().unbind(1)  # the one wait
+    image_N, label_N = (target_BC > 0.5).cpu().nonzero().unbind(1)  # waits for the device
     place_N = (image_N * target_BC.shape[1] + label_N).to(target_BC.device, non_blocking=True)
     student_NE = _embeddings(student, place_N)
     teacher_NE = _embeddings(teacher, place_N).detach()
@@ -52,12 +55,12 @@ def _embeddings(output: Output, place_N: Tensor) -> Tensor:
 
 
 class _Pairs(NamedTuple):
-    """Unordered pairs of places of one group."""
+    """The unordered pairs of positive labels that are in the same group."""
 
-    first_P: Tensor
-    second_P: Tensor
-    group_P: Tensor
-    size_G: Tensor  # places of each group
+    first_P: Tensor  # index in [0, N)
+    second_P: Tensor  # index in [0, N)
+    group_P: Tensor  # index in [0, G)
+    size_G: Tensor  # number of positive labels in each group
 
 
 def _list_pairs(group_N: Tensor, device: torch.device) -> _Pairs:
@@ -67,7 +70,7 @@ def _list_pairs(group_N: Tensor, device: torch.device) -> _Pairs:
 
 
 def _group_loss(student_NE: Tensor, teacher_NE: Tensor, group_N: Tensor) -> Tensor:
-    """Sum over groups of (1 / n) sum_ij smooth_l1(d_ij^S, d_ij^T), n the size of the group."""
+    """Sum over groups of (1 / n) sum_ij smooth_l1(d_ij^S, d_ij^T), where n is the group's size."""
     pairs = _list_pairs(group_N, student_NE.device)
     gap_P = F.smooth_l1_loss(
         _relative_distances(student_NE, pairs),
@@ -75,14 +78,14 @@ def _group_loss(student_NE: Tensor, teacher_NE: Tensor, group_N: Tensor) -> Tens
         reduction="none",
     )
     size_P = pairs.size_G.index_select(0, pairs.group_P)
-    return (2 * gap_P / size_P).sum()  # 2: (i, j) and (j, i)
+    return (2 * gap_P / size_P).sum()  # factor 2: the formula has both (i, j) and (j, i)
 
 
 def _relative_distances(x_NE: Tensor, pairs: _Pairs) -> Tensor:
-    """Distance of every pair over the mean distance in its group, [P]."""
-    # Explicit differences: inner products lose all digits if embeddings share a large offset.
+    """The distance of each pair divided by the mean distance in its group, [P]."""
+    # Subtract explicitly: with inner products, a large common offset would cancel all digits.
     gaps_PE = x_NE.index_select(0, pairs.first_P) - x_NE.index_select(0, pairs.second_P)
     distance_P = gaps_PE.square().sum(1).clamp_min(SMALLEST).sqrt()
     total_G = distance_P.new_zeros(len(pairs.size_G)).index_add(0, pairs.group_P, distance_P)
-    pairs_G = (pairs.size_G * (pairs.size_G - 1) / 2).clamp_min(1)  # 1: groups without a pair
+    pairs_G = (pairs.size_G * (pairs.size_G - 1) / 2).clamp_min(1)  # a group of one has no pair
     return distance_P / (total_G / pairs_G).index_select(0, pairs.group_P)

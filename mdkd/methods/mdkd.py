@@ -12,7 +12,7 @@ from mdkd.methods.common import mld_loss, widen
 from mdkd.outputs import Output
 
 
-@method("mdkd", needs=("logits",))
+@method("mdkd")
 def mdkd(
     student: Output,
     teacher: Output,
@@ -31,10 +31,10 @@ def mdkd(
     id6: float,
     norm: str,
 ) -> dict[str, Tensor]:
-    """mld L_MLD + sum_n (bd_n L_BDn + id_n L_IDn), Eq. 15 without the supervised loss.
+    """mld L_MLD + sum_n (bd_n L_BDn + id_n L_IDn): Eq. 15 without the supervised loss.
 
-    The batch-level terms depend on the size of the batch (and under data-parallel training on
-    each device's share of it). `norm` is that of `multi_order_losses`.
+    The batch-level terms depend on the batch size; in data-parallel training, on the batch size
+    per device. `norm` has the same meaning as in `multi_order_losses`.
     """
     terms = {}
     if mld:
@@ -55,7 +55,7 @@ def mdkd(
 
 
 def equal_weights(mld: float, dependencies: float) -> dict[str, Any]:
-    """Settings of the paper's shape: both levels, orders 2 to 4, one weight for all six terms."""
+    """Settings with the paper's terms: both levels, orders 2 to 4, one weight for all six."""
     unused = dict.fromkeys(("bd5", "bd6", "id5", "id6"), 0.0)
     used = dict.fromkeys(("bd2", "bd3", "bd4", "id2", "id3", "id4"), dependencies)
     return {"mld": mld, "norm": "paper"} | used | unused

@@ -1,4 +1,4 @@
-"""Control: MDKD with the wrong dependencies. What it gains is not knowledge of label pairs."""
+"""Control: MDKD with wrong label pairs. Any gain is not due to knowledge of label dependencies."""
 
 # Shape key: B images, C labels.
 import torch
@@ -9,17 +9,18 @@ from mdkd.methods.mdkd import equal_weights, mdkd
 from mdkd.outputs import Output
 
 
-@method("mdkd_permuted", needs=("logits",))
+@method("mdkd_permuted")
 def mdkd_permuted(
     student: Output, teacher: Output, target_BC: Tensor, *, mld: float, dependencies: float
 ) -> dict[str, Tensor]:
-    """MDKD whose six terms compare the pair (k, l) with the teacher's pair (pi k, pi l).
+    """MDKD that compares the student's pair (k, l) with the teacher's pair (pi(k), pi(l)).
 
-    The permutation pi of the labels is drawn anew for every batch. L_MLD, of weight `mld`, keeps
-    its labels; `dependencies` is the weight of each of the six terms.
+    A new permutation pi of the labels is drawn for every batch. L_MLD, with weight `mld`, is
+    computed without the permutation. `dependencies` is the weight of each of MDKD's other six
+    terms.
     """
     num_labels, device = teacher.logits_BC.shape[1], teacher.logits_BC.device
-    permutation_C = torch.randperm(num_labels).to(device)  # drawn on the host: same everywhere
+    permutation_C = torch.randperm(num_labels).to(device)  # drawn on the CPU: same for all devices
     elsewhere = teacher._replace(logits_BC=teacher.logits_BC[:, permutation_C])
     own = mdkd(student, teacher, target_BC, **equal_weights(mld, 0.0))
     return own | mdkd(student, elsewhere, target_BC, **equal_weights(0.0, dependencies))

@@ -8,7 +8,7 @@ from mdkd.methods.common import mld_loss
 from mdkd.outputs import Output
 
 
-@method("mld", needs=("logits",))
+@method("mld")
 def mld(student: Output, teacher: Output, target_BC: Tensor, *, mld: float) -> dict[str, Tensor]:
     """Binary KL(teacher || student), summed over labels, averaged over images."""
     return {"mld": mld * mld_loss(student.logits_BC, teacher.logits_BC)} if mld else {}

@@ -1,4 +1,4 @@
-"""Control: MLD alone, as strong as MDKD. What it gains is not the transfer of dependencies."""
+"""Control: MLD with a gradient as long as MDKD's. Any gain is not due to label dependencies."""
 
 # Shape key: B images, C labels.
 import torch
@@ -10,14 +10,14 @@ from mdkd.methods.mdkd import equal_weights, mdkd
 from mdkd.outputs import Output
 
 
-@method("mld_matched", needs=("logits",))
+@method("mld_matched")
 def mld_matched(
     student: Output, teacher: Output, target_BC: Tensor, *, mld: float, dependencies: float
 ) -> dict[str, Tensor]:
-    """MLD, its weight raised batch by batch until its gradient is as long as all of MDKD's.
+    """MLD with a weight that is set for each batch, so that its gradient is as long as MDKD's.
 
-    Lengths are those of the gradients with respect to the student's logits, of MDKD with weight
-    `mld` for L_MLD and `dependencies` for each of its six terms.
+    The gradients are those with respect to the student's logits. MDKD has the weight `mld` for
+    L_MLD and `dependencies` for each of its other six terms.
     """
     if not mld:
         return {}
@@ -33,6 +33,6 @@ def mld_matched(
             torch.autograd.grad(loss, logits_BC, retain_graph=True)[0]
             for loss in (torch.stack(list(terms.values())).sum(), terms["mld"])
         )
-    tiny = torch.finfo(mld_BC.dtype).tiny  # equal networks: both lengths are 0
+    tiny = torch.finfo(mld_BC.dtype).tiny  # if student and teacher are equal, both norms are 0
     factor = whole_BC.norm().clamp_min(tiny) / mld_BC.norm().clamp_min(tiny)
     return {"mld": mld * factor * mld_loss(student.logits_BC, teacher.logits_BC)}

@@ -8,9 +8,9 @@ from mdkd.methods.common import widen
 from mdkd.outputs import Output
 
 
-@method("mse", needs=("logits",))
+@method("mse")
 def mse(student: Output, teacher: Output, target_BC: Tensor, *, weight: float) -> dict[str, Tensor]:
-    """(z_S - z_T)^2, summed over labels, averaged over images, like every logit loss here."""
+    """(z_S - z_T)^2, summed over labels and averaged over images, like the other logit losses."""
     if not weight:
         return {}
     gap_BC = widen(student.logits_BC) - widen(teacher.logits_BC.detach())

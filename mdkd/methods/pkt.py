@@ -8,16 +8,18 @@ from mdkd.methods.base import method
 from mdkd.methods.common import no_autocast, widen
 from mdkd.outputs import Output
 
-EPSILON = 1e-7  # of the original formula, in the norms and in the logarithm
-REFERENCE_BATCH = 64  # at which the published weight was chosen
+EPSILON = 1e-7  # from the original code; used in the norms and in the logarithm
+REFERENCE_BATCH = 64  # the batch size of the published weight
 
 
-@method("pkt", needs=("pooled",))
+@method("pkt")
 def pkt(student: Output, teacher: Output, target_BC: Tensor, *, weight: float) -> dict[str, Tensor]:
-    """Mean over B^2 of K_T log(K_T / K_S), where row i of K is image i's similarity to all.
+    """Mean over all B^2 entries of K_T log(K_T / K_S).
 
-    A mean over B^2 of B rows that each sum to a KL shrinks as 1 / B. The published weight belongs
-    to B = 64, so the term is multiplied by B / 64 and the weight means the same at any B.
+    Row i of K contains the similarities of image i to all images of the batch. The sum over a row
+    is a KL divergence, so the mean over B^2 entries decreases as 1 / B. The published weight was
+    chosen for B = 64. The term is multiplied by B / 64, so the weight has the same meaning for
+    every B.
     """
     if not weight:
         return {}
@@ -29,7 +31,7 @@ def pkt(student: Output, teacher: Output, target_BC: Tensor, *, weight: float) -
 
 
 def _similarities(x_BD: Tensor) -> Tensor:
-    """Cosines moved to [0, 1], each row then scaled to sum to 1 (the diagonal included)."""
+    """Cosine similarities, shifted to [0, 1]; then each row is divided by its sum."""
     unit_BD = x_BD / (torch.linalg.vector_norm(x_BD, dim=1, keepdim=True) + EPSILON)
     with no_autocast(unit_BD):
         cosine_BB = (unit_BD @ unit_BD.T + 1) / 2

@@ -10,13 +10,14 @@ from mdkd.methods.common import widen
 from mdkd.outputs import Output, Spec
 
 
-@method("reviewkd", needs=("pooled", "maps"))
+@method("reviewkd")
 class ReviewKD(nn.Module):
-    """Student maps are fused from deep to shallow and compared with the teacher's, level by level.
+    """Fuses the student's maps from deep to shallow and compares them with the teacher's maps.
 
-    Levels are the map sizes that both networks have (of several maps of one size the deepest), and
-    the pooled vectors as maps of size 1. Nothing is typed in: sizes come from the networks' specs.
-    The fusion blocks are layers like the student's own and follow autocast; comparisons do not.
+    There is one level for each map size that both networks have. If a network has several maps of
+    this size, the deepest one is used. The pooled vectors are one more level, as maps of size 1.
+    All sizes come from the networks' specs. The fusion blocks use autocast, like the student's
+    layers; the comparisons are computed in float32.
     """
 
     def __init__(
@@ -25,7 +26,7 @@ class ReviewKD(nn.Module):
         super().__init__()
         self.weight = weight
         student_maps, teacher_maps = _deepest_of_size(student_spec), _deepest_of_size(teacher_spec)
-        shared = sorted(student_maps.keys() & teacher_maps.keys() - {1})  # small: deep
+        shared = sorted(student_maps.keys() & teacher_maps.keys() - {1})  # deep to shallow
         self.student_maps = [student_maps[size] for size in shared]
         self.teacher_maps = [teacher_maps[size] for size in shared]
         student_channels = [student_spec.map_channels[i] for i in self.student_maps]
@@ -61,7 +62,7 @@ class ReviewKD(nn.Module):
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion (ABF) of one student map with the fused result one level deeper."""
+    """Attention-based fusion (ABF) of a student map with the fused map of the next deeper level."""
 
     def __init__(self, in_channels: int, out_channels: int, mid_channels: int, *, fuse: bool):
         super().__init__()
@@ -85,7 +86,10 @@ class Fusion(nn.Module):
 
 
 class BatchNorm(nn.BatchNorm2d):
-    """A single image pooled to 1 x 1 has no variance: then the running statistics are used."""
+    """Batch norm that also works for a single image of size 1 x 1, which has no variance.
+
+    In that case, it uses the running statistics.
+    """
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         if self.training and x_BCHW.numel() == x_BCHW.shape[1]:
@@ -96,9 +100,11 @@ class BatchNorm(nn.BatchNorm2d):
 
 
 def hierarchical_context(student_BTHW: Tensor, teacher_BTHW: Tensor) -> Tensor:
-    """HCL: mean squared error at full size and pooled to 4, 2 and 1, weights 1, 1/2, 1/4, 1/8.
+    """Hierarchical context loss (HCL): mean squared error at several map sizes.
 
-    Sizes not below the map's own are left out; the weights that are used sum to 1.
+    The sizes are the full size and, after average pooling, 4, 2 and 1, with weights 1, 1/2, 1/4
+    and 1/8. Pooling to a size that is not smaller than the map is skipped. The sum of the weights
+    in use is scaled to 1.
     """
     loss, weight, total = F.mse_loss(student_BTHW, teacher_BTHW), 1.0, 1.0
     for size in (4, 2, 1):
@@ -112,5 +118,5 @@ def hierarchical_context(student_BTHW: Tensor, teacher_BTHW: Tensor) -> Tensor:
 
 
 def _deepest_of_size(spec: Spec) -> dict[int, int]:
-    """Index of the last map of each size."""
+    """For each map size, the index of the last (deepest) map of that size."""
     return {size: index for index, size in enumerate(spec.map_sizes)}

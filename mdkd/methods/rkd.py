@@ -10,10 +10,10 @@ from mdkd.methods.base import method
 from mdkd.methods.common import no_autocast, widen
 from mdkd.outputs import Output
 
-SMALLEST = 1e-12  # squared distance below which two images count as one
+SMALLEST = 1e-12  # two images with a smaller squared distance are treated as equal
 
 
-@method("rkd", needs=("logits", "pooled"))
+@method("rkd")
 def rkd(
     student: Output,
     teacher: Output,
@@ -23,9 +23,10 @@ def rkd(
     angle: float,
     input: str,
 ) -> dict[str, Tensor]:
-    """Smooth L1 between relations of images: mean over B^2 distances and over B^3 angles.
+    """Smooth L1 between the relations of images in student and teacher.
 
-    `input` is what relates: "pooled" features or "logits".
+    The relations are all B^2 distances and all B^3 angles; each loss is a mean over them. `input`
+    is "pooled" (features) or "logits": the vectors between which the relations are computed.
     """
     if input == "pooled":
         student_BD, teacher_BD = student.pooled_BD, teacher.pooled_BD
@@ -46,12 +47,12 @@ def rkd(
 
 
 def _differences(x_BD: Tensor) -> Tensor:
-    # Explicit: through inner products, close images of large norm would lose all their digits.
+    # Subtract explicitly: with inner products, close vectors of large norm would lose all digits.
     return x_BD.unsqueeze(1) - x_BD.unsqueeze(0)
 
 
 def _distances(differences_BBD: Tensor) -> Tensor:
-    """|f_i - f_j| over its mean over i != j, [B, B]."""
+    """|f_i - f_j| divided by its mean over all i != j, [B, B]."""
     num_images = len(differences_BBD)
     distances_BB = differences_BBD.square().sum(2).clamp_min(SMALLEST).sqrt()
     itself_BB = torch.eye(num_images, dtype=distances_BB.dtype, device=distances_BB.device)
@@ -61,9 +62,9 @@ def _distances(differences_BBD: Tensor) -> Tensor:
 
 
 def _angles(differences_BBD: Tensor) -> Tensor:
-    """Cosine at image j between f_i - f_j and f_k - f_j, [j, i, k]."""
+    """Cosine of the angle at image j between f_i - f_j and f_k - f_j, indexed [j, i, k]."""
     squared_BB1 = differences_BBD.square().sum(2, keepdim=True)
-    # Two equal images have no direction: zero, with zero gradient instead of 1 / |0|.
+    # Equal images have no direction. Set it to zero, so that the gradient is zero, not 1 / 0.
     scale_BB1 = torch.where(
         squared_BB1 > SMALLEST,
         squared_BB1.clamp_min(SMALLEST).rsqrt(),

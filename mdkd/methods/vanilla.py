@@ -1,4 +1,4 @@
-"""No distillation: the student learns from the labels alone."""
+"""No distillation: the student learns only from the labels."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from mdkd.methods.base import method
 from mdkd.outputs import Output
 
 
-@method("vanilla", needs=())
+@method("vanilla")
 def vanilla(student: Output, teacher: Output | None, target_BC: Tensor) -> dict[str, Tensor]:
-    """No terms: the supervised loss belongs to the training loop."""
+    """No terms. The training loop adds the supervised loss."""
     return {}

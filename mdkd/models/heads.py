@@ -29,6 +29,7 @@ class HeadSettings(Protocol):
     def feedforward(self) -> int: ...  # number of hidden units
     @property
     def dropout(self) -> float: ...  # in [0, 1)
+    def embeds_labels(self, num_labels: int) -> bool: ...  # one embedding per label
 
 
 def build_head(
@@ -78,7 +79,7 @@ class MLDecoderHead(nn.Module):
                 f"head.queries {queries}: must be between 1 and {num_labels}, the number of labels"
             )
         self.num_labels = num_labels
-        self.embedding_dim = width if queries == num_labels else None
+        self.embedding_dim = width if settings.embeds_labels(num_labels) else None
         self.project = nn.Linear(map_dim, width)
         self.register_buffer("queries_QE", torch.randn(queries, width))  # never trained
         self.norm_query = nn.LayerNorm(width)

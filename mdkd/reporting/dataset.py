@@ -1,4 +1,4 @@
-"""A first look at a data set: how often labels occur, and which go together. Imports no torch."""
+"""A first look at a data set: how often labels occur, and which labels occur together."""
 
 from pathlib import Path
 
@@ -7,12 +7,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 
-from mdkd import records
-from mdkd import codependence as labels
-from mdkd.reporting import plots
+from mdkd import codependence, records
 from mdkd.data.cache import Cache
+from mdkd.reporting import plots
 
-STRONGEST = 25  # pairs that the figure's caption and the Markdown page list
+STRONGEST = 25  # pairs that the Markdown page lists
 
 
 def write(cache: Cache, name: str, results: Path) -> None:
@@ -39,14 +38,14 @@ def label_table(cache: Cache) -> pd.DataFrame:
 
 
 def pair_table(cache: Cache) -> pd.DataFrame:
-    """One row per pair of labels that share a training image, strongest dependence first.
+    """One row per pair of labels that share a training image, the strongest dependency first.
 
-    ``phi`` is the correlation coefficient; ``direct_nats`` is min over m of I(a; b | m), what
-    remains of a dependence given its best single mediator.
+    ``phi`` is the correlation coefficient. ``direct_nats`` is the minimum over m of I(a; b | m):
+    the dependency that remains when the best single mediator is known.
     """
-    joint_CCC = labels.counted_joint(cache.splits["train"].targets_NC)
-    pair_CC, phi_CC = labels.pairs(joint_CCC), labels.phi(joint_CCC)
-    direct_CC, p_C = labels.direct_dependence(joint_CCC), labels.marginals(joint_CCC)
+    joint_CCC = codependence.counted_joint(cache.splits["train"].targets_NC)
+    pair_CC, phi_CC = codependence.pairs(joint_CCC), codependence.phi(joint_CCC)
+    direct_CC, p_C = codependence.direct_dependence(joint_CCC), codependence.marginals(joint_CCC)
     first_P, second_P = np.nonzero(np.triu(pair_CC, 1))
     pair_P = pair_CC[first_P, second_P]
     names = np.array(cache.classes)
@@ -74,7 +73,7 @@ def _page(cache: Cache, name: str, label_frame: pd.DataFrame, pair_frame: pd.Dat
         texts = " | ".join(f"{100 * share:.1f} %" for share in shares)
         lines.append(f"| {split} | {len(content.ids)} | {per_image_N.mean():.2f} | {texts} |")
     lines += ["", label_frame.to_markdown(index=False)]
-    lines += ["", f"The {STRONGEST} pairs that depend on each other most directly:", ""]
+    lines += ["", f"The {STRONGEST} pairs with the strongest direct dependency:", ""]
     lines += [pair_frame.head(STRONGEST).to_markdown(index=False)]
     return "\n".join(lines) + "\n"
 

@@ -1,31 +1,27 @@
-"""Label dependencies in predicted probabilities: measures, errors, and their mean over seeds.
+"""Label dependencies in predicted probabilities: measures, their errors, and what is true.
 
-Batch level means the whole test set here. Shape key: N images, C labels, L labels of a sequence;
-``p_NC`` are probabilities in [0, 1]. Never imports torch.
+"Batch level" means here that the whole test set is one batch. Shape key: N images, C labels,
+L labels of a sequence; ``p_NC`` are probabilities in [0, 1].
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from mdkd import records
-from mdkd import codependence as labels
-from mdkd.reporting import summary as report
-from mdkd.data.scenes_graph import Graph, Node, Scene, joint
+from mdkd import codependence, records
+from mdkd.data.scenes_graph import joint, read_graph
 from mdkd.errors import UserError
-from mdkd.plan import Artefact, Cell
-from mdkd.results import Predictions, Results
+from mdkd.plan import Artefact
+from mdkd.reporting.summary import any_predictions
+from mdkd.results import Results
 
-Key = tuple[str, ...]  # what is measured, one text per column of a frame
-Measure = Callable[[Predictions], Mapping[Key, float]]
 Moments = tuple[float, float, float]  # of a residual: S1^2, S2 and R
 
 
 class Dependencies(NamedTuple):
-    """What is known of the pairs and triples of labels; symmetric in k and l."""
+    """Measures of the dependency of pairs and triples of labels, symmetric in k and l."""
 
     psi_CC: np.ndarray  # second-order Psi, a distance: 0 means alike
     phi_CC: np.ndarray  # correlation coefficients
@@ -40,28 +36,34 @@ class Scope(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """What is known of the labels themselves."""
+    """The dependencies of the true labels."""
 
-    name: str
+    name: str  # where they come from
     dependencies: Dependencies
     scopes: dict[str, Scope]
-    counted: Dependencies | None  # in the test labels, where the truth is known without them
+    counted: Dependencies | None  # counted in the test labels, if the truth comes from a graph
 
 
 def of_joint(joint_CCC: np.ndarray) -> Dependencies:
     """The dependencies of labels whose joint probabilities are known or counted."""
     return Dependencies(
-        labels.psi(joint_CCC), labels.phi(joint_CCC), labels.conditional_information(joint_CCC)
+        codependence.psi(joint_CCC),
+        codependence.phi(joint_CCC),
+        codependence.conditional_information(joint_CCC),
     )
 
 
 def of_predictions(p_NC: np.ndarray) -> Dependencies:
-    """The dependencies in what a network says; Psi is the paper's, of the probabilities."""
+    """The dependencies in a network's predictions; Psi is the paper's, of probabilities."""
     return of_joint(expected_joint(p_NC))._replace(psi_CC=psi(p_NC))
 
 
 def psi(p_NC: np.ndarray) -> np.ndarray:
-    """Psi(k, l) = mean over images of (p_k - p_l)^2 (Eq. 4), ``[C, C]``; of one image: Phi."""
+    """Psi(k, l) = mean over images of (p_k - p_l)^2 (Eq. 4), ``[C, C]``. For one image it is Phi.
+
+    >>> psi(np.array([[0.2, 0.6], [0.5, 0.5]])).round(3).tolist()
+    [[0.0, 0.08], [0.08, 0.0]]
+    """
     p_NC = p_NC.astype(np.float64)
     gram_CC = p_NC.T @ p_NC / len(p_NC)
     square_C = np.diag(gram_CC)
@@ -69,35 +71,43 @@ def psi(p_NC: np.ndarray) -> np.ndarray:
 
 
 def along(p_NL: np.ndarray) -> np.ndarray:
-    """Phi_n of every image along a sequence of n = L labels, ``[N]``; its mean is Psi_n.
+    """Phi_n of every image along a sequence of n = L labels, ``[N]``. Its mean is Psi_n.
 
-    The mean over the n - 1 neighbours (k, l) of (p_k - p_l)^2.
+    Phi_n is the mean of (p_k - p_l)^2 over the n - 1 neighbours (k, l).
+
+    >>> along(np.array([[0.1, 0.5, 0.4]])).round(3).tolist()
+    [0.085]
     """
     return (np.diff(p_NL.astype(np.float64), axis=1) ** 2).mean(axis=1)
 
 
 def expected_joint(p_NC: np.ndarray) -> np.ndarray:
-    """``joint_CCC`` as in `labels`, if labels are independent given the image, float64.
+    """``joint_CCC`` as in `mdkd.codependence`, float64, if labels are independent given the image.
 
-    P(k, l, m) = mean over images of p_k p_l p_m for three labels, and P(k, l) = mean of p_k p_l.
+    For different labels P(k, l, m) is the mean of p_k p_l p_m over images, and P(k, l) the mean of
+    p_k p_l.
     """
     p_CN = np.ascontiguousarray(p_NC.T, dtype=np.float64)
     size, images = p_CN.shape
     joint_CCC = np.empty((size, size, size))
-    for k in range(size):  # fill in all triples whose first label is k
+    for k in range(size):  # all triples whose lowest label is k
         part_CC = (p_CN[k:] * p_CN[k]) @ p_CN[k:].T / images
         joint_CCC[k, k:, k:] = joint_CCC[k:, k, k:] = joint_CCC[k:, k:, k] = part_CC
     pair_CC = p_CN @ p_CN.T / images
-    np.fill_diagonal(pair_CC, p_CN.mean(axis=1))  # a label with itself is no square
+    np.fill_diagonal(pair_CC, p_CN.mean(axis=1))  # the mean of p_k, not of p_k squared
     i = np.arange(size)
     joint_CCC[i, i, :] = joint_CCC[i, :, i] = joint_CCC[:, i, i] = pair_CC
     return joint_CCC
 
 
 def batch_errors(residual_CC: np.ndarray, orders: Sequence[int]) -> list[float]:
-    """Root mean square over label sequences of the error of Psi_n: sqrt(2 L_BDn), per order n.
+    """For each order n: the root mean square over label sequences of the error of Psi_n.
 
-    ``residual_CC`` is the difference of two second-order Psi; every order n is at most C.
+    This is sqrt(2 L_BDn). ``residual_CC`` is the difference of two second-order Psi; an order is
+    at most C.
+
+    >>> batch_errors(np.array([[0.0, 0.3], [0.3, 0.0]]), [2])
+    [0.3]
     """
     sums_C = residual_CC.sum(axis=1)
     moments = (sums_C.sum() ** 2, (residual_CC**2).sum(), (sums_C**2).sum())
@@ -107,10 +117,13 @@ def batch_errors(residual_CC: np.ndarray, orders: Sequence[int]) -> list[float]:
 def instance_errors(
     student_NC: np.ndarray, teacher_NC: np.ndarray, orders: Sequence[int]
 ) -> list[float]:
-    """Root mean square over images and sequences of the error of Phi_n: sqrt(2 L_IDn).
+    """For each order n: the root mean square over images and label sequences of the error of Phi_n.
 
-    An image's residual factorises: D_kl = (u_k - u_l) (v_k - v_l) with u = teacher + student and
-    v = teacher - student; centred, their sums give the moments.
+    This is sqrt(2 L_IDn). An image's residual factorises into D_kl = (u_k - u_l) (v_k - v_l) with
+    u = teacher + student and v = teacher - student. Sums over the centred u and v give the moments.
+
+    >>> [round(e, 3) for e in instance_errors(np.array([[0.2, 0.6]]), np.array([[0.1, 0.8]]), [2])]
+    [0.33]
     """
     student_NC, teacher_NC = student_NC.astype(np.float64), teacher_NC.astype(np.float64)
     u_NC, v_NC = teacher_NC + student_NC, teacher_NC - student_NC
@@ -141,54 +154,36 @@ def _error(moments: Moments, size: int, order: int) -> float:
 
 
 def root_mean_square(values: np.ndarray) -> float:
-    """Of any number of values; NaN of none."""
+    """The root mean square of any values, NaN if there are none."""
     return math.sqrt(float((values**2).mean())) if values.size else math.nan
 
 
 def truth(artefact: Artefact, results: Results, column: int) -> Truth | None:
-    """The graph of a data set that has one, otherwise what its test labels say."""
-    said = first(artefact, results, column)
-    if said is None:
+    """The dependencies in the data set's label graph, or, if it has none, in its test labels.
+
+    None if no run of the column is done, because the labels are then not known yet.
+    """
+    test = any_predictions(artefact, column, results)
+    if test is None:
         return None
-    counted = of_joint(labels.counted_joint(said.targets_NC))
-    scopes = {"all": everything(len(said.classes))}
+    counted = of_joint(codependence.counted_joint(test.targets_NC))
+    scopes = {"all": everything(len(test.classes))}
     file = results.cache(artefact.pairs[column].dataset) / "graph.json"
     if not file.exists():
         return Truth("the counted test labels", counted, scopes, None)
     record = records.read_json(file)
-    if record["classes"] != said.classes:
-        raise UserError(f"{file}: not the labels of the trained networks; rebuild the cache")
+    if record["classes"] != test.classes:
+        raise UserError(f"{file}: other labels than the trained networks have; rebuild the cache")
     exact = of_joint(joint(read_graph(record)))
     return Truth("the true graph", exact, scopes | links(record), counted)
 
 
-def read_graph(record: dict) -> Graph:
-    """The graph whose dependencies are in a ``graph.json``, to the 8 decimals given there."""
-    classes = record["classes"]
-    scenes = []
-    for name, scene in record["scenes"].items():
-        rules = {
-            edge["child"]: (
-                classes.index(edge["parent"]),
-                (edge["p_without_parent"], edge["p_with_parent"]),
-            )
-            for edge in record["edges"]
-            if edge["scene"] == name
-        }
-        nodes = []
-        for label in scene["labels"]:
-            k = classes.index(label)
-            p = scene["marginals"][k]
-            nodes.append(Node(k, *rules.get(label, (None, (p, p)))))
-        scenes.append(Scene(name, scene["weight"], tuple(nodes)))
-    return Graph(tuple(classes), tuple(scenes))
-
-
 def links(record: dict) -> dict[str, Scope]:
-    """Direct pairs are linked in some scene; indirect ones are not, but have a common neighbour.
+    """The scopes of direct and of indirect pairs, from a ``graph.json``.
 
-    The triples of a direct pair are those with any third label, the triples of an indirect pair
-    those with its mediators.
+    A direct pair is linked in some scene. An indirect pair is not, but has a common neighbour. The
+    triples of a direct pair are those with any third label; the triples of an indirect pair are
+    those with its common neighbours (its mediators).
     """
     classes = record["classes"]
     size = len(classes)
@@ -212,85 +207,3 @@ def everything(size: int) -> Scope:
     k = np.arange(size)
     triples_CCC[k, :, k] = triples_CCC[:, k, k] = False
     return Scope(pairs_CC, triples_CCC)
-
-
-def teacher(artefact: Artefact, results: Results, column: int) -> Predictions | None:
-    """What the teacher of a column says, if it has been trained."""
-    paths = [row.cells[column].runs for row in artefact.rows if row.role == "teacher"]
-    return results.predictions(paths[0][0])
-
-
-def first(artefact: Artefact, results: Results, column: int) -> Predictions | None:
-    """Predictions of any run of a column, for what all share: images, targets and labels."""
-    paths = (path for row in artefact.rows for path in row.cells[column].runs)
-    return next((found for path in paths if (found := results.predictions(path))), None)
-
-
-def state(cell: Cell, results: Results, runs: int) -> str:
-    """``done``, ``partial``, ``missing``, ``failed`` or ``n/a: reason``, given the runs found."""
-    if cell.unavailable:
-        return f"n/a: {cell.unavailable}"
-    if runs:
-        return "done" if runs == len(cell.runs) else "partial"
-    failed = any(results.state(path) == "failed" for path in cell.runs)
-    return "failed" if failed else "missing"
-
-
-def over_seeds(
-    artefact: Artefact,
-    results: Results,
-    column: int,
-    names: Sequence[str],
-    keys: Mapping[Key, str | None],
-    measure: Measure,
-) -> pd.DataFrame:
-    """Mean and spread over the seeds of every cell of a column, one row per key.
-
-    Args:
-        names: the columns that hold a key's texts.
-        keys: what is wanted, and why it cannot be had (None: it can).
-        measure: values by key of one run's predictions; a key it leaves out is a gap.
-
-    Columns: row, role, column, the names, mean, std (n - 1; NaN for one run), runs, planned, state.
-    """
-    lines = []
-    for row in artefact.rows:
-        cell = row.cells[column]
-        # one run after the other: predictions of all of them may not fit into memory
-        found = [measure(said) for path in cell.runs if (said := results.predictions(path))]
-        for key, impossible in keys.items():
-            values = pd.Series([values[key] for values in found if key in values], dtype=float)
-            lines.append(
-                {
-                    "row": row.label,
-                    "role": row.role,
-                    "column": artefact.columns[column],
-                    **dict(zip(names, key, strict=True)),
-                    "mean": values.mean(),
-                    "std": values.std(),
-                    "runs": len(values),
-                    "planned": len(cell.runs),
-                    "state": f"n/a: {impossible}"
-                    if impossible and not cell.unavailable
-                    else state(cell, results, len(values)),
-                }
-            )
-    return pd.DataFrame(lines)
-
-
-def rank(frame: pd.DataFrame, names: Sequence[str]) -> pd.Series:
-    """1 for the smallest value of student and methods as printed; ties share it, NaN for gaps."""
-    methods = frame[frame["role"].isin(("student", "method"))]
-    printed = methods.assign(printed=(100 * methods["mean"]).round(2))
-    return printed.groupby(["column", *names])["printed"].rank("min").reindex(frame.index)
-
-
-def hundredfold(frame: pd.DataFrame) -> pd.DataFrame:
-    """A frame as it is written to CSV: hundredths of four decimals, as printed."""
-    return frame.assign(**{key: (100 * frame[key]).round(4) for key in ("mean", "std")})
-
-
-def notes(artefact: Artefact, results: Results) -> list[str]:
-    """Protocol, seeds, the runs that are missing, and what the experiment says."""
-    spread = "Mean ± standard deviation over seeds of the last epoch; the teacher is one run."
-    return [*report.made(artefact, results), spread, *artefact.notes]

@@ -1,6 +1,6 @@
-"""One LaTeX document with every table and figure of the target ``paper``. Never imports torch.
+"""One LaTeX document with every table and figure of the target ``paper``.
 
-Tables and figures keep the numbers that they have in the paper; the others are S1, S2, ...
+Tables and figures of the paper keep their numbers; the others are numbered S1, S2, ...
 """
 
 import itertools
@@ -15,16 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import __version__, records
-from mdkd.reporting import summary as report
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS, Output
-from mdkd.plan import Artefact, Plan
-from mdkd.results import Results
+from mdkd.plan import DOCUMENT, Artefact, Plan
+from mdkd.reporting.cells import title
 from mdkd.reporting.tables import sentence, tex_escape
+from mdkd.results import Results
 
 log = logging.getLogger(__name__)
 
-TARGET = "paper"
 FILES = {"table": "tables/{}.tex", "figure": "figures/{}.pdf"}  # below the folder of the document
 ENGINES = {  # the preferred one first; how they are called, and how often for all references
     "pdflatex": ("-interaction=nonstopmode -halt-on-error -file-line-error -output-directory", 2),
@@ -66,7 +65,7 @@ PREAMBLE = r"""\documentclass[a4paper]{article}
 
 
 def write(plan: Plan, results: Results) -> None:
-    """Write ``paper.tex`` and, where there is a LaTeX, ``paper.pdf`` beside it.
+    """Write ``paper.tex``, and ``paper.pdf`` if a LaTeX is installed.
 
     Raises:
         UserError: LaTeX stops at an error.
@@ -74,33 +73,33 @@ def write(plan: Plan, results: Results) -> None:
     source = results.results / "paper.tex"
     with records.atomic(source) as file:
         file.write(text(plan, results).encode())
-    source.with_suffix(".pdf").unlink(missing_ok=True)  # of another text
+    source.with_suffix(".pdf").unlink(missing_ok=True)  # it belongs to an older text
     engine = next((name for name in ENGINES if shutil.which(name)), None)
     if engine:
         _compile(source, engine)
     else:
         log.info(
-            "paper.pdf is skipped, for there is no LaTeX; install texlive-latex-recommended "
-            "(Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
+            "paper.pdf is not written, because no LaTeX is installed; install "
+            "texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
         )
 
 
 def text(plan: Plan, results: Results) -> str:
-    """The document's source; it names its parts relative to the folder that it lies in."""
-    artefacts = ordered([plan.artefacts[name] for name in plan.targets().get(TARGET, [])])
+    """The document's source. It names its parts relative to its own folder."""
+    artefacts = ordered([plan.artefacts[name] for name in plan.targets().get(DOCUMENT, [])])
     sections: dict[str, list[tuple[Artefact, Output]]] = defaultdict(list)
     missing = []
     for artefact in artefacts:
         for output in KINDS[artefact.kind].outputs:
             if (results.results / FILES[output].format(artefact.name)).exists():
-                sections[_section(artefact)].append((artefact, output))
+                sections[artefact.group].append((artefact, output))
             else:
                 what = f"{output} of {artefact.name}: {sentence(artefact.title)}"
                 missing.append(rf"\item {tex_escape(what)}")
     lines = _front(artefacts, plan, results)
     supplements = {kind: itertools.count(1) for kind in FILES}
-    for title, parts in sections.items():
-        lines += [r"\clearpage", rf"\section{{{tex_escape(title)}}}"]
+    for section, parts in sections.items():
+        lines += [r"\clearpage", rf"\section{{{tex_escape(section)}}}"]
         for artefact, output in parts:
             of_paper = re.fullmatch(rf"{output}(\d+)", artefact.name)
             number = of_paper[1] if of_paper else f"S{next(supplements[output])}"
@@ -114,7 +113,7 @@ def text(plan: Plan, results: Results) -> str:
 
 
 def ordered(artefacts: list[Artefact]) -> list[Artefact]:
-    """Tables of the paper by their number, then its figures, then the rest by name."""
+    """The paper's tables by number, then its figures, then all others by name."""
 
     def key(artefact: Artefact) -> tuple[int, int, str]:
         for i, output in enumerate(FILES):
@@ -125,14 +124,8 @@ def ordered(artefacts: list[Artefact]) -> list[Artefact]:
     return sorted(artefacts, key=key)
 
 
-def _section(artefact: Artefact) -> str:
-    """The group that an artefact belongs to."""
-    groups = (target for target in artefact.targets if target != TARGET)
-    return next(groups, "further results").capitalize()
-
-
 def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]:
-    """What has been run, with which code."""
+    """What has been trained, and with which code."""
     seeds = sorted({seed for artefact in artefacts for seed in artefact.seeds})
     paths = dict.fromkeys(path for artefact in artefacts for path in artefact.runs)
     done = [path for path in paths if results.state(path) == "done"]
@@ -142,11 +135,11 @@ def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]
         f"Protocol {plan.protocol}, seed{'s' if len(seeds) > 1 else ''} "
         f"{', '.join(map(str, seeds))}: {len(done)} of {len(paths)} runs done.",
         f"mdkd {__version__}{f'; trained at revision {counts}' if counts else ''}.",
-        "Tables and figures have their numbers in the paper; those that it lacks begin with S.",
+        "Tables and figures have their numbers in the paper. Further ones have numbers with an S.",
     ]
-    title = r"{\LARGE Multi-label knowledge distillation: tables and figures\par}"
+    heading = r"{\LARGE Multi-label knowledge distillation: tables and figures\par}"
     return [
-        title,
+        heading,
         r"\bigskip",
         *(rf"{tex_escape(line)}\par" for line in lines),
         r"\tableofcontents",
@@ -154,13 +147,13 @@ def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]
 
 
 def _revision(record: dict[str, Any]) -> str:
-    """The commit that a run was made with, ``+`` behind it if the code had been changed."""
+    """The commit that trained a run; a ``+`` behind it means that the code had been changed."""
     revision = record["environment"]["git_revision"] or "unknown"
     return revision[:12] + ("+" if revision.endswith("+") else "")
 
 
 def _figure(artefact: Artefact, file: str) -> list[str]:
-    caption = " ".join([sentence(report.title(artefact)), *artefact.notes[:1]])
+    caption = " ".join([sentence(title(artefact)), *artefact.notes[:1]])
     return [
         r"\begin{figure}",
         rf"\centering\sbox{{\content}}{{\includegraphics{{{file}}}}}",
@@ -172,7 +165,7 @@ def _figure(artefact: Artefact, file: str) -> list[str]:
 
 
 def _compile(source: Path, engine: str) -> None:
-    """Make the PDF in a folder that vanishes; of a failure only the log stays."""
+    """Make the PDF in a temporary folder. If LaTeX fails, only its log is kept."""
     options, passes = ENGINES[engine]
     kept = source.with_suffix(".log")
     kept.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What figures share: their look and their files; the same input gives the same bytes."""
+"""What all figures share: their look and their files. The same input gives the same bytes."""
 
 import os
 from collections.abc import Callable
@@ -16,6 +16,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mdkd import records
+from mdkd.layout import FIGURE_FORMATS
 from mdkd.plan import Artefact
 
 matplotlib.rcParams["svg.hashsalt"] = "mdkd"
@@ -28,9 +29,9 @@ def set_style() -> None:
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``{name}.pdf .svg .png`` into ``folder``."""
-    for suffix in ("pdf", "svg", "png"):
-        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {}}[suffix]
+    """Write ``{name}.{suffix}`` into ``folder`` for every suffix of `FIGURE_FORMATS`."""
+    for suffix in FIGURE_FORMATS:
+        metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
         with records.atomic(folder / f"{name}.{suffix}") as file:
             figure.savefig(file, format=suffix, dpi=200, bbox_inches="tight", metadata=metadata)
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Whether methods differ: ranks over many cells, and resampled test images of one cell.
+"""Do methods differ? Ranks over many cells, resampled test images of one cell, power of seeds.
 
 Shape key: K cells (a pair of networks on a data set), M methods, N test images, C labels, G levels
 of a label (distinct scores of its positive images), R resamples. Never imports torch.
@@ -11,7 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from mdkd.metrics import counting
+
 LEVEL = 0.05  # of all tests
+POWER = 0.8  # of the test in `resolvable_difference`
 SEED = 0  # of the resampling
 
 
@@ -75,6 +78,37 @@ def holm(p_T: Sequence[float]) -> list[float]:
     return corrected.tolist()
 
 
+def resolvable_difference(deviation: float, seeds: int) -> float:
+    """The difference of two means of ``seeds`` runs each that a t-test finds with `POWER`.
+
+    The test is two-sided and of level `LEVEL`. The result has the unit of ``deviation``, the
+    standard deviation of one run. This is the textbook approximation (t_0.975 + t_power) s
+    sqrt(2 / n), with 2 (n - 1) degrees of freedom.
+
+    >>> round(resolvable_difference(1.0, seeds=5), 2)
+    2.02
+    """
+    freedom = 2 * (seeds - 1)
+    quantiles = stats.t.ppf(1 - LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)
+    return float(quantiles) * deviation * math.sqrt(2 / seeds)
+
+
+def seeds_needed(deviation: float, difference: float) -> int:
+    """The smallest number of seeds that resolves ``difference``.
+
+    >>> seeds_needed(1.0, difference=2.02)
+    5
+    """
+    enough = 2
+    while resolvable_difference(deviation, enough) > difference:
+        enough *= 2
+    return next(
+        seeds
+        for seeds in range(max(2, enough // 2), enough + 1)
+        if resolvable_difference(deviation, seeds) <= difference
+    )
+
+
 class ResampledLabel:
     """Average precision of one label on any resample of the test images, sorted only once.
 
@@ -136,7 +170,7 @@ def paired_bootstrap(
         ignored_NC: true where an image does not count for a label; None: all count.
     """
     images = len(targets_NC)
-    counts_NC = np.ones(targets_NC.shape, bool) if ignored_NC is None else ~ignored_NC.astype(bool)
+    counts_NC = counting(targets_NC.shape, ignored_NC)
     prepared = [
         [_labels(scores_NC, targets_NC, counts_NC) for scores_NC in seeds]
         for seeds in (first, second)

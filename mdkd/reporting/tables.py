@@ -1,4 +1,4 @@
-"""A printed table, whatever it shows, as CSV, Markdown, LaTeX and HTML. Never imports torch."""
+"""A printed table of any content, as CSV, Markdown, LaTeX and HTML."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -9,18 +9,21 @@ from typing import Literal, NamedTuple
 import pandas as pd
 
 from mdkd import records
+from mdkd.layout import TABLE_FORMATS
 
-GAP = "–"  # a run that has not been made yet
-SUFFIXES = ("csv", "md", "tex", "html")
+GAP = "–"  # for a run that is not done yet
 MANY_LINES, FULL_PAGE = 30, 60  # more of them are printed smaller, and smaller still
 WIDE = 500  # points: wider tables are printed smaller and closer
+
+
+Mark = Literal["", "best", "second"]
 
 
 class Entry(NamedTuple):
     """One place of a table."""
 
     text: str
-    mark: Literal["", "best", "second"] = ""
+    mark: Mark = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,14 +65,14 @@ class Table:
 
 
 def write(table: Table, folder: Path) -> None:
-    """Write ``{name}.csv .md .tex .html`` into ``folder``."""
+    """Write ``{name}.{suffix}`` into ``folder`` for every suffix of `TABLE_FORMATS`."""
     texts = {
         "csv": table.frame.to_csv(index=False, lineterminator="\n"),
         "md": markdown(table),
         "tex": latex(table),
         "html": html(table),
     }
-    for suffix in SUFFIXES:
+    for suffix in TABLE_FORMATS:
         with records.atomic(folder / f"{table.name}.{suffix}") as file:
             file.write(texts[suffix].encode())
 

@@ -1,4 +1,4 @@
-"""Progress of an unfinished run: atomic, locked, and tied to the settings it was made under."""
+"""Checkpoints of an unfinished run: atomic, locked, and valid only for the same settings."""
 
 import contextlib
 import hashlib
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def fingerprint(facts: Any) -> str:
-    """Hex digest of everything that a run's numbers depend on (JSON values)."""
+    """Hex digest of all facts that determine a run's numbers. They must be JSON values."""
     return hashlib.sha256(records.canonical(facts).encode()).hexdigest()
 
 
@@ -30,7 +30,7 @@ class Checkpoint:
         self.file = folder / "last.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None. One made under other settings is renamed aside."""
+        """The saved state, or None. A checkpoint with other settings is renamed and not used."""
         if not self.file.exists():
             return None
         try:
@@ -41,7 +41,7 @@ class Checkpoint:
             return state
         aside = self.folder / f"other-{state['fingerprint'][:12]}.pt"
         self.file.replace(aside)
-        log.warning("the checkpoint was made under other settings or data: moved to %s", aside)
+        log.warning("the checkpoint has other settings or data; it was moved to %s", aside)
         return None
 
     def save(self, state: dict[str, Any]) -> None:
@@ -49,26 +49,31 @@ class Checkpoint:
             torch.save(state | {"fingerprint": self.fingerprint}, file)
 
     def delete(self) -> None:
-        """Remove the progress of a finished run; what was moved aside stays."""
+        """Delete the checkpoint of a finished run. Renamed checkpoints are kept."""
         self.file.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def opened(folder: Path, fingerprint: str) -> Iterator[Checkpoint]:
-    """Hold the run's lock; a second process on the same run gets a `UserError`."""
+    """Open the checkpoint folder and lock it.
+
+    Raises:
+        UserError: another process is training the same run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another process is training this run; wait for it or stop it"
     with locks.held(folder / "lock", busy):
         yield Checkpoint(folder, fingerprint)
-    with contextlib.suppress(OSError):  # not empty: it has been moved aside, or goes on later
+    # rmdir fails if the folder still contains a checkpoint, for example of an interrupted run.
+    with contextlib.suppress(OSError):
         folder.rmdir()
 
 
 class Stop:
-    """The signal that asked a training to stop, if any."""
+    """A signal handler that only remembers the signal. The training loop then stops by itself."""
 
-    received: str | None = None
-    status = 143  # what Slurm and Snakemake take for an interrupted job
+    received: str | None = None  # the signal's name
+    status = 143  # exit status; Slurm and Snakemake read it as an interrupted job
 
     def __call__(self, number: int, frame: object) -> None:
         self.received = signal.Signals(number).name
@@ -77,7 +82,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Remember SIGTERM, SIGUSR1 and Ctrl-C instead of dying, until the block is left."""
+    """Inside the block, remember SIGTERM, SIGUSR1 and Ctrl-C instead of ending the process."""
     stop = Stop()
     numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
     before = {number: signal.signal(number, stop) for number in numbers}

@@ -1,7 +1,7 @@
-"""Where networks look for a label: Grad-CAM (Selvaraju et al., ICCV 2017) on chosen test images.
+"""Attention maps of trained networks: Grad-CAM (Selvaraju et al., ICCV 2017) on test images.
 
-Shape key: N test images, C labels, R rows (networks), P pairs of an image and a label, B of them in
-a batch, D channels, H x W map size, S pixels on a side.
+Shape key: N test images, C labels, R rows (networks), P (image, label) pairs, B of them in a
+batch, D channels, H x W map size, S pixels on a side.
 """
 
 import logging
@@ -27,17 +27,17 @@ log = logging.getLogger(__name__)
 
 
 def attend(artefact: Artefact, results: Results, device_type: str) -> None:
-    """Write ``attention/{name}.npz``, see `Maps`: the maps of the first run of every cell.
+    """Compute the maps of the first run of every cell; write ``attention/{name}.npz``, see `Maps`.
 
-    A run that is missing leaves a gap; without the teacher's there are no images to show.
+    The maps of a missing run are NaN. Without the teacher's run, a column has no images at all.
     """
-    torch.set_num_threads(1)  # thread count changes bits
+    torch.set_num_threads(1)  # the number of threads changes the last bits of the results
     device = torch.device(device_type)
     states_RK = [[state(cell, results) for cell in row.cells] for row in artefact.rows]
     for row, states_K in zip(artefact.rows, states_RK, strict=True):
         for column, found in zip(artefact.columns, states_K, strict=True):
             if found.name != "done":
-                log.warning("%s: %s: %s, a gap", column, row.label, found)
+                log.warning("%s: %s: %s, so its maps stay empty", column, row.label, found)
     parts = [_column(artefact, k, results, device) for k in range(len(artefact.columns))]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     maps = Maps(
@@ -48,13 +48,13 @@ def attend(artefact: Artefact, results: Results, device_type: str) -> None:
     )
     path = path_of(artefact, results)
     maps.save(path)
-    log.info("maps of %d pairs of an image and a label are in %s", len(maps.ids_P), path)
+    log.info("maps of %d (image, label) pairs are in %s", len(maps.ids_P), path)
 
 
 def _column(
     artefact: Artefact, column: int, results: Results, device: torch.device
 ) -> dict[str, np.ndarray]:
-    """One column's share of all fields of `Maps` that have the axis P."""
+    """The part of one column in all fields of `Maps` with the axis P."""
     cells_R = [row.cells[column] for row in artefact.rows]
     teacher_run = cells_R[0].runs[0]  # the teacher's row comes first
     size = results.runs[teacher_run].dataset.image_size
@@ -96,15 +96,23 @@ def _column(
 
 
 def choose(teacher: Predictions, options: Attention) -> list[tuple[int, int]]:
-    """Pairs of a test image's position and a label that it has; those of an image in a row.
+    """Choose the (image position, label) pairs to show. Pairs of one image follow each other.
 
-    Images: those named in `options`; else by the teacher's predictions, `skip` left out and `count`
-    taken of this order: with at least two labels before those with one, fewest labels wrong (a
-    perfect image wherever there is one), most labels, highest mean probability of the true labels,
-    position. Labels: those of which the teacher is most certain, at most `labels`.
+    Images: those named in `options`. If none are named, images with labels are sorted by these
+    criteria, of which the first is the most important:
+
+    1. images with at least two labels before images with one;
+    2. fewest wrong labels in the teacher's predictions;
+    3. most labels;
+    4. highest mean probability of the true labels in the teacher's predictions;
+    5. position in the test split.
+
+    The first `skip` images are left out, and the next `count` images are used.
+
+    Labels: at most `labels` true labels per image, those with the teacher's highest probabilities.
 
     Raises:
-        UserError: an image is unknown or has no label, or all images that have one are skipped.
+        UserError: a named image is unknown or has no label, or `skip` leaves no image.
     """
     true_NC = teacher.targets_NC.astype(bool)
     labels_N = true_NC.sum(axis=1)
@@ -112,11 +120,14 @@ def choose(teacher: Predictions, options: Attention) -> list[tuple[int, int]]:
         positions = [_position(teacher, image) for image in options.images]
     else:
         certainty_N = (teacher.scores_NC * true_NC).sum(axis=1) / np.maximum(labels_N, 1)
-        keys = (-certainty_N, -labels_N, errors(teacher), labels_N < 2)  # the last one leads
+        # np.lexsort sorts by the last key first.
+        keys = (-certainty_N, -labels_N, errors(teacher), labels_N < 2)
         order = [int(i) for i in np.lexsort(keys) if labels_N[i]]
         positions = order[options.skip : options.skip + options.count]
         if not positions:
-            raise UserError(f"options: no image is left of {len(order)} with labels; lower skip")
+            raise UserError(
+                f"options: skip: no image is left of {len(order)} with labels; lower skip"
+            )
     pairs = []
     for i in positions:
         classes = sorted(np.flatnonzero(true_NC[i]), key=lambda c: (-teacher.scores_NC[i, c], c))
@@ -125,7 +136,7 @@ def choose(teacher: Predictions, options: Attention) -> list[tuple[int, int]]:
 
 
 def errors(predictions: Predictions) -> np.ndarray:
-    """How many labels of each image are missed or invented, ``[N]``; ignored ones never are."""
+    """The number of wrong labels of each image, ``[N]``. Ignored labels are not counted."""
     wrong_NC = (predictions.scores_NC >= THRESHOLD) != predictions.targets_NC.astype(bool)
     if predictions.ignored_NC is not None:
         wrong_NC &= ~predictions.ignored_NC
@@ -134,19 +145,20 @@ def errors(predictions: Predictions) -> np.ndarray:
 
 def _position(teacher: Predictions, image: str) -> int:
     if image not in teacher.ids:
-        known = f"ids look like '{teacher.ids[0]}'"
+        known = f"its ids look like '{teacher.ids[0]}'"
         raise UserError(f"options: images: '{image}' is not in the test split; {known}")
     position = teacher.ids.index(image)
     if not teacher.targets_NC[position].any():
-        raise UserError(f"options: images: '{image}' has no label to look for; name another")
+        raise UserError(f"options: images: '{image}' has no label; choose another image")
     return position
 
 
 class CutAtLastMap(nn.Module):
-    """A network as the library wants it: logits as a tensor, and a module that puts out the map.
+    """A network in the form that the Grad-CAM library needs.
 
-    `last_map` puts out the map that the head reads, NCHW whatever the backbone: the gradient of a
-    logit with respect to it flows through the head alone, so the backbone keeps no activations.
+    The library needs a network that returns logits as one tensor, and a module whose output is the
+    map. Here this module is `last_map`; its output is the map that the head reads, in NCHW order.
+    Gradients flow only through the head, so the activations of the backbone are not stored.
     """
 
     def __init__(self, network: Network) -> None:
@@ -163,7 +175,7 @@ class CutAtLastMap(nn.Module):
         if not torch.allclose(logits_BC, whole_BC, rtol=1e-3, atol=1e-3):
             raise UserError(
                 "attention maps: the classifier reads more than the average of the last map; "
-                "use head: kind: mldecoder, or another backbone"
+                "set head: kind: mldecoder, or use another backbone"
             )
         return logits_BC
 
@@ -173,11 +185,13 @@ def grad_cam(
 ) -> np.ndarray:
     """Grad-CAM of one label's logit for each image of `split`, ``[P, S, S]`` in [0, 1].
 
-    Channels weighted by the mean gradient of the logit, summed, negative values cut off; then
-    scaled to 0..1 and, bilinearly, to the image's size. All 0 where nothing speaks for the label.
+    The channels of the last map are weighted by the mean gradient of the logit and summed, and
+    negative values are set to 0. The result is scaled to [0, 1] and resized bilinearly to the
+    image's size. It is 0 everywhere if no position supports the label.
     """
     cut = CutAtLastMap(network)
-    compute = GradCAM(model=cut, target_layers=[cut.last_map])  # as a context it hides IndexErrors
+    # Not used in a with statement, because the library's context manager hides IndexErrors.
+    compute = GradCAM(model=cut, target_layers=[cut.last_map])
     labels = iter(labels_P)
     parts = []
     for batch in Loader(split, recipe, 0, device).test():

@@ -1,4 +1,4 @@
-"""Train one network, supervised or distilled, and write down all there is to know about it.
+"""Train one network, with or without distillation, and write its results.
 
 Shape key: B images, C labels.
 """
@@ -7,7 +7,7 @@ import dataclasses
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,33 +18,35 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import methods, metrics, records, rng
-from mdkd.training import checkpoint
-from mdkd.training import provenance
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
+from mdkd.score import score
+from mdkd.training import checkpoint, provenance
+from mdkd.training.networks import load_network, new_network
 from mdkd.training.progress import Progress, describe
 from mdkd.training.schedule import beta1, learning_rate
-from mdkd.score import score
-from mdkd.training.networks import load_network, new_network
 
 log = logging.getLogger(__name__)
 
 ADAM_BETA2 = 0.999
-TINY = 1e-30  # a gradient's norm
+TINY = 1e-30  # minimum of a gradient's norm in a division
 
 
 def train(
     run: Run, layout: Layout, device_type: str, weights_folder: Path = WEIGHTS_FOLDER
 ) -> None:
-    """Train ``run`` and leave its record, history, weights and predictions in its folder.
+    """Train ``run`` and write its record, history, weights and predictions to its folder.
 
-    Resumes from the run's checkpoint if there is one; on the CPU the result is then bit-equal to
-    that of an uninterrupted run. SIGTERM, SIGUSR1 and Ctrl-C save a checkpoint and exit.
+    If the run has a checkpoint, training resumes from it. On the CPU, the result then has the same
+    bits as that of an uninterrupted run. On SIGTERM, SIGUSR1 or Ctrl-C, a checkpoint is saved and
+    the process exits.
     """
-    torch.set_num_threads(1)  # thread count changes bits; two jobs side by side are faster anyway
+    # The number of threads changes the last bits of the results. One thread is also faster if
+    # several jobs run at the same time.
+    torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
     device = torch.device(device_type)
     cache = open_cache(layout.cache(run.dataset.name))
@@ -60,7 +62,7 @@ def train(
         if facts.items() <= record.items():
             log.info("already trained with these settings; delete %s to train again", folder)
             return
-        (folder / "metrics.json").unlink(missing_ok=True)  # of the run that is replaced now
+        (folder / "metrics.json").unlink(missing_ok=True)  # metrics of the replaced run
     saved_at, fingerprint = layout.checkpoint(run.path), checkpoint.fingerprint(facts)
     with checkpoint.opened(saved_at, fingerprint) as saved, _failure_recorded(folder, facts):
         seed = rng.torch_seed(run.seed, "init", run.arch)
@@ -73,8 +75,7 @@ def train(
             (teacher or student).spec,
             run.method.settings,
         )
-        if isinstance(method, nn.Module):
-            method.to(device)
+        method.to(device)
         progress = _fit(run, student, teacher, method, cache, device, saved)
         _write_results(run, layout, student, method, cache, device, facts, progress)
         score(run.path, layout)
@@ -84,7 +85,7 @@ def train(
 
 @contextmanager
 def _failure_recorded(folder: Path, facts: dict) -> Iterator[None]:
-    """Tables tell a run that failed from one that has not been made by its ``failed.json``."""
+    """If the block raises an error, write ``failed.json``, so that tables can print 'failed'."""
     file = folder / "failed.json"
     file.unlink(missing_ok=True)
     try:
@@ -98,18 +99,17 @@ def _fit(
     run: Run,
     student: Network,
     teacher: Network | None,
-    method: Callable[..., dict[str, Tensor]],
+    method: nn.Module,
     cache: Cache,
     device: torch.device,
     saved: checkpoint.Checkpoint,
 ) -> Progress:
-    """The training loop, from the checkpoint if there is one to the last step."""
+    """The training loop, from the checkpoint (if there is one) to the last step."""
     recipe = run.recipe
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
     val = cache.splits.get("val")
     held_out = Loader(val, recipe, run.seed, device) if val else None
-    connectors = list(method.parameters()) if isinstance(method, nn.Module) else []
-    optimizer = _optimizer(student, connectors, recipe, device)
+    optimizer = _optimizer(student, list(method.parameters()), recipe, device)
     steps_per_epoch = loader.steps_per_epoch()
     last_step = recipe.epochs * steps_per_epoch
     progress = Progress()
@@ -117,8 +117,7 @@ def _fit(
     if state:
         student.load_state_dict(state["student"])
         optimizer.load_state_dict(state["optimizer"])
-        if isinstance(method, nn.Module):
-            method.load_state_dict(state["method"])
+        method.load_state_dict(state["method"])
         progress = Progress.of_state(state["progress"], device)
         log.info("resumed at step %d of %d", progress.step, last_step)
 
@@ -170,7 +169,7 @@ def _fit(
                 {
                     "student": student.state_dict(),
                     "optimizer": optimizer.state_dict(),
-                    "method": method.state_dict() if isinstance(method, nn.Module) else {},
+                    "method": method.state_dict(),
                     "progress": progress.state(),  # no RNG state: every step seeds its own
                 }
             )
@@ -183,10 +182,13 @@ def _fit(
 def supervised_loss(
     logits_BC: Tensor, targets_BC: Tensor, reduction: str, ignored_BC: Tensor | None = None
 ) -> Tensor:
-    """Binary cross-entropy, Eq. 1: summed over labels, averaged over images (``sum_mean``).
+    """Binary cross-entropy, Eq. 1.
 
-    ``sum_sum`` sums over both (L2D's code), ``mean_mean`` averages over both. Ignored places add
-    nothing to the sums; ``mean_mean`` divides by the number of the others.
+    Args:
+        reduction: ``sum_mean`` sums over labels and averages over images, as in Eq. 1; ``sum_sum``
+            sums over both, as in L2D's code; ``mean_mean`` averages over both.
+        ignored_BC: true where the label is ignored; it then adds nothing to the sums, and
+            ``mean_mean`` does not count it.
     """
     images, labels = logits_BC.shape
     places: int | Tensor
@@ -201,10 +203,11 @@ def supervised_loss(
 
 
 def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
-    """Norm of each weighted term's gradient over the BCE's, on the student's parameters.
+    """The gradient norm of each weighted loss term divided by the gradient norm of the BCE.
 
-    A number always: records hold no infinities, and a vanished BCE counts as `TINY`.
-    Reads the graph and leaves it as it was: the training step that follows is bit-equal.
+    Gradients are with respect to the student's parameters. If the norm of the BCE is 0, `TINY` is
+    used instead, because JSON records cannot contain infinity. The autograd graph is kept, so the
+    next training step has the same bits as without this call.
     """
     trained = [p for p in parameters if p.requires_grad]
     norms = {}
@@ -229,7 +232,7 @@ def predict(network: Network, loader: Loader) -> np.ndarray:
 
 
 def _validate(student: Network, held_out: Loader) -> float:
-    """mAP on a split set aside; the next training step is the same as without it."""
+    """mAP on the validation split. It does not change the next training step."""
     scores_NC, val = metrics.probabilities(predict(student, held_out)), held_out.split
     student.train()
     return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
@@ -238,7 +241,7 @@ def _validate(student: Network, held_out: Loader) -> float:
 def _optimizer(
     student: Network, connectors: list[nn.Parameter], recipe: Recipe, device: torch.device
 ) -> torch.optim.Optimizer:
-    """Adam with L2 weight decay on matrices and filters, none on biases and norms."""
+    """Adam with L2 weight decay on matrices and filters, but not on biases and norm parameters."""
     trained = [p for p in [*student.parameters(), *connectors] if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
@@ -258,13 +261,13 @@ def _write_results(
     run: Run,
     layout: Layout,
     student: Network,
-    method: Callable,
+    method: nn.Module,
     cache: Cache,
     device: torch.device,
     facts: dict,
     progress: Progress,
 ) -> None:
-    """Score the test split and write weights, predictions, history and, last, the record."""
+    """Predict the test split; write weights, predictions and history, and last the record."""
     folder = layout.run(run.path)
     test = cache.splits["test"]
     logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
@@ -282,18 +285,19 @@ def _write_results(
     with records.atomic(folder / "history.jsonl") as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
-    connectors = method.parameters() if isinstance(method, nn.Module) else []
     images = progress.step * run.recipe.batch_size
     record = facts | {
         "initial_weights": student.initial_weights,
         "weights_sha256": records.sha256(folder / "model.pt"),
         "predictions_sha256": records.sha256(folder / "predictions.npz"),
         "classes": list(cache.classes),
-        "dropped": cache.meta["dropped"],  # images left out, by split and reason
+        "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
         "parameters": {
             "backbone": sum(p.numel() for p in student.backbone.parameters()),
             "head": sum(p.numel() for p in student.head.parameters()),
-            "connectors": sum(p.numel() for p in connectors),  # trained, not part of the student
+            "connectors": sum(
+                p.numel() for p in method.parameters()
+            ),  # trained, not part of the student
         },
         "wall_s": progress.wall_s,
         "images_per_s": images / progress.wall_s,

@@ -1,4 +1,4 @@
-"""The networks of runs: as a training starts with them, and as it has left them."""
+"""Build the untrained network of a run, or load its trained network."""
 
 import dataclasses
 from pathlib import Path
@@ -21,7 +21,7 @@ def new_network(
     seed: int,
     weights_folder: Path = WEIGHTS_FOLDER,
 ) -> Network:
-    """The network that ``run`` trains, with its initial weights; ``seed`` draws the random ones."""
+    """The network of ``run`` with its initial weights. ``seed`` determines random weights."""
     torch.manual_seed(seed)
     network = build_network(
         run.net,
@@ -41,15 +41,18 @@ def load_network(
     """The network of a finished run, for inference: in eval mode, merged, without gradients.
 
     Args:
-        record: the run's ``run.json``, which vouches for the weights beside it.
-        cache: what the network will see; it must be the one it was trained on.
+        record: the run's ``run.json``; it contains the checksum of the weights.
+        cache: the data of the network; it must be the cache that the network was trained on.
+
+    Raises:
+        UserError: the cache is another one, or the weights are missing or have another checksum.
     """
     run = parse(Run, record["run"], f"run {record['run']['path']}")
     file = layout.run(run.path) / "model.pt"
     if record["cache"] != cache.fingerprint:
-        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; run it again")
+        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; train it again")
     if not file.exists() or records.sha256(file) != record["weights_sha256"]:
-        raise UserError(f"{file}: missing, or not the weights of its run.json; run it again")
+        raise UserError(f"{file}: missing, or not the weights of its run.json; train it again")
     network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
     network.load_state_dict(torch.load(file, map_location=device, weights_only=True))
     return merged(network).requires_grad_(False)

@@ -1,4 +1,4 @@
-"""How far a training has come: what a checkpoint keeps beside the weights, and the history."""
+"""The progress of a training run: steps, time, losses and history. Checkpoints contain it."""
 
 import math
 import time
@@ -13,30 +13,30 @@ from mdkd.errors import UserError
 
 @dataclass
 class Progress:
-    """Steps done, time spent, and the loss terms of the running epoch."""
+    """Finished steps, time used, and the loss terms of the current epoch."""
 
     step: int = 0
     wall_s: float = 0.0
-    sums: dict[str, Tensor] = field(default_factory=dict)  # of each term, over the epoch so far
+    sums: dict[str, Tensor] = field(default_factory=dict)  # of each loss term, over this epoch
     gradient_ratios: dict[str, float] = field(default_factory=dict)  # at the epoch's first batch
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     resumed_at: float = field(default_factory=time.monotonic)
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Count one step; nothing waits for the device."""
+        """Count one step and add its losses. This does not wait for the device."""
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + loss.detach()
         self.step += 1
 
     def close_epoch(self, epoch: int, steps: int, **facts: Any) -> dict[str, Any]:
-        """Turn the sums into means over ``steps`` and file them in the history.
+        """Compute the mean of each loss term over ``steps`` and append an entry to the history.
 
         Raises:
             UserError: a mean is not finite.
         """
         means = {name: value.item() / steps for name, value in self.sums.items()}  # sync
         diverged = [name for name, value in means.items() if not math.isfinite(value)]
-        if diverged:  # one infinite term makes the weights, and so every term, NaN
+        if diverged:  # one infinite term makes the weights NaN, and then every other term too
             raise UserError(
                 f"losses not finite in epoch {epoch + 1}: {', '.join(diverged)}; "
                 "lower the method's weights, or recipe: lr"
@@ -52,7 +52,7 @@ class Progress:
         return entry
 
     def state(self) -> dict[str, Any]:
-        """Plain data for a checkpoint; `wall_s` is brought up to date."""
+        """The progress as plain data, for a checkpoint. Updates `wall_s`."""
         now = time.monotonic()
         self.wall_s, self.resumed_at = self.wall_s + now - self.resumed_at, now
         return {
@@ -71,7 +71,7 @@ class Progress:
 
 
 def describe(entry: dict[str, Any], epochs: int) -> str:
-    """One line about a finished epoch."""
+    """One log line for a finished epoch."""
     terms = " ".join(f"{name} {value:.3g}" for name, value in entry["losses"].items())
     return (
         f"epoch {entry['epoch']:{len(str(epochs))}}/{epochs}  "

@@ -1,4 +1,4 @@
-"""What else a run's numbers and speed may depend on: code, versions, processor, memory."""
+"""Facts about the machine that can affect a run: code, versions, processor and memory."""
 
 import platform
 import resource
@@ -10,7 +10,7 @@ import torch
 
 
 def environment(device: torch.device) -> dict[str, str | None]:
-    """What else the numbers may depend on: code, versions, processor."""
+    """The code version, package versions and processor; the numbers may depend on them."""
     on_gpu = device.type == "cuda"
     return {
         "git_revision": git_revision(Path(__file__).parent),
@@ -23,7 +23,7 @@ def environment(device: torch.device) -> dict[str, str | None]:
 
 
 def _version(package: str) -> str | None:
-    """An installed version; None for what an image has without its metadata."""
+    """The installed version of a package; None if its metadata is missing, as in some images."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -40,15 +40,15 @@ def _cpu_name() -> str:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak of the GPU's allocator, or of the process on the CPU."""
+    """Peak memory of torch's GPU allocator or, on the CPU, of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in kB except there
+    unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss is in KiB, on macOS in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def git_revision(folder: Path) -> str | None:
-    """The commit that ``folder`` is at, with ``+`` appended if tracked files differ from it."""
+    """The git commit of ``folder``, with ``+`` if tracked files have changes; None without git."""
     commit = _git(folder, "rev-parse", "HEAD")
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no")
     return commit and commit + ("+" if changed else "")

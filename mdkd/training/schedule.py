@@ -1,22 +1,22 @@
-"""The learning rate and Adam's first beta: pure functions of the step, so that any run resumes."""
+"""The learning rate and Adam's beta1 as pure functions of the step, so that runs can resume."""
 
 import math
 
 from mdkd.config import Recipe
 
 ADAM_BETA1 = 0.9
-# One cycle with the values of torch's OneCycleLR and the rising part of Yang et al., ICCV 2023.
-RISING_PART = 0.2  # of all steps
-START_DIVISOR = 25.0  # the highest rate over the first one
-END_DIVISOR = 1e4  # the first rate over the last one
+# One-cycle schedule: values of torch's OneCycleLR, with the rising part of Yang et al., ICCV 2023.
+RISING_PART = 0.2  # fraction of all steps
+START_DIVISOR = 25.0  # highest learning rate / first learning rate
+END_DIVISOR = 1e4  # first learning rate / last learning rate
 HIGH_BETA1, LOW_BETA1 = 0.95, 0.85
 
 
 def learning_rate(recipe: Recipe, step: int, last_step: int) -> float:
-    """The rate of a step in ``0 .. last_step - 1``.
+    """The learning rate of a step in ``0 .. last_step - 1``.
 
-    ``cosine``: from ``recipe.lr`` at step 0 to 0 at ``last_step``. ``onecycle``: up to
-    ``recipe.lr`` during the first fifth of the steps, then down.
+    ``cosine``: decreases from ``recipe.lr`` at step 0 to 0 at ``last_step``. ``onecycle``:
+    increases to ``recipe.lr`` during the first fifth of the steps, then decreases.
     """
     if recipe.schedule == "cosine":
         return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / last_step))
@@ -25,15 +25,15 @@ def learning_rate(recipe: Recipe, step: int, last_step: int) -> float:
 
 
 def beta1(recipe: Recipe, step: int, last_step: int) -> float:
-    """Adam's first beta in a step: fixed, or low where one cycle's rate is high."""
+    """Adam's beta1 of a step: constant for ``cosine``; low at high rates for ``onecycle``."""
     if recipe.schedule == "cosine":
         return ADAM_BETA1
     return _cycle(step, last_step, HIGH_BETA1, LOW_BETA1, HIGH_BETA1)
 
 
 def _cycle(step: int, last_step: int, start: float, turn: float, end: float) -> float:
-    """Half a cosine from ``start`` to ``turn``, then another from there to ``end``."""
-    turn_step = RISING_PART * last_step - 1  # counted from 0; need not be a whole number
+    """A half cosine from ``start`` to ``turn``, then a half cosine from ``turn`` to ``end``."""
+    turn_step = RISING_PART * last_step - 1  # counted from 0; may be a fraction
     if step < turn_step:
         return _anneal(start, turn, step / turn_step)
     return _anneal(turn, end, (step - turn_step) / (last_step - 1 - turn_step))

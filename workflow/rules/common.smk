@@ -1,9 +1,10 @@
 # What rules need to know of an artefact.
 
 from mdkd.kinds import KINDS
+from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 
-TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=["csv", "md", "tex", "html"])
-FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=["pdf", "png", "svg"])
+TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
+FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_FORMATS)
 
 
 def files_of(artefact):
@@ -18,9 +19,22 @@ def records_of(wildcards):
     return [RECORD.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
 
 
-def target_of(wildcards):
-    """The group under which the report shows an artefact."""
-    artefact = PLAN.artefacts[wildcards.artefact]
-    groups = [target for target in artefact.targets if target != "paper"]
-    further = "further results" if artefact.targets else artefact.kind
-    return (groups[0] if groups else further).capitalize()
+def group_of(wildcards):
+    """The heading under which the report shows an artefact."""
+    return PLAN.artefacts[wildcards.artefact].group
+
+
+def memory_mb(paths):
+    """Main memory for a job that loads these runs, one after the other."""
+    needed = [ESTIMATOR.memory(PLAN.runs[path]) for path in paths]
+    return 8000 if None in needed else round(max(needed) / 1e6)
+
+
+def check_targets(rule_names):
+    """Stop if a target has the name of a rule, because Snakemake could not tell them apart."""
+    for name, artefact in PLAN.artefacts.items():
+        for target in {name, *artefact.targets} & rule_names:
+            raise WorkflowError(
+                f"config/experiments/{name}.yaml: '{target}' is the name of a rule of the workflow "
+                "and cannot be the name of a target; choose another"
+            )

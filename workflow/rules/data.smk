@@ -11,10 +11,10 @@ rule prepare_dataset:
         "logs/{protocol}/cache/{dataset}.log",
     conda:
         "../../environment.yml"
-    threads: 8  # at most; decoding runs on all that the job gets
+    threads: 8  # at most; decoding runs on all cores that the job gets
     resources:
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=4000,  # of 8 processes that decode, measured at 52 MB each, and of Python
+        runtime=lambda w: ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]),
     params:
         plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.datasets[w.dataset]),

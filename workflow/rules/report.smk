@@ -1,5 +1,5 @@
-# Tables and figures from the records of finished runs. Rebuilding them costs seconds; the tests over
-# all pairs (`ranks`) take minutes at the size of the paper.
+# Tables and figures from the records of finished runs. Making them again takes seconds, except for
+# the tests over all pairs (`ranks`), which take minutes at the size of the paper.
 
 
 rule collect:
@@ -27,13 +27,13 @@ rule table:
         tex=report(
             f"{RESULTS}/tables/{{artefact}}.tex",
             caption="../report/artefact.rst",
-            category=target_of,
+            category=group_of,
             labels={"artefact": "{artefact}", "content": "table, LaTeX"},
         ),
         html=report(
             f"{RESULTS}/tables/{{artefact}}.html",
             caption="../report/artefact.rst",
-            category=target_of,
+            category=group_of,
             labels={"artefact": "{artefact}", "content": "table"},
         ),
     log:
@@ -60,7 +60,7 @@ rule attend:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=8000,
+        mem_mb=lambda w: memory_mb(PLAN.artefacts[w.artefact].runs),
         runtime=60,
     params:
         plan=PLAN_FILE,
@@ -72,14 +72,14 @@ rule attend:
 rule figure:
     input:
         records_of,
-        lambda w: (rules.attend.output if PLAN.artefacts[w.artefact].kind == "attention" else []),
+        lambda w: (rules.attend.output if KINDS[PLAN.artefacts[w.artefact].kind].maps else []),
     output:
         pdf=f"{RESULTS}/figures/{{artefact}}.pdf",
         png=f"{RESULTS}/figures/{{artefact}}.png",
         svg=report(
             f"{RESULTS}/figures/{{artefact}}.svg",
             caption="../report/artefact.rst",
-            category=target_of,
+            category=group_of,
             labels={"artefact": "{artefact}", "content": "figure"},
         ),
     log:
@@ -98,7 +98,7 @@ rule document:
     input:
         [files_of(artefact) for artefact in TARGETS.get("paper", [])],
     output:
-        f"{RESULTS}/paper.tex",  # and paper.pdf, where there is a LaTeX
+        f"{RESULTS}/paper.tex",  # and paper.pdf, if a LaTeX is installed
     log:
         f"logs/{PLAN.protocol}/document.log",
     localrule: True
@@ -113,7 +113,7 @@ rule document:
 rule partial:
     log:
         f"logs/{PLAN.protocol}/partial.log",
-    # Tables and figures of whatever has been scored so far, gaps marked; waits for nothing.
+    # Tables and figures of the runs that are done, with gaps marked. Waits for nothing.
     localrule: True
     conda:
         "../../environment.yml"

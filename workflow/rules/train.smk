@@ -1,7 +1,15 @@
-# The wildcards of a rule name its run; `params` holds all that its numbers depend on, so that a
-# changed setting re-runs what it touches and nothing else. It is text, since Snakemake notices
-# changes of plain values only. A change of code does not re-run anything: raise the method's
-# revision in config/methods.yaml. Inputs are small records, never weights or pixels.
+# The wildcards of a rule name its run. `params` holds everything that the run's numbers depend on,
+# so that a changed setting re-runs what it affects and nothing else. It is text, because Snakemake
+# notices changes of plain values only. A change of code re-runs nothing: raise the revision in the
+# method's YAML file. Inputs are small records, never weights or pixels.
+
+from mdkd.runpath import DISTILLED, SUPERVISED
+
+
+def run_of(wildcards):
+    """The planned run of a training job."""
+    template = DISTILLED if hasattr(wildcards, "teacher") else SUPERVISED
+    return PLAN.runs[template.format(**wildcards)]
 
 
 rule train_supervised:
@@ -22,11 +30,11 @@ rule train_supervised:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=lambda w: memory_mb([run_of(w).path]),
+        runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
     params:
         plan=PLAN_FILE,
-        settings=lambda w: repr(PLAN.runs[SUPERVISED.format(**w)]),
+        settings=lambda w: repr(run_of(w)),
     shell:
         f"python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
         "--plan {params.plan} --log {log}"
@@ -35,9 +43,7 @@ rule train_supervised:
 rule distill:
     input:
         cache="cache/{protocol}/{dataset}/meta.json",
-        teacher=lambda w: "results/{protocol}/runs/{teacher}/run.json".format(
-            protocol=w.protocol, teacher=PLAN.runs[DISTILLED.format(**w)].teacher
-        ),
+        teacher=lambda w: RECORD.format(run_of(w).teacher),
     output:
         multiext(
             f"results/{{protocol}}/runs/{DISTILLED}/",
@@ -53,11 +59,11 @@ rule distill:
     threads: 1
     resources:
         gpu=min(GPUS, 1),
-        mem_mb=8000,
-        runtime=1440,
+        mem_mb=lambda w: memory_mb([run_of(w).path]),
+        runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
     params:
         plan=PLAN_FILE,
-        settings=lambda w: repr(PLAN.runs[DISTILLED.format(**w)]),
+        settings=lambda w: repr(run_of(w)),
     shell:
         f"python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
         "--plan {params.plan} --log {log}"

@@ -1,82 +1,29 @@
 """Where each network looks for a label: heat maps over test images (Figures 5 and 7 of the paper).
 
-Drawn from what `mdkd attend` has left in ``attention/{name}.npz``, and from nothing else.
+The figure is drawn from the file that `mdkd attend` writes (`mdkd.attention.Maps`).
 
 Shape key: K columns, R rows (networks), P pairs of an image and a label, S pixels on a side.
 """
 
 import math
 import textwrap
-from dataclasses import dataclass, fields
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mdkd import records
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
-from mdkd.plan import Artefact, Cell
-from mdkd.results import Results
+from mdkd.attention import THRESHOLD, Maps, basis, path_of
+from mdkd.plan import Artefact
+from mdkd.reporting import cells, plots
 from mdkd.reporting.tables import GAP
+from mdkd.results import Results, State
 
-THRESHOLD = 0.5  # of a probability, from which on a label counts as found
-MOST_PAIRS = 9  # below each other; more of them are set in two blocks
+MOST_PAIRS = 9  # below each other; more are drawn in two blocks side by side
 PANEL, SPACE, LINE = 0.85, 0.05, 0.17  # inches: a panel, between panels, a line of text
-LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: grey below the heat, so that hue means heat alone
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the image is grey, so that colour means heat alone
 CHARACTER = 0.053  # inches, in a caption
-
-
-@dataclass(frozen=True, kw_only=True)
-class Maps:
-    """The content of ``attention/{name}.npz``. Pairs of one image stand together."""
-
-    basis: np.ndarray  # text, see `basis`
-    rows_R: np.ndarray  # labels of the networks, the teacher first
-    states_KR: np.ndarray  # see `state`
-    column_P: np.ndarray  # of the artefact, as an index
-    ids_P: np.ndarray  # of the images
-    labels_P: np.ndarray
-    errors_P: np.ndarray  # labels of the whole image that the teacher gets wrong
-    images_PSSC: np.ndarray  # uint8
-    probabilities_PR: np.ndarray  # of the pair's label, in [0, 1]; NaN for a gap
-    maps_PRSS: np.ndarray  # float16 in [0, 1]; NaN for a gap
-
-    def save(self, path: Path) -> None:
-        with records.atomic(path) as file:
-            np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
-
-    @classmethod
-    def load(cls, path: Path) -> "Maps":
-        with np.load(path) as stored:
-            return cls(**stored)
-
-
-def path_of(artefact: Artefact, results: Results) -> Path:
-    """Where the maps of an artefact lie."""
-    return results.results / "attention" / f"{artefact.name}.npz"
-
-
-def state(cell: Cell, results: Results) -> str:
-    """That of the run which is shown, a cell's first, or ``n/a: reason``."""
-    return f"n/a: {cell.unavailable}" if cell.unavailable else results.state(cell.runs[0])
-
-
-def basis(artefact: Artefact, results: Results) -> str:
-    """All that the maps depend on: maps made from anything else are never shown."""
-    networks = {
-        row.label: [
-            results.record(cell.runs[0])["weights_sha256"] if found == "done" else found
-            for cell in row.cells
-            for found in [state(cell, results)]
-        ]
-        for row in artefact.rows
-    }
-    facts = {"columns": artefact.columns, "options": artefact.options, "networks": networks}
-    return records.canonical(facts)
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
@@ -97,9 +44,10 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         page.text(0, y, artefact.columns[k], fontsize=8)
         for b, part in enumerate(parts):
             _block(page, maps, part, b * block_width, y + LINE)
-        if maps.states_KR[k, 0] != "done":
-            absent = report.absent(str(maps.states_KR[k, 0]))
-            page.text(0, y + LINE, f"Teacher: {absent} (its predictions choose the images)")
+        teacher = State.parse(str(maps.states_KR[k, 0]))
+        if teacher.name != "done":
+            text = f"Teacher: {cells.absent(teacher)} (its predictions choose the images)"
+            page.text(0, y + LINE, text)
         y += height + LINE
     lines = _legend(artefact, maps)
     width = int(page.width / CHARACTER)
@@ -166,7 +114,7 @@ def _heat(page: Page, maps: Maps, pair: int, row: int, x: float, y: float) -> No
     axis = page.panel(x, y)
     probability = maps.probabilities_PR[pair, row]
     if np.isnan(probability):
-        text = report.absent(str(maps.states_KR[maps.column_P[pair], row]))
+        text = cells.absent(State.parse(str(maps.states_KR[maps.column_P[pair], row])))
         axis.text(0.5, 0.5, text, fontsize=7, ha="center", va="center")
         return
     axis.imshow(maps.images_PSSC[pair] @ LUMA, cmap="gray", vmin=0, vmax=255)
@@ -182,26 +130,26 @@ def _legend(artefact: Artefact, maps: Maps) -> list[str]:
     """How to read the figure, line by line."""
     lines = [
         f"students of seed {artefact.seeds[0]}.",
-        "Grad-CAM of the label's logit on the last feature map, bright is high; each map is scaled "
-        "to its own range, so brightness cannot be compared between panels. Below it the network's "
-        f"probability of the label, under {THRESHOLD} missed.",
+        "Grad-CAM of the label's logit on the last feature map; bright is high. Each map is scaled "
+        "to its own range, so brightness cannot be compared between panels. Below each map: the "
+        f"network's probability of the label. A label below {THRESHOLD} is missed.",
     ]
     if artefact.options["images"]:
-        lines.append("Images as named in the experiment.")
+        lines.append("The images are those that the experiment names.")
     else:
         lines.append(
-            "Images chosen by the teacher alone: with at least two labels, fewest errors at "
-            f"{THRESHOLD} first, then most labels, then most certain."
+            "The images are chosen by the teacher's predictions alone: images with at least two "
+            f"labels, first those with the fewest errors at {THRESHOLD}, then those with the most "
+            "labels, then the most certain ones."
         )
-    if set(maps.states_KR.flat) & {"to do", "other settings"}:
-        lines.append(f"{GAP} not yet run.")
-    reasons = {
-        f"{row}: {text}."
+    states = {
+        (row, State.parse(str(text)))
         for states_R in maps.states_KR
         for row, text in zip(maps.rows_R, states_R, strict=True)
-        if text.startswith("n/a")
     }
-    return lines + sorted(reasons)
+    if any(state.name == "missing" for _, state in states):
+        lines.append(f"{GAP} not yet run.")
+    return lines + sorted(f"{row}: {state}." for row, state in states if state.name == "n/a")
 
 
 def _message(artefact: Artefact, text: str) -> Figure:

@@ -3,50 +3,49 @@
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
-from mdkd.plan import Artefact, Row
-from mdkd.results import Results
+from mdkd.plan import Artefact
+from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Entry, Table
+from mdkd.results import Results
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """One block per pair; every metric with its published value and the difference, if any."""
-    frame = report.summary(artefact, results)
-    cells = frame.set_index(["row", "column", "metric"]).to_dict("index")
+    """One block per pair: every metric, and the published value with the difference if known."""
+    frame = summary.of_metrics(artefact, results)
+    numbers = frame.set_index(["row", "column", "metric"]).to_dict("index")
     published = frame.dropna(subset="reported")["metric"].unique()
     headings: list[str] = []
     for metric in artefact.metrics:
         headings += [metric, "paper", "Δ"] if metric in published else [metric]
 
-    def entries(row: Row, column: str) -> list[Entry]:
+    def entries(row: str, column: str) -> list[Entry]:
         found: list[Entry] = []
         for metric in artefact.metrics:
-            cell = cells[row.label, column, metric]
-            found.append(report.entry(cell))
+            cell = numbers[row, column, metric]
+            found.append(cells.entry(cell))
             if metric in published:
-                found += [Entry(report.percent(cell["reported"])), Entry(_difference(cell))]
+                found += [Entry(cells.percent(cell["reported"])), Entry(_difference(cell))]
         return found
 
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=headings,
-        blocks=report.blocks(artefact, entries),
-        notes=report.notes(artefact, frame, results),
-        frame=report.percentages(frame),
+        blocks=cells.blocks(artefact, entries),
+        notes=notes.of_metrics(artefact, frame, results),
+        frame=summary.hundredfold(frame),
     )
 
 
 def _difference(cell: dict) -> str:
     """Ours minus the published value, in percentage points."""
     difference = 100 * (cell["mean"] - cell["reported"])
-    return "" if difference != difference else f"{difference:+.2f}".replace("-", "−")
+    return "" if difference != difference else cells.minus(f"{difference:+.2f}")
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
     """One panel per pair: the first metric of every run, their mean and spread, both baselines."""
-    frame = report.summary(artefact, results)
+    frame = summary.of_metrics(artefact, results)
     metric = artefact.metrics[0]
     frame = frame[frame["metric"] == metric]
     across = min(3, len(artefact.columns))
@@ -77,19 +76,20 @@ def figure(artefact: Artefact, results: Results) -> Figure:
 
 
 def panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Results) -> None:
-    """One line per row: the first metric of its runs, their mean and spread, or why there is none.
+    """One line per row: the first metric of its runs with mean and spread, or why there is none.
 
-    ``frame`` is the part of `report.summary` about this metric and column.
+    ``frame`` is the part of `summary.of_metrics` about this metric and column.
     """
     methods = [row for row in artefact.rows if row.role != "teacher"]
     frame = frame.set_index("row")
     for y, row in enumerate(methods):
         cell = frame.loc[row.label]
         if not cell["runs"]:
-            text = report.absent(cell["state"])
+            text = cells.absent(cell["state"])
             axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
             continue
-        values = [100 * s["metrics"][artefact.metrics[0]] for s in results.found(row.cells[column])]
+        found = [scores for run in row.cells[column].runs if (scores := results.scores(run))]
+        values = [100 * scores["metrics"][artefact.metrics[0]] for scores in found]
         axis.plot(values, [y] * len(values), "o", color=plots.COLORS[7], markersize=4, alpha=0.8)
         spread = 100 * cell["std"] if cell["runs"] > 1 else None
         color = plots.COLORS[1 if row.role == "student" else 0]

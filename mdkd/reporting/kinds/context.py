@@ -4,28 +4,25 @@ Shape key: N images, C labels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from mdkd import metrics
-from mdkd import codependence as labels
-from mdkd.reporting import summary as report
-from mdkd.errors import UserError
+from mdkd import codependence, metrics
 from mdkd.kinds import Context
-from mdkd.plan import Artefact, Row
-from mdkd.results import Predictions, Results
+from mdkd.plan import Artefact
+from mdkd.reporting import cells, notes, summary
+from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table
+from mdkd.results import Predictions, Results
 
 WITH, WITHOUT = "A, with B", "A, without B"
 GROUPS = ("head", "middle", "tail")
 CROWDED = ("mAP", "OF1_k")
 NAMES = ("mAP", WITH, WITHOUT, *GROUPS, *(f"crowded {name}" for name in CROWDED))
-NOTHING = "n/a: nothing to judge"
-KEYS = ["row", "role", "column", "metric", "label", "given", "mean", "std", "runs", "planned"]
-KEYS += ["state", "reported"]
+NOTHING = "nothing to judge"
 Key = tuple[str, str, str]  # metric, label A, label B; A and B are empty in what is printed
 
 
@@ -40,22 +37,23 @@ class Subsets:
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """One block per pair of networks; the marks are per column, as in a comparison."""
+    """One block per pair of networks; the best is marked in each column, as in a comparison."""
     options = Context(**artefact.options)
-    summary = report.summary(artefact, results)
-    frame = _frame(artefact, results, summary, options)
-    cells = frame[frame["label"] == ""].set_index(["row", "column", "metric"]).to_dict("index")
+    of_metrics = summary.of_metrics(artefact, results)
+    frame = _frame(artefact, results, options)
+    printed = frame[frame["label"] == ""]
+    numbers = printed.set_index(["row", "column", "metric"]).to_dict("index")
 
-    def entries(row: Row, column: str) -> list[Entry]:
-        return [report.entry(cells[row.label, column, name]) for name in NAMES]
+    def entries(row: str, column: str) -> list[Entry]:
+        return [cells.entry(numbers[row, column, name]) for name in NAMES]
 
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=NAMES,
-        blocks=report.blocks(artefact, entries),
-        notes=[*report.notes(artefact, summary, results), *_notes(frame, options)],
-        frame=report.percentages(frame),
+        blocks=cells.blocks(artefact, entries),
+        notes=[*notes.of_metrics(artefact, of_metrics, results), *_notes(frame, options)],
+        frame=summary.hundredfold(frame),
     )
 
 
@@ -85,7 +83,7 @@ def strongest_pairs(targets_NC: np.ndarray, count: int) -> list[tuple[int, int]]
     neither_CC = len(y_NC) - own_C[:, None] - own_C + both_CC
     judged_CC = (both_CC > 0) & (both_CC < own_C) & (both_CC < own_C[:, None]) & (neither_CC > 0)
     first_P, second_P = np.nonzero(np.triu(judged_CC, 1))
-    phi_P = labels.phi(labels.counted_joint(targets_NC))[first_P, second_P]
+    phi_P = codependence.phi(codependence.counted_joint(targets_NC))[first_P, second_P]
     order = np.argsort(-np.abs(phi_P).round(12), kind="stable")[:count]  # 12: beyond is rounding
     chosen = [(int(first_P[p]), int(second_P[p])) for p in order]
     return [pair for a, b in chosen for pair in ((a, b), (b, a))]
@@ -94,7 +92,7 @@ def strongest_pairs(targets_NC: np.ndarray, count: int) -> list[tuple[int, int]]
 def judge(predictions: Predictions, subsets: Subsets) -> dict[Key, float]:
     """All numbers of one run, as fractions; NaN where nothing can be judged."""
     scores_NC, targets_NC, _, classes, ignored_NC = predictions
-    counts_NC = np.ones(scores_NC.shape, bool) if ignored_NC is None else ~ignored_NC.astype(bool)
+    counts_NC = metrics.counting(scores_NC.shape, ignored_NC)
     of_pairs: dict[Key, float] = {}
     for a, b in subsets.pairs:
         for name, b_is in ((WITH, 1), (WITHOUT, 0)):
@@ -117,72 +115,52 @@ def judge(predictions: Predictions, subsets: Subsets) -> dict[Key, float]:
     return {(name, "", ""): value for name, value in means.items()} | of_pairs
 
 
-def _mean(aps: Sequence[float] | np.ndarray) -> float:
-    """Mean of what is there, NaN if nothing is."""
+def _mean(aps: Iterable[float]) -> float:
+    """The mean of the numbers that are not NaN; NaN if there are none."""
     finite = [ap for ap in aps if not math.isnan(ap)]
     return float(np.mean(finite)) if finite else math.nan
 
 
-def _frame(
-    artefact: Artefact, results: Results, summary: pd.DataFrame, options: Context
-) -> pd.DataFrame:
-    """Mean and spread of every number, as in `report.summary`.
+def _frame(artefact: Artefact, results: Results, options: Context) -> pd.DataFrame:
+    """Mean and spread of every number, as in `summary.of_metrics`.
 
-    Columns: those of a summary, and label and given: A and B of a pair, else empty.
+    ``label`` and ``given`` are A and B of a pair, else empty.
     """
-    states = summary[summary["metric"] == artefact.metrics[0]].set_index(["row", "column"])
-    rows = []
-    for i, column in enumerate(artefact.columns):
-        judged = _judged(artefact, i, results, options)
-        keys = list(dict.fromkeys(key for runs in judged.values() for run in runs for key in run))
-        for row in artefact.rows:
-            state = states.loc[(row.label, column), ["role", "runs", "planned", "state"]]
-            for key in keys or [(name, "", "") for name in NAMES]:
-                values = pd.Series([run[key] for run in judged[row.label]], dtype=float)
-                cell = {"row": row.label, "column": column, **state, "reported": math.nan}
-                cell |= dict(zip(("metric", "label", "given"), key, strict=True))
-                if values.isna().any():  # the same for all runs: their test images are the same
-                    cell |= {"runs": 0, "state": NOTHING}
-                rows.append(cell | {"mean": values.mean(), "std": values.std()})
-    frame = pd.DataFrame(rows, columns=KEYS)
-    methods = frame[frame["role"] != "teacher"].assign(printed=(100 * frame["mean"]).round(2))
-    ranks = methods.groupby(["column", "metric", "label", "given"])["printed"].rank(
-        "min", ascending=False
-    )
-    return frame.assign(rank=ranks)
+    measures = [_measure(artefact, i, results, options) for i in range(len(artefact.columns))]
+    frame = summary.over_seeds(artefact, results, ["metric", "label", "given"], measures)
+    ranks = summary.rank(frame, ["column", "metric", "label", "given"])
+    return frame.assign(reported=math.nan, rank=ranks)
 
 
-def _judged(
-    artefact: Artefact, column: int, results: Results, options: Context
-) -> dict[str, list[dict[Key, float]]]:
-    """The numbers of every run of a column, by row."""
-    chosen: Subsets | None = None
-    judged: dict[str, list[dict[Key, float]]] = {}
-    for row in artefact.rows:
-        judged[row.label] = []
-        for path in row.cells[column].runs:
-            predictions = results.predictions(path)
-            if predictions is None:
-                continue
-            chosen = chosen or subsets(predictions, options)
-            if predictions.ids != chosen.ids:
-                raise UserError(
-                    f"{path}: other test images than in the runs beside it; run it again"
-                )
-            judged[row.label].append(judge(predictions, chosen))
-    return judged
+def _measure(artefact: Artefact, column: int, results: Results, options: Context) -> Measure:
+    """What to judge in a column. The pairs are known once one of its runs is done."""
+    test = summary.any_predictions(artefact, column, results)
+    chosen = subsets(test, options) if test else None
+
+    def judged(path: str) -> Values | None:
+        predictions = results.predictions(path)
+        if predictions is None or chosen is None:
+            return None
+        summary.check_images(path, predictions, chosen.ids)
+        return judge(predictions, chosen)
+
+    keys: list[Key] = [(name, "", "") for name in NAMES]
+    if test and chosen:
+        pairs = [(test.classes[a], test.classes[b]) for a, b in chosen.pairs]
+        keys += [(name, a, b) for a, b in pairs for name in (WITH, WITHOUT)]
+    return Measure(dict.fromkeys(keys), judged, NOTHING)
 
 
 def _notes(frame: pd.DataFrame, options: Context) -> list[str]:
     """What was judged, and on which pairs."""
     lines = [
-        f"{WITH} and {WITHOUT}: mean average precision of a label A among the test images with a "
-        f"label B, and among those without it, over the {options.pairs} pairs whose test labels "
-        "correlate most (absolute phi), in both directions.",
-        "Head, middle, tail: labels by their number of positive test images, in thirds. Crowded: "
-        f"test images with {options.at_least} labels or more; OF1_k: as many predictions per image "
-        "as it has true labels. Average precision grows with the share of positive images: compare "
-        "within a column only.",
+        f"{WITH} and {WITHOUT}: mean average precision of a label A among the test images that "
+        "have a label B, and among those that do not. The mean is over the "
+        f"{options.pairs} pairs whose test labels correlate most (absolute phi), both ways round.",
+        "Head, middle, tail: mAP of the most frequent third of the labels in the test images, of "
+        f"the middle third and of the rarest third. Crowded: test images with {options.at_least} "
+        "or more labels. Average precision rises with the share of positive images, so compare "
+        "numbers within a column only.",
     ]
     for column in frame["column"].unique():
         found = frame[(frame["column"] == column) & (frame["label"] != "")]

@@ -7,21 +7,21 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
-from mdkd.reporting.kinds import comparison
 from mdkd.errors import UserError
-from mdkd.plan import Artefact, Row
-from mdkd.results import Results
+from mdkd.plan import Artefact
+from mdkd.reporting import cells, notes, plots, summary
+from mdkd.reporting.kinds import comparison
+from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import GAP, Entry, Table
+from mdkd.results import Results
 
 QUARTERS = (1, 2, 3, 4)  # of the epochs
 LINES = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "v"), ((0, (5, 1, 1, 1)), "D"))  # then again
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """One block per pair: validation mAP on the way, when the student is reached, test metrics."""
-    curve, test = curves(artefact, results), report.summary(artefact, results)
+    """One block per pair: validation mAP by epoch, when it reaches the student's, test metrics."""
+    curve, test = curves(artefact, results), summary.of_metrics(artefact, results)
     reached = reaching(curve)
     epochs = _epochs(artefact, results)
     shown = [-(-epochs * quarter // 4) for quarter in QUARTERS]
@@ -29,58 +29,55 @@ def table(artefact: Artefact, results: Results) -> Table:
     first = reached.set_index(["row", "column"]).to_dict("index")
     on_test = test.set_index(["row", "column", "metric"]).to_dict("index")
 
-    def entries(row: Row, column: str) -> list[Entry]:
-        found = [report.entry(by_epoch[row.label, column, epoch]) for epoch in shown]
-        found.append(_first(first[row.label, column]))
-        return found + [report.entry(on_test[row.label, column, m]) for m in artefact.metrics]
+    def entries(row: str, column: str) -> list[Entry]:
+        found = [cells.entry(by_epoch[row, column, epoch]) for epoch in shown]
+        found.append(_first(first[row, column]))
+        return found + [cells.entry(on_test[row, column, m]) for m in artefact.metrics]
 
-    frames = (report.percentages(curve), reached, report.percentages(test).assign(epoch=epochs))
+    frames = (summary.hundredfold(curve), reached, summary.hundredfold(test).assign(epoch=epochs))
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=[
             *(f"val {25 * quarter} %" for quarter in QUARTERS),
             "reaches Student",
             *(f"test {metric}" for metric in artefact.metrics),
         ],
-        blocks=report.blocks(artefact, entries),
-        notes=[*report.notes(artefact, test, results), *_notes(artefact, results, shown)],
+        blocks=cells.blocks(artefact, entries),
+        notes=[*notes.of_metrics(artefact, test, results), *_notes(artefact, results, shown)],
         frame=pd.concat(frames).astype({"epoch": "Int64"}),
     )
 
 
 def curves(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """`report.summary` of mAP on the validation split: one row per cell and epoch.
+    """mAP on the validation split, as in `summary.of_metrics`: one row per cell and epoch.
 
-    The metric is ``val mAP``, and there is a column ``epoch``, from 1.
+    The metric is ``val mAP``. A further column, ``epoch``, counts from 1.
 
     Raises:
         UserError: a run was trained without a validation split.
     """
-    lines = []
-    rows = {row.label: row for row in artefact.rows}
-    cells = report.summary(artefact, results).drop_duplicates(["row", "column"])
-    for cell in cells.to_dict("records"):
-        runs = rows[cell["row"]].cells[artefact.columns.index(cell["column"])].runs
-        by_run = [_validation(results, run) for run in runs if results.state(run) == "done"]
-        epochs = range(1, _epochs(artefact, results) + 1)
-        values = pd.DataFrame(by_run, columns=epochs, dtype=float)
-        for epoch in epochs:
-            mean, std = values[epoch].mean(), values[epoch].std()
-            facts = {"metric": "val mAP", "epoch": epoch, "mean": mean, "std": std}
-            lines.append(cell | facts | {"reported": math.nan})
-    frame = pd.DataFrame(lines)
-    # as in a summary: two cells that read the same share a rank
-    ranked = frame[frame["role"] != "teacher"].assign(printed=lambda f: (100 * f["mean"]).round(2))
-    frame["rank"] = ranked.groupby(["column", "epoch"])["printed"].rank("min", ascending=False)
+    keys = {("val mAP", 1 + epoch): None for epoch in range(_epochs(artefact, results))}
+
+    def validation(path: str) -> Values | None:
+        if results.state(path) != "done":
+            return None
+        return {("val mAP", i): ap for i, ap in enumerate(_validation(results, path), 1)}
+
+    measure = Measure(keys, validation)
+    names = ["metric", "epoch"]
+    frame = summary.over_seeds(artefact, results, names, [measure] * len(artefact.columns))
+    frame = summary.by_row(artefact, frame).assign(reported=math.nan)
+    frame["rank"] = summary.rank(frame, ["column", "epoch"])
+    frame["epoch"] = frame.pop("epoch")  # the last column
     return frame
 
 
 def reaching(curve: pd.DataFrame) -> pd.DataFrame:
-    """When the mean over seeds first is what the student's is after its last epoch.
+    """The first epoch at which the mean over seeds reaches the student's last one.
 
-    Columns: row, role, column, metric (``epoch reaching student``), epoch (NaN: never, or the
-    student has no runs), runs, planned, state, rank (1 is the earliest method).
+    Columns: row, role, column, metric (``epoch reaching student``), epoch (NaN if that never
+    happens or the student has no runs), runs, planned, state, rank (1 is the earliest method).
     """
     lines = []
     last = curve[(curve["role"] == "student") & (curve["epoch"] == curve["epoch"].max())]
@@ -91,8 +88,8 @@ def reaching(curve: pd.DataFrame) -> pd.DataFrame:
         place = {"row": row, "role": role, "column": column, "metric": "epoch reaching student"}
         lines.append(place | {"epoch": epoch} | facts)
     frame = pd.DataFrame(lines)
-    ranked = frame[frame["role"] != "teacher"]
-    return frame.assign(rank=ranked.groupby("column")["epoch"].rank("min"))
+    epochs = frame.assign(mean=frame["epoch"])
+    return frame.assign(rank=summary.rank(epochs, ["column"], lowest_is_best=True))
 
 
 def _validation(results: Results, path: str) -> list[float]:
@@ -114,28 +111,28 @@ def _epochs(artefact: Artefact, results: Results) -> int:
 def _first(cell: dict) -> Entry:
     """The epoch of `reaching` as it is printed."""
     if not cell["runs"]:
-        return Entry(report.absent(cell["state"]))
+        return Entry(cells.absent(cell["state"]))
     if math.isnan(cell["epoch"]):
         return Entry(GAP)
-    mark = report.PARTIAL if cell["state"] == "partial" else ""
-    ranks = {1.0: "best", 2.0: "second"}
-    return Entry(f"{cell['epoch']:.0f}{mark}", ranks.get(cell["rank"], ""))  # type: ignore[arg-type]
+    return Entry(f"{cell['epoch']:.0f}{cells.dagger(cell['state'])}", cells.mark(cell["rank"]))
 
 
 def _notes(artefact: Artefact, results: Results, shown: list[int]) -> list[str]:
     fractions = sorted({results.runs[path].dataset.val for path in artefact.runs})
     aside = " or ".join(f"{100 * fraction:g} %" for fraction in fractions)
     return [
-        f"val 25 % ...: mAP on the {aside} of the training images that are set aside and not "
-        f"trained on, after 25 % ... of the epochs: {', '.join(map(str, shown))}.",
-        "reaches Student: the first epoch at whose end the mean over seeds is at least the "
-        f"student's after its last epoch; {GAP} if that never happens or the student is missing.",
+        f"val 25 % and so on: mAP on the validation split, after these epochs: "
+        f"{', '.join(map(str, shown))}. The validation split is {aside} of the training images; "
+        "no network is trained on it.",
+        "reaches Student: the first epoch after which the mean over seeds is at least the "
+        f"student's mean after its last epoch; {GAP} if that never happens or the student has no "
+        "runs.",
     ]
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
     """Two panels per pair: validation mAP by epoch, and the first metric on the test split."""
-    curve, test = curves(artefact, results), report.summary(artefact, results)
+    curve, test = curves(artefact, results), summary.of_metrics(artefact, results)
     test = test[test["metric"] == artefact.metrics[0]]
     down = len(artefact.columns)
     figure, axes = plt.subplots(
@@ -169,7 +166,7 @@ def _curves(axis: plt.Axes, curve: pd.DataFrame) -> None:
     axis.set_xlim(0, 1.02 * curve["epoch"].max())
     for i, (label, own) in enumerate(curve.groupby("row", sort=False)):
         if not own["runs"].iloc[0]:
-            axis.plot([], [], " ", label=f"{label}: {report.absent(own['state'].iloc[0])}")
+            axis.plot([], [], " ", label=f"{label}: {cells.absent(own['state'].iloc[0])}")
             continue
         mean, spread = 100 * own["mean"], 100 * own["std"]
         style, marker = LINES[i % len(LINES)]

@@ -1,161 +1,174 @@
 """What each method costs: time, speed and memory of its trainings, and parameters."""
 
 import math
-import re
 from typing import Any
 
 import pandas as pd
 
-from mdkd.reporting import summary as report
 from mdkd.plan import Artefact, Row
-from mdkd.results import Results
+from mdkd.reporting import cells, notes, summary
+from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table
+from mdkd.results import Results, State
+from mdkd.runpath import DEFAULT, RunPath
 
 HOURS_FROM_S = 7200.0  # longer trainings are printed in hours
 MILLIONS_FROM = 1e6
-KEYS = ["row", "role", "column", "quantity", "mean", "std", "runs", "planned", "state", "machines"]
-OTHER_MACHINES = "n/a: made on different machines"
+SPEED = "fastest_images_per_s"
+QUANTITIES = ("wall_s", SPEED, "peak_memory_bytes", "parameters", "connectors")
+OTHER_MACHINES = State("n/a", "trained on different machines")
 
 
 def table(artefact: Artefact, results: Results) -> Table:
     """One block per pair; costs of an image also as multiples of the student's and of MLD's."""
     frame = costs(artefact, results)
-    cells = frame.set_index(["row", "column", "quantity"]).to_dict("index")
+    numbers = frame.set_index(["row", "column", "quantity"]).to_dict("index")
     largest = frame.groupby("quantity")["mean"].max()
     time = ("h", 3600.0) if largest["wall_s"] > HOURS_FROM_S else ("s", 1.0)
     count = ("M", 1e6) if largest["parameters"] > MILLIONS_FROM else ("k", 1e3)
     columns = [  # heading, quantity, unit
         (f"time ({time[0]})", "wall_s", time[1]),
-        ("images/s", "fastest_images_per_s", 1.0),
+        ("images/s", SPEED, 1.0),
         *((f"× {row.label}", f"cost_over_{row.label}", 1.0) for row in references(artefact)),
         ("memory (GB)", "peak_memory_bytes", 1e9),
         (f"parameters ({count[0]})", "parameters", count[1]),
         (f"connectors ({count[0]})", "connectors", count[1]),
     ]
 
-    def entries(row: Row, column: str) -> list[Entry]:
-        return [_entry(cells[row.label, column, quantity], unit) for _, quantity, unit in columns]
+    def entries(row: str, column: str) -> list[Entry]:
+        return [_entry(numbers[row, column, quantity], unit) for _, quantity, unit in columns]
 
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=[heading for heading, _, _ in columns],
-        blocks=report.blocks(artefact, entries),
+        blocks=cells.blocks(artefact, entries),
         notes=_notes(artefact, results),
         frame=frame,
     )
 
 
 def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """Mean and spread over seeds of what the records say of every cell, in the records' units.
+    """`summary.over_seeds` by quantity, in the records' units, and machines.
 
-    Columns: row, role, column, quantity, mean, std (with n - 1, NaN for one run), runs, planned,
-    state (as in `report.summary`), machines. ``cost_over_X`` is X's mean ``fastest_images_per_s``
-    over this row's (2: twice the cost of an image), and n/a unless all runs of both cells were made
-    on one machine.
+    The quantity ``cost_over_X`` is the mean of ``fastest_images_per_s`` of X over that of this row,
+    so 2 means twice the cost of an image. It is n/a unless all runs of both cells were trained on
+    one machine.
     """
-    summary = report.summary(artefact, results)
-    states = summary[summary["metric"] == artefact.metrics[0]].set_index(["row", "column"])
-    rows = []
+
+    def quantities(path: str) -> Values | None:
+        record = _record(path, results)
+        return None if record is None else {(q,): record[q] for q in QUANTITIES}
+
+    measure = Measure(dict.fromkeys((quantity,) for quantity in QUANTITIES), quantities)
+    frame = summary.over_seeds(artefact, results, ["quantity"], [measure] * len(artefact.columns))
+    parts = []
     for i, column in enumerate(artefact.columns):
-        found = {row.label: _found(row, i, results) for row in artefact.rows}
         for row in artefact.rows:
-            state = states.loc[(row.label, column), ["role", "runs", "planned", "state"]]
-            names = sorted({machine(record) for record in found[row.label]})
-            cell = {"row": row.label, "column": column, **state, "machines": "; ".join(names)}
-            for quantity, values in _quantities(found[row.label]).items():
-                cell |= {"quantity": quantity, "mean": values.mean(), "std": values.std()}
-                rows.append(cell.copy())
-            for reference in references(artefact):
-                ratio = _cost_ratio(found[row.label], found[reference.label])
-                rows.append(cell | {"quantity": f"cost_over_{reference.label}", **ratio})
-    return pd.DataFrame(rows, columns=KEYS)
+            own = frame[(frame["row"] == row.label) & (frame["column"] == column)]
+            cell = own.to_dict("records")[0]
+            ratios = [
+                cell
+                | {"quantity": f"cost_over_{reference.label}"}
+                | _cost_ratio(cell, row, reference, i, results)
+                for reference in references(artefact)
+            ]
+            machines = "; ".join(sorted(_machines(row, i, results)))
+            parts.append(pd.concat([own, pd.DataFrame(ratios)]).assign(machines=machines))
+    return pd.concat(parts, ignore_index=True)
 
 
 def references(artefact: Artefact) -> list[Row]:
-    """The rows that costs are divided by: the student's, and MLD's as by default."""
-    mld = re.compile(r"distill/[^/]+/[^/]+/mld/default/")
-    mlds = [row for row in artefact.rows if any(mld.match(r) for c in row.cells for r in c.runs)]
+    """The rows that costs are divided by: the student, and MLD with its default settings."""
+
+    def is_mld(path: str) -> bool:
+        run = RunPath.parse(path)
+        return (run.method, run.variant) == ("mld", DEFAULT)
+
+    mlds = [row for row in artefact.rows if any(is_mld(r) for c in row.cells for r in c.runs)]
     return [row for row in artefact.rows if row.role == "student"][:1] + mlds[:1]
 
 
 def machine(record: dict[str, Any]) -> str:
-    """What a run was made on: the GPU and the processor, or the processor alone."""
-    made = record["environment"]
-    processor = f"{made['cpu']} ({made['cpu_capability']})"
-    return processor if made["device"] == "cpu" else f"{made['device']} beside {processor}"
+    """The machine that trained a run: the GPU and the processor, or the processor alone."""
+    environment = record["environment"]
+    processor = f"{environment['cpu']} ({environment['cpu_capability']})"
+    on_cpu = environment["device"] == "cpu"
+    return processor if on_cpu else f"{environment['device']} beside {processor}"
+
+
+def _record(path: str, results: Results) -> dict[str, Any] | None:
+    """The record of a run that is done, with all `QUANTITIES`.
+
+    The speed is that of the fastest epoch: other jobs on the machine only slow epochs down.
+    """
+    history = results.history(path)
+    if not history:
+        return None
+    record = results.record(path)
+    sizes = record["parameters"]
+    return record | {
+        SPEED: max(epoch["images_per_s"] for epoch in history),
+        "parameters": sizes["backbone"] + sizes["head"],
+        "connectors": sizes["connectors"],
+    }
 
 
 def _found(row: Row, column: int, results: Results) -> list[dict[str, Any]]:
-    """The records of a cell's runs that are done, with the speed of their fastest epoch.
-
-    Other jobs on the machine slow some epochs down and speed none up.
-    """
-    found = []
-    for path in row.cells[column].runs:
-        if history := results.history(path):
-            fastest = max(epoch["images_per_s"] for epoch in history)
-            found.append(results.record(path) | {"fastest_images_per_s": fastest})
-    return found
+    """The records of a cell's runs that are done."""
+    return [record for path in row.cells[column].runs if (record := _record(path, results))]
 
 
-def _quantities(found: list[dict[str, Any]]) -> dict[str, pd.Series]:
-    """One value per run of each quantity."""
-    values = {
-        "wall_s": [record["wall_s"] for record in found],
-        "fastest_images_per_s": [record["fastest_images_per_s"] for record in found],
-        "peak_memory_bytes": [record["peak_memory_bytes"] for record in found],
-        "parameters": [r["parameters"]["backbone"] + r["parameters"]["head"] for r in found],
-        "connectors": [record["parameters"]["connectors"] for record in found],
-    }
-    return {quantity: pd.Series(numbers, dtype=float) for quantity, numbers in values.items()}
+def _machines(row: Row, column: int, results: Results) -> set[str]:
+    return {machine(record) for record in _found(row, column, results)}
 
 
-def _cost_ratio(found: list[dict[str, Any]], reference: list[dict[str, Any]]) -> dict[str, Any]:
-    """Mean, std and, where there is no ratio, runs and state of its cell."""
+def _cost_ratio(
+    cell: dict[str, Any], row: Row, reference: Row, column: int, results: Results
+) -> dict[str, Any]:
+    """Mean, std and, if there is no ratio, runs and state of a frame's row."""
     ratio: dict[str, Any] = {"mean": math.nan, "std": math.nan}
-    if not found:
+    if not cell["runs"]:
         return ratio
-    if not reference:
-        return ratio | {"runs": 0, "state": "missing"}
-    if len({machine(record) for record in found + reference}) > 1:
+    ours, theirs = _found(row, column, results), _found(reference, column, results)
+    if not theirs:
+        return ratio | {"runs": 0, "state": State("missing")}
+    if len({machine(record) for record in ours + theirs}) > 1:
         return ratio | {"runs": 0, "state": OTHER_MACHINES}
-    ours, theirs = (
-        _quantities(records)["fastest_images_per_s"].max() for records in (found, reference)
-    )
-    return ratio | {"mean": theirs / ours}
+    fastest, fastest_reference = (max(r[SPEED] for r in found) for found in (ours, theirs))
+    return ratio | {"mean": fastest_reference / fastest}
 
 
 def _entry(cell: dict[str, Any], unit: float) -> Entry:
-    """Three digits, with the spread over seeds where the runs differ."""
+    """Three digits, with the spread over seeds if the runs differ."""
     if not cell["runs"]:
-        return Entry(report.absent(cell["state"]))
+        return Entry(cells.absent(cell["state"]))
     mean, std = cell["mean"] / unit, cell["std"] / unit
     digits = 2 if mean < 10 else 1 if mean < 100 else 0
     spread = f" ± {std:.{digits}f}" if std > 0 else ""
-    mark = report.PARTIAL if cell["state"] == "partial" else ""
-    return Entry(f"{mean:.{digits}f}{spread}{mark}" if mean else "0")
+    return Entry(f"{mean:.{digits}f}{spread}{cells.dagger(cell['state'])}" if mean else "0")
 
 
 def _notes(artefact: Artefact, results: Results) -> list[str]:
-    """What was measured, and on what."""
+    """What was measured, and on which machines."""
     return [
-        *report.made(artefact, results),
+        *notes.made(artefact, results),
         "Mean ± standard deviation over seeds. Time: wall time of the training loop with its "
-        "checkpoints, without the scoring of the test images. It contains what else ran on the "
-        "machine, so it does not rank the methods.",
-        "images/s: of each run's fastest epoch, with the teacher's forward passes in a "
-        "distillation. ×: cost of an image as a multiple of another row's, from the fastest "
-        "epoch of all seeds: a job beside it can only slow a training down.",
-        "Memory: peak of the GPU's allocator, or of the whole process without a GPU. Parameters: "
-        "of the network that is kept. Connectors: trained beside it and thrown away.",
-        *_machines(artefact, results),
+        "checkpoints, without the scoring of the test images. Other jobs on the machine affect "
+        "these times. Do not rank methods by them.",
+        "images/s: speed of each run's fastest epoch. In a distillation it includes the teacher's "
+        "forward passes. ×: cost of an image as a multiple of another row's, from the fastest "
+        "epoch of all seeds, because other jobs can only slow a training down.",
+        "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Parameters: of "
+        "the network that is kept. Connectors: parameters that are trained with it and then "
+        "discarded.",
+        *_machines_note(artefact, results),
         *artefact.notes,
     ]
 
 
-def _machines(artefact: Artefact, results: Results) -> list[str]:
-    """On what the runs were made; if not all on one machine, which run on which."""
+def _machines_note(artefact: Artefact, results: Results) -> list[str]:
+    """The machine of all runs; if there are several, which run was trained on which."""
     rows: dict[str, list[str]] = {}
     for i, column in enumerate(artefact.columns):
         for row in artefact.rows:
@@ -167,6 +180,9 @@ def _machines(artefact: Artefact, results: Results) -> list[str]:
                 part = f" (seed {', '.join(of)})" if len(seeds) > 1 else ""
                 rows.setdefault(where, []).append(name + part)
     if len(rows) < 2:
-        return [f"All on {where}." for where in rows]
+        return [f"All runs were trained on {where}." for where in rows]
     lists = "; ".join(f"{where}: {', '.join(names)}" for where, names in sorted(rows.items()))
-    return [f"Made on different machines, between which no costs are compared. {lists}."]
+    return [
+        "The runs were trained on different machines. Costs of different machines are not "
+        f"compared. {lists}."
+    ]

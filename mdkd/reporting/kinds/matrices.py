@@ -10,12 +10,11 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mdkd.reporting import plots
-from mdkd.reporting import dependencies as predicted
-from mdkd.reporting import summary as report
 from mdkd.data.cache import open_cache
 from mdkd.plan import Artefact, Row
-from mdkd.results import Predictions, Results
+from mdkd.reporting import cells, plots, summary
+from mdkd.reporting.dependencies import psi
+from mdkd.results import Predictions, Results, State
 
 ACROSS = 5  # heat maps side by side
 WIDTH = 22  # characters beside the heat maps
@@ -28,9 +27,9 @@ class Strip:
     column: int
     title: str
     labels: list[str]  # the chosen ones that the data set has
-    missing: str | None = None  # why there is nothing to show
+    missing: str = ""  # why there can be nothing to show
     present: list[str] = field(default_factory=list)  # labels of the image
-    pixels_SSC: np.ndarray | None = None  # where the cache is there
+    pixels_SSC: np.ndarray | None = None  # None if the cache is gone
     maps: dict[str, list[np.ndarray]] = field(default_factory=dict)  # [L, L] per seed, by row
 
 
@@ -46,7 +45,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         for i, row in enumerate(artefact.rows):
             axis = figure.add_subplot(places[i // ACROSS, 1 + i % ACROSS])
             _panel(axis, artefact, row, strip, results)
-    reasons = [strip.missing for strip in strips if strip.missing]
+    reasons = [f"n/a: {strip.missing}" for strip in strips if strip.missing]
     for strip in strips:
         lacking = [label for label in artefact.options["labels"] if label not in strip.labels]
         reasons += [f"n/a: the data set lacks {', '.join(lacking)}"] if lacking else []
@@ -60,55 +59,55 @@ def figure(artefact: Artefact, results: Results) -> Figure:
 
 
 def choose(
-    said: Predictions, teacher: Predictions | None, labels: list[str], count: int, skip: int
+    test: Predictions, teacher: Predictions | None, labels: list[str], count: int, skip: int
 ) -> list[str]:
     """Ids of the test images that show most of the labels.
 
     Among equals those of whose ``labels`` the teacher is right with the highest mean probability,
     then in their order.
     """
-    index = [said.classes.index(label) for label in labels]
-    targets_NL = said.targets_NC[:, index].astype(np.float64)
+    index = [test.classes.index(label) for label in labels]
+    targets_NL = test.targets_NC[:, index].astype(np.float64)
     right_N = np.zeros(len(targets_NL))
     if teacher is not None:
         right_N = 1 - np.abs(targets_NL - teacher.scores_NC[:, index]).mean(axis=1)
     order_N = np.lexsort((-right_N, -targets_NL.sum(axis=1)))  # stable: position comes last
-    return [said.ids[i] for i in order_N[skip : skip + count]]
+    return [test.ids[i] for i in order_N[skip : skip + count]]
 
 
 def _strips(artefact: Artefact, results: Results, column: int) -> list[Strip]:
     """Those of a column: images that were named or are chosen, then the test set."""
     options = artefact.options
-    said = predicted.first(artefact, results, column)
-    if said is None:  # nothing is known of images and labels yet
+    test = summary.any_predictions(artefact, column, results)
+    if test is None:  # images and labels are not known yet
         return [Strip(column=column, title="whole test set", labels=options["labels"])]
-    labels = [label for label in options["labels"] if label in said.classes]
+    labels = [label for label in options["labels"] if label in test.classes]
     if len(labels) < 2:
-        reason = "n/a: fewer than two of the labels"
+        reason = "fewer than two of the labels"
         return [Strip(column=column, title="whole test set", labels=labels, missing=reason)]
     images = options["images"]
     if not images:
-        teacher = predicted.teacher(artefact, results, column)
-        images = choose(said, teacher, labels, options["count"], options["skip"])
-    known: list[str | None] = [image for image in images if image in said.ids]
+        teacher = summary.teacher_predictions(artefact, column, results)
+        images = choose(test, teacher, labels, options["count"], options["skip"])
+    known: list[str | None] = [image for image in images if image in test.ids]
     maps = _maps(artefact, results, column, labels, [*known, None])
     strips = []
     for image in images:
-        if image not in said.ids:
-            reason = f"n/a: no test image {image}"
+        if image not in test.ids:
+            reason = f"no test image {image}"
             strips.append(Strip(column=column, title=image, labels=labels, missing=reason))
             continue
-        targets_C = said.targets_NC[said.ids.index(image)]
+        targets_C = test.targets_NC[test.ids.index(image)]
         strip = Strip(
             column=column,
             title=image,
             labels=labels,
-            present=[said.classes[c] for c in np.flatnonzero(targets_C)],
+            present=[test.classes[c] for c in np.flatnonzero(targets_C)],
             pixels_SSC=_pixels(artefact, results, column, image),
             maps=maps[image],
         )
         strips.append(strip)
-    title = f"whole test set, {len(said.ids)} images"
+    title = f"whole test set, {len(test.ids)} images"
     return [*strips, Strip(column=column, title=title, labels=labels, maps=maps[None])]
 
 
@@ -120,13 +119,13 @@ def _maps(
     maps = {image: {row.label: [] for row in artefact.rows} for image in images}
     for row in artefact.rows:
         for path in row.cells[column].runs:
-            said = results.predictions(path)
-            if said is None:
+            predictions = results.predictions(path)
+            if predictions is None:
                 continue
-            p_NL = said.scores_NC[:, [said.classes.index(label) for label in labels]]
+            p_NL = predictions.scores_NC[:, [predictions.classes.index(label) for label in labels]]
             for image in images:
-                rows = slice(None) if image is None else [said.ids.index(image)]
-                maps[image][row.label].append(predicted.psi(p_NL[rows]))
+                rows = slice(None) if image is None else [predictions.ids.index(image)]
+                maps[image][row.label].append(psi(p_NL[rows]))
     return maps
 
 
@@ -142,7 +141,8 @@ def _input(axis: plt.Axes, artefact: Artefact, strip: Strip) -> None:
     """The input image with its true labels, or what else a strip shows."""
     axis.axis("off")
     pair = [artefact.columns[strip.column]] if len(artefact.columns) > 1 else []
-    title = "\n".join(fill(text, WIDTH) for text in [*pair, strip.missing or strip.title])
+    text = f"n/a: {strip.missing}" if strip.missing else strip.title
+    title = "\n".join(fill(line, WIDTH) for line in [*pair, text])
     present = fill(", ".join(strip.present), WIDTH)
     if strip.pixels_SSC is None:
         axis.text(0.5, 0.5, f"{title}\n{present}", fontsize=7, ha="center", va="center")
@@ -164,12 +164,13 @@ def _panel(axis: plt.Axes, artefact: Artefact, row: Row, strip: Strip, results: 
         pairs = np.tril_indices(len(strip.labels), -1)
         distances = [np.abs(own_LL - teacher[0])[pairs].mean() for own_LL in found]
         spread = f" ± {np.std(distances, ddof=1):.3f}" if len(distances) > 1 else ""
-        mark = report.PARTIAL if len(found) < len(cell.runs) else ""
-        title += f"\nΔ {np.mean(distances):.3f}{spread}{mark}"
+        dagger = cells.dagger(results.cell_state(cell, len(found)))
+        title += f"\nΔ {np.mean(distances):.3f}{spread}{dagger}"
     axis.set_title(title, fontsize=7, pad=3)
     axis.axis("off")
     if not found:
-        text = report.absent(strip.missing or predicted.state(cell, results, 0))
+        state = State("n/a", strip.missing) if strip.missing else results.cell_state(cell, 0)
+        text = cells.absent(state)
         axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8)
         return
     mean_LL = np.mean(found, axis=0)

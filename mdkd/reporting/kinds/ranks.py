@@ -12,19 +12,16 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
-from mdkd.reporting import statistics
-from mdkd.errors import UserError
 from mdkd.kinds import Ranks
 from mdkd.plan import Artefact, Row
-from mdkd.results import Results
+from mdkd.reporting import cells, notes, plots, statistics, summary
 from mdkd.reporting.statistics import Bootstrap
 from mdkd.reporting.tables import Block, Entry, Line, Table
+from mdkd.results import Results
 
 FEWEST_CELLS = 6  # for Friedman's and Nemenyi's distributions
 FEWEST_METHODS = 3
-FEWEST_TO_MARK = 2  # cells, for a mean rank is no mean of one
+FEWEST_TO_MARK = 2  # cells: a mean over one cell is no mean
 RESULT_KEYS = ["quantity", "column", "method", "against", "value", "low", "high", "state"]
 
 
@@ -32,7 +29,7 @@ RESULT_KEYS = ["quantity", "column", "method", "against", "value", "low", "high"
 class Ranking:
     """The methods' mAP in every cell, and their ranks in the complete ones."""
 
-    cells: pd.DataFrame  # of `report.summary`, by column and row
+    cells: pd.DataFrame  # of `summary.of_metrics`, by column and row
     methods: list[str]  # that can run in every cell
     complete: list[str]  # columns in which all methods have a run
     means_KM: np.ndarray  # fractions, of the complete columns
@@ -40,7 +37,7 @@ class Ranking:
 
     @property
     def mean_ranks_M(self) -> np.ndarray:
-        """Needs a complete cell."""
+        """The mean over the complete cells, of which there must be one."""
         return self.ranks_KM.mean(axis=0)
 
     @property
@@ -56,15 +53,15 @@ class Ranking:
 
 
 def rank(artefact: Artefact, results: Results) -> Ranking:
-    """Rank the methods by their mean mAP over seeds, the teacher apart."""
-    summary = report.summary(replace(artefact, metrics=["mAP"]), results)
-    cells = summary.set_index(["column", "row"])
+    """Rank the methods by their mean mAP over seeds; the teacher has no rank."""
+    frame = summary.of_metrics(replace(artefact, metrics=["mAP"]), results)
+    by_cell = frame.set_index(["column", "row"])
     methods = [row.label for row in _methods(artefact)]
-    means_KM = np.array([[cells.loc[(c, m), "mean"] for m in methods] for c in artefact.columns])
+    means_KM = np.array([[by_cell.loc[(c, m), "mean"] for m in methods] for c in artefact.columns])
     complete_K = np.isfinite(means_KM).all(axis=1)
     complete = [c for c, there in zip(artefact.columns, complete_K, strict=True) if there]
     means_KM = means_KM[complete_K]
-    return Ranking(cells, methods, complete, means_KM, statistics.ranks(means_KM))
+    return Ranking(by_cell, methods, complete, means_KM, statistics.ranks(means_KM))
 
 
 def table(artefact: Artefact, results: Results) -> Table:
@@ -100,49 +97,47 @@ class Comparison:
 def bootstrap(
     artefact: Artefact, column: str, ranking: Ranking, results: Results, resamples: int
 ) -> Comparison | None:
-    """The best method of a cell against the second; None unless two have a run there."""
+    """The best method of a cell against the second; None unless two methods have a run there."""
     means = ranking.cells.loc[column].loc[ranking.methods, "mean"].dropna()
     if len(means) < 2:
         return None
     best, second = means.sort_values(ascending=False, kind="stable").index[:2]
     i = artefact.columns.index(column)
-    cells = {row.label: row.cells[i] for row in artefact.rows}
+    runs_of = {row.label: row.cells[i].runs for row in artefact.rows}
     found = [
-        [(path, p) for path in cells[name].runs if (p := results.predictions(path))]
+        [(path, p) for path in runs_of[name] if (p := results.predictions(path))]
         for name in (best, second)
     ]
     test = found[0][0][1]
     for path, predictions in found[0] + found[1]:
-        if predictions.ids != test.ids:
-            raise UserError(f"{path}: other test images than in the runs beside it; run it again")
+        summary.check_images(path, predictions, test.ids)
     first, other = ([predictions.scores_NC for _, predictions in runs] for runs in found)
     result = statistics.paired_bootstrap(first, other, test.targets_NC, resamples, test.ignored_NC)
     return Comparison(best, second, result)
 
 
 def _methods(artefact: Artefact) -> list[Row]:
-    """All rows but the teacher's and those of methods that cannot run in some cell."""
+    """All rows except the teacher and the methods that cannot run in some cell."""
     methods = [row for row in artefact.rows if row.role != "teacher"]
     return [row for row in methods if not any(cell.unavailable for cell in row.cells)]
 
 
 def _rank_entries(ranking: Ranking, column: str) -> list[Entry]:
-    """Ranks of the methods that have a run in a cell, in parentheses unless all have."""
-    cells = ranking.cells.loc[column].loc[ranking.methods]
-    there_M = cells["mean"].notna().to_numpy()
-    ranks_M = np.full(len(cells), math.nan)
-    ranks_M[there_M] = statistics.ranks(cells["mean"].to_numpy()[None, there_M])[0]
+    """Ranks of the methods that have a run in a cell, in parentheses unless all have one."""
+    own = ranking.cells.loc[column].loc[ranking.methods]
+    there_M = own["mean"].notna().to_numpy()
+    ranks_M = np.full(len(own), math.nan)
+    ranks_M[there_M] = statistics.ranks(own["mean"].to_numpy()[None, there_M])[0]
     form = "{:g}" if column in ranking.complete else "({:g})"
     entries = []
-    for value, state in zip(ranks_M, cells["state"], strict=True):
-        mark = report.PARTIAL if state == "partial" else ""
-        text = report.absent(state) if math.isnan(value) else form.format(value) + mark
-        entries.append(Entry(text))
+    for value, state in zip(ranks_M, own["state"], strict=True):
+        number = form.format(value) + cells.dagger(state)
+        entries.append(Entry(cells.absent(state) if math.isnan(value) else number))
     return entries
 
 
 def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
-    """The lowest mean rank is marked as best, the next as second; one cell alone marks none."""
+    """The lowest mean rank is marked as best, the next as second, unless there is only one cell."""
     if not ranking.complete:
         return [Entry("n/a")] * len(ranking.methods)
     printed_M = ranking.mean_ranks_M.round(2)
@@ -150,7 +145,7 @@ def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
         return [Entry(f"{value:.2f}") for value in printed_M]
     best, second = [*np.unique(printed_M), math.inf][:2]
     return [
-        Entry(f"{value:.2f}", "best" if value == best else "second" if value == second else "")
+        Entry(f"{value:.2f}", cells.mark(1 + [best, second, value].index(value)))
         for value in printed_M
     ]
 
@@ -158,12 +153,12 @@ def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
 def _difference_entries(comparison: Comparison | None, resamples: int) -> list[Entry]:
     """Percentage points with their interval, and the share of resamples at 0 or below.
 
-    A share below what the resamples, or three decimals, resolve is printed as that bound.
+    A share that is smaller than the resamples or three decimals can show is printed as ``< bound``.
     """
     if comparison is None:
         return [Entry("n/a"), Entry("n/a")]
     difference, low, high, not_above = comparison.result
-    points = f"{100 * difference:.2f} [{100 * low:.2f}, {100 * high:.2f}]".replace("-", "−")
+    points = cells.minus(f"{100 * difference:.2f} [{100 * low:.2f}, {100 * high:.2f}]")
     least = max(1 / resamples, 0.001)
     share = f"< {least:.3f}" if not_above < least else f"{not_above:.3f}"
     return [Entry(points), Entry(share)]
@@ -171,19 +166,19 @@ def _difference_entries(comparison: Comparison | None, resamples: int) -> list[E
 
 def _notes(artefact: Artefact, results: Results, ranking: Ranking, resamples: int) -> list[str]:
     """What the ranks and differences mean, and what they leave out."""
-    marks = " Best mean rank bold, second underlined."
+    marks = " The best mean rank is bold, the second underlined."
     lines = [
-        *report.made(artefact, results),
-        "Ranks: of the methods by their mean mAP over seeds, 1 is best, ties share their mean "
-        "rank; the teacher has none." + marks * (len(ranking.complete) >= FEWEST_TO_MARK),
+        *notes.made(artefact, results),
+        "Ranks: the methods sorted by their mean mAP over seeds. 1 is best, and ties share their "
+        "mean rank. The teacher has no rank." + marks * (len(ranking.complete) >= FEWEST_TO_MARK),
     ]
     left_out = [row.label for row in artefact.rows if any(c.unavailable for c in row.cells)]
     if left_out:
-        lines.append(f"Left out, for they cannot run in every cell: {', '.join(left_out)}.")
+        lines.append(f"Left out, because they cannot run in every cell: {', '.join(left_out)}.")
     if len(ranking.complete) < len(artefact.columns):
         lines.append(
-            f"Complete are {len(ranking.complete)} of {len(artefact.columns)} cells: ranks stand "
-            "in parentheses, and not counted, where another method has no run."
+            f"{len(ranking.complete)} of {len(artefact.columns)} cells are complete. In the others "
+            "some method has no run; their ranks are in parentheses and do not count."
         )
     if ranking.untested:
         lines.append(f"Friedman's test, critical difference: {ranking.untested}.")
@@ -191,16 +186,16 @@ def _notes(artefact: Artefact, results: Results, ranking: Ranking, resamples: in
         chi2, p = statistics.friedman(ranking.means_KM)
         lines.append(
             f"Friedman's test: chi square {chi2:.2f}, p = {p:.2g}. Nemenyi's critical difference "
-            f"of two mean ranks at 5 %: {ranking.critical_difference:.2f}. Both take the cells for "
-            "independent; cells that share data or networks are not quite."
+            f"of two mean ranks at 5 %: {ranking.critical_difference:.2f}. Both assume independent "
+            "cells; cells that share data or networks are not fully independent."
         )
     return [
         *lines,
         "best − second: difference of the two best methods' mAP in percentage points, averaged "
-        f"over seeds, with the 95 % percentile interval over {resamples} resamples of the test "
-        "images; share: of the resamples in which it is 0 or less. This covers the choice of test "
-        "images and NOT the seeds of the trainings; the best is chosen on the same images, which "
-        "favours it.",
+        f"over seeds. The interval covers 95 % of {resamples} resamples of the test images. Share: "
+        "the share of the resamples in which the difference is 0 or less. Both cover the choice of "
+        "the test images and NOT the seeds of the trainings. They favour the best method, because "
+        "it is chosen on the same images.",
         *artefact.notes,
     ]
 

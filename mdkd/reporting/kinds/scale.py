@@ -1,4 +1,4 @@
-"""Methods side by side, and how large the gradients of their terms are beside the BCE's."""
+"""Methods side by side, and the gradients of their loss terms relative to that of the BCE."""
 
 import re
 from dataclasses import replace
@@ -8,29 +8,28 @@ from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
-from mdkd.reporting.kinds import comparison
 from mdkd.plan import Artefact
-from mdkd.results import Results
+from mdkd.reporting import cells, plots, summary
+from mdkd.reporting.kinds import comparison
+from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table
+from mdkd.results import Results
 
 TERMS = {"MLD": r"mld", "BD": r"bd(\d+)", "ID": r"id(\d+)"}  # names of loss terms, with the order
 MARKERS = {"MLD": ("D", 0), "BD": ("o", -0.15), "ID": ("^", 0.15), "": ("x", 0)}  # and offset
-RATIOS = ["row", "role", "column", "metric", "term", "epochs", "mean", "std", "runs", "planned"]
 
 
 def table(artefact: Artefact, results: Results) -> Table:
     """A comparison, and the largest gradient of each kind of term at the end of training."""
     plain = comparison.table(artefact, results)
     ratios = gradient_ratios(artefact, results)
-    cells = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
+    states = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
     blocks = []
     for column, block in zip(artefact.columns, plain.blocks, strict=True):
         lines = []
         for line in block.lines:
             own = ratios[(ratios["row"] == line.label) & (ratios["column"] == column)]
-            entries = [_entry(cells.loc[(line.label, column)], own, kind) for kind in TERMS]
+            entries = [_entry(states.loc[(line.label, column)], own, kind) for kind in TERMS]
             lines.append(replace(line, entries=[*line.entries, *entries]))
         blocks.append(replace(block, lines=lines))
     batch = results.runs[artefact.runs[0]].recipe.batch_size
@@ -40,50 +39,56 @@ def table(artefact: Artefact, results: Results) -> Table:
         blocks=blocks,
         notes=[
             *plain.notes,
-            "MLD / BCE, BD / BCE, ID / BCE: norm of the gradient of a weighted loss term over that "
-            "of the supervised loss, both with respect to the student's parameters, at the first "
-            f"batch ({batch} images) of the last epoch, mean over seeds; of BD and ID the order "
-            "with the largest. 0: no such term. The CSV has every term, and means over all epochs.",
+            "MLD / BCE, BD / BCE, ID / BCE: norm of the gradient of a weighted loss term, divided "
+            "by that of the supervised loss. Both are gradients with respect to the student's "
+            f"parameters at the first batch ({batch} images) of the last epoch, averaged over "
+            "seeds. BD and ID show the order with the largest ratio. 0: no such term. The CSV has "
+            "every term, and means over all epochs.",
         ],
         frame=pd.concat([plain.frame.assign(unit="%"), ratios.assign(unit="1")]),
     )
 
 
 def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """Norm of every weighted term's gradient over the BCE's, of the runs that are done.
+    """Norm of every weighted term's gradient over that of the BCE, for the runs that are done.
 
-    Columns: row, role, column, metric (``gradient ratio``), term, epochs (``last``, or ``all`` for
-    the mean over epochs), mean, std (over seeds; with n - 1, NaN for one run), runs, planned.
+    `summary.over_seeds` by metric (``gradient ratio``), term and epochs (``last``, or ``all`` for
+    the mean over epochs), for the terms that a row has.
     """
-    lines = []
-    for row in artefact.rows:
-        for column, cell in zip(artefact.columns, row.cells, strict=True):
-            histories = [history for run in cell.runs if (history := results.history(run))]
-            ratios = [pd.DataFrame(e["gradient_ratios"] for e in history) for history in histories]
-            for term in dict.fromkeys(term for frame in ratios for term in frame):
-                for epochs in ("last", "all"):
-                    found = [
-                        f[term].iloc[-1] if epochs == "last" else f[term].mean() for f in ratios
-                    ]
-                    values = pd.Series(found, dtype=float)
-                    place = (row.label, row.role, column, "gradient ratio", term, epochs)
-                    lines.append((*place, values.mean(), values.std(), len(values), len(cell.runs)))
-    return pd.DataFrame(lines, columns=RATIOS)
+
+    def ratios(path: str) -> Values | None:
+        history = results.history(path)
+        if history is None:
+            return None
+        frame = pd.DataFrame([epoch["gradient_ratios"] for epoch in history])
+        values = {}
+        for term in frame:
+            values["gradient ratio", term, "last"] = frame[term].iloc[-1]
+            values["gradient ratio", term, "all"] = frame[term].mean()
+        return values
+
+    measures = []
+    for i in range(len(artefact.columns)):
+        runs = [path for row in artefact.rows for path in row.cells[i].runs]
+        measures.append(Measure(dict.fromkeys(k for r in runs for k in ratios(r) or ()), ratios))
+    names = ["metric", "term", "epochs"]
+    frame = summary.by_row(artefact, summary.over_seeds(artefact, results, names, measures))
+    return frame[frame["runs"] > 0].drop(columns="state")
 
 
 def _entry(cell: pd.Series, ratios: pd.DataFrame, kind: str) -> Entry:
     """The largest ratio among a row's terms of one kind at the last epoch."""
     if not cell["runs"]:
-        return Entry(report.absent(cell["state"]))
+        return Entry(cells.absent(cell["state"]))
     of_kind = (ratios["epochs"] == "last") & ratios["term"].str.fullmatch(TERMS[kind])
     ratio = ratios.loc[of_kind, "mean"].max() if of_kind.any() else 0.0
-    mark = report.PARTIAL if cell["state"] == "partial" else ""
-    return Entry(f"{ratio:.1f}{mark}" if ratio >= 1 else f"{ratio:.2g}{mark}")
+    dagger = cells.dagger(cell["state"])
+    return Entry(f"{ratio:.1f}{dagger}" if ratio >= 1 else f"{ratio:.2g}{dagger}")
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
     """Two panels per pair: the first metric of every row, and the gradients of its terms."""
-    frame = report.summary(artefact, results)
+    frame = summary.of_metrics(artefact, results)
     metric, down = artefact.metrics[0], len(artefact.columns)
     frame = frame[frame["metric"] == metric]
     ratios = gradient_ratios(artefact, results)
@@ -134,7 +139,7 @@ def _gradients(axis: plt.Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> Non
         )
     for y, cell in enumerate(frame.to_dict("records")):
         if cell["row"] not in ratios["row"].values:
-            text = "the BCE alone" if cell["runs"] else report.absent(cell["state"])
+            text = "the BCE alone" if cell["runs"] else cells.absent(cell["state"])
             place = axis.get_yaxis_transform()
             axis.text(0.02, y, text, transform=place, va="center", fontsize=7)
     axis.axvline(1, color="black", linewidth=1, label="as strong as the BCE")

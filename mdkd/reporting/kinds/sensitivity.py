@@ -9,11 +9,10 @@ from matplotlib import pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from mdkd.reporting import plots
-from mdkd.reporting import summary as report
 from mdkd.plan import Artefact, Row
-from mdkd.results import Results
+from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Line, Table
+from mdkd.results import Results
 
 ACROSS = 3  # settings side by side
 COLORS = plots.COLORS
@@ -23,20 +22,20 @@ METRICS = (("D", "black"), *zip("s^v<>p", [COLORS[i] for i in (2, 4, 3, 8, 9, 5)
 
 def table(artefact: Artefact, results: Results) -> Table:
     """One block per pair and metric: a line per value, an entry per setting."""
-    frame = summary(artefact, results)
+    frame = of_points(artefact, results)
     settings, values = _grid(artefact)
     points = frame.dropna(subset="value").set_index(["column", "metric", "setting", "value"])
-    cells = points.to_dict("index")
+    numbers = points.to_dict("index")
     levels = frame[frame["value"].isna()]
     blocks = []
     for column, metric in product(artefact.columns, artefact.metrics):
         own = levels[(levels["column"] == column) & (levels["metric"] == metric)]
-        texts = [f"{cell['row']} {report.entry(cell).text}" for cell in own.to_dict("records")]
+        texts = [f"{cell['row']} {cells.entry(cell).text}" for cell in own.to_dict("records")]
         pair = f"{column}, " if len(artefact.columns) > 1 else ""
         lines = [
             Line(
                 label=f"{value:g}",
-                entries=[report.entry(cells[column, metric, key, value]) for key in settings],
+                entries=[cells.entry(numbers[column, metric, key, value]) for key in settings],
             )
             for value in values
         ]
@@ -46,37 +45,36 @@ def table(artefact: Artefact, results: Results) -> Table:
     in_points = {key: (100 * frame[key]).round(4) for key in ("difference", "difference_std")}
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=settings,
         blocks=blocks,
         notes=[
-            *report.notes(artefact, distinct, results),
-            "One setting at a time takes the value at the head of a line, all others keep their "
-            "defaults. Marks compare the values of one setting.",
+            *notes.of_metrics(artefact, distinct, results),
+            "Each column varies one setting. It takes the value at the left; all other settings "
+            "keep their defaults. Bold and underlined compare the values of one setting.",
         ],
-        frame=report.percentages(frame).assign(**in_points),
+        frame=summary.hundredfold(frame).assign(**in_points),
     )
 
 
-def summary(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """`report.summary` with what is known of points; levels are neither ranked nor compared.
+def of_points(artefact: Artefact, results: Results) -> pd.DataFrame:
+    """`summary.of_metrics`, in which the points of a setting are ranked among themselves.
 
-    Further columns: setting, value (empty and NaN for levels), difference, difference_std (to the
-    method with all its defaults, seed by seed; fractions). The rank is that among the values of a
-    setting.
+    Further columns: setting and value (empty and NaN for levels), difference and difference_std
+    (fractions, to the method with all its defaults, from pairs of runs with the same seed). Levels
+    are the methods that are not varied; they are neither ranked nor compared.
     """
-    frame = report.summary(artefact, results)
+    frame = summary.of_metrics(artefact, results)
     rows = {row.label: row for row in artefact.rows}
     frame.insert(1, "setting", [rows[label].panel or "" for label in frame["row"]])
     frame.insert(2, "value", pd.Series([rows[label].x for label in frame["row"]], dtype=float))
-    points = frame.dropna(subset="value").assign(printed=lambda f: (100 * f["mean"]).round(2))
-    within = points.groupby(["column", "metric", "setting"])["printed"]
-    frame["rank"] = within.rank("min", ascending=False)
+    points = frame.dropna(subset="value")
+    frame["rank"] = summary.rank(points, ["column", "metric", "setting"])
     return frame.merge(_differences(artefact, results), "left", ["row", "column", "metric"])
 
 
 def _differences(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """Points less the method with all its defaults, whose runs with the same seeds are paired."""
+    """The difference of every point to the method with all its defaults, seed by seed."""
     points = [row for row in artefact.rows if row.panel is not None]
     default = next((level for row in points if (level := _level(artefact, row))), None)
     lines = []
@@ -108,7 +106,7 @@ def _level(artefact: Artefact, point: Row) -> Row | None:
 
 def figure(artefact: Artefact, results: Results) -> Figure:
     """Two panels per setting: the first metric at each value, and how all metrics change."""
-    frame = summary(artefact, results)
+    frame = of_points(artefact, results)
     settings, values = _grid(artefact)
     # equal distances: the values are 0 and powers of two
     frame["x"] = frame["value"].map({value: x for x, value in enumerate(values)})
@@ -162,9 +160,11 @@ def symbol(setting: str) -> str:
 
 def _runs(artefact: Artefact, results: Results, column: int) -> dict[str, list[float]]:
     """The first metric of every run of a row, in percent."""
-    found = {row.label: results.found(row.cells[column]) for row in artefact.rows}
-    metric = artefact.metrics[0]
-    return {row: [100 * s["metrics"][metric] for s in scores] for row, scores in found.items()}
+    metric, found = artefact.metrics[0], {}
+    for row in artefact.rows:
+        scores = [s for path in row.cells[column].runs if (s := results.scores(path))]
+        found[row.label] = [100 * s["metrics"][metric] for s in scores]
+    return found
 
 
 def _align(axes: list[plt.Axes], used: int, values: list[float], label: str) -> None:
@@ -187,7 +187,7 @@ def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
     for i, cell in enumerate(levels[levels["metric"] == metric].to_dict("records")):
         style, color = LEVELS[i % len(LEVELS)]
         if not cell["runs"]:
-            axis.plot([], [], " ", label=f"{cell['row']}: {report.absent(cell['state'])}")
+            axis.plot([], [], " ", label=f"{cell['row']}: {cells.absent(cell['state'])}")
             continue
         mean, spread = 100 * cell["mean"], 100 * cell["std"]
         axis.axhline(mean, linestyle=style, color=color, linewidth=1.2, label=cell["row"])
@@ -197,24 +197,24 @@ def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
 
 def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame, runs: dict[str, list[float]]) -> None:
     """One metric at each value: mean, spread and, a little aside, runs; or why there are none."""
-    cells = frame[frame["metric"] == metric]
-    for cell in cells.to_dict("records"):
+    own = frame[frame["metric"] == metric]
+    for cell in own.to_dict("records"):
         found = runs[cell["row"]]
         x = [cell["x"] + 0.15] * len(found)
         axis.plot(x, found, "o", color=plots.COLORS[7], markersize=3, alpha=0.8)
         if not found:
-            text, place = report.absent(cell["state"]), axis.get_xaxis_transform()
+            text, place = cells.absent(cell["state"]), axis.get_xaxis_transform()
             axis.text(cell["x"], 0.03, text, transform=place, ha="center", fontsize=7)
-    _whiskers(axis, METRICS[0], cells["x"], cells["mean"], cells["std"])
+    _whiskers(axis, METRICS[0], own["x"], own["mean"], own["std"])
 
 
 def _changes(axis: plt.Axes, metrics: list[str], frame: pd.DataFrame) -> None:
     """The difference of every metric to the method with all its defaults."""
     axis.axhline(0, color="black", linewidth=0.8)
     for i, metric in enumerate(metrics):
-        cells = frame[frame["metric"] == metric]
-        x = cells["x"] + 0.14 * (i - (len(metrics) - 1) / 2)
-        line = _whiskers(axis, METRICS[i], x, cells["difference"], cells["difference_std"])
+        own = frame[frame["metric"] == metric]
+        x = own["x"] + 0.14 * (i - (len(metrics) - 1) / 2)
+        line = _whiskers(axis, METRICS[i], x, own["difference"], own["difference_std"])
         line.set_label(metric)
     if frame["difference"].isna().all():
         axis.text(0.5, 0.1, GAP, transform=axis.transAxes, ha="center", fontsize=7)

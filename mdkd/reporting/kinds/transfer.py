@@ -5,7 +5,7 @@ information (CMI) for a pair given a third label. Shape key: C labels.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,13 +14,12 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from mdkd.reporting import plots
-from mdkd.reporting import dependencies as predicted
-from mdkd.reporting import summary as report
 from mdkd.plan import Artefact
-from mdkd.reporting.dependencies import Dependencies, Key, Scope, Truth
-from mdkd.results import Predictions, Results
-from mdkd.reporting.tables import Block, Entry, Line, Table
+from mdkd.reporting import cells, dependencies, notes, plots, summary
+from mdkd.reporting.dependencies import Dependencies, Scope, Truth
+from mdkd.reporting.summary import Key, Measure, Values
+from mdkd.reporting.tables import Block, Entry, Table
+from mdkd.results import Predictions, Results, State
 
 NAMES = ("reference", "measure", "scope")
 SHORT = "the data set has fewer labels"
@@ -40,8 +39,8 @@ class Panel(NamedTuple):
 
 def table(artefact: Artefact, results: Results) -> Table:
     """Per pair a block for each level of Psi, and one for the truth; each with its own headings."""
-    frame, truths = summary(artefact, results)
-    cells = frame.set_index(["row", "column", *NAMES]).to_dict("index")
+    frame, truths = errors(artefact, results)
+    numbers = frame.set_index(["row", "column", *NAMES]).to_dict("index")
     orders = [str(order) for order in artefact.options["orders"]]
     standard = [("teacher", "phi", "all"), ("teacher", "CMI", "all")]
     batch: list[Key] = [*(("teacher", "Psi batch", n) for n in orders), *standard]
@@ -60,58 +59,69 @@ def table(artefact: Artefact, results: Results) -> Table:
             ("error against the teacher, instance level", instance, students),
             (f"error against {name}, batch level", true, known + networks),
         ):
-            lines = []
-            for i, (label, role) in enumerate(rows):
-                entries = [report.entry(cells[label, column, *key]) for key in keys]
-                entries += [Entry("")] * (width - len(keys))
-                rule = i > 0 and role == "method" and rows[i - 1][1] != "method"
-                lines.append(Line(label=label, entries=entries, rule=rule))
+
+            def entries(row: str, column=column, keys=keys) -> list[Entry]:
+                found = [cells.entry(numbers[row, column, *key]) for key in keys]
+                return found + [Entry("")] * (width - len(keys))
+
+            lines = cells.lines(rows, entries)
             own = _headings(keys, width)
             blocks.append(Block(heading=pair + heading, lines=lines, columns=own))
     return Table(
         name=artefact.name,
-        title=report.title(artefact),
+        title=cells.title(artefact),
         headings=[""] * width,
         blocks=blocks,
         notes=_notes(artefact, results, frame, truths),
-        frame=predicted.hundredfold(frame),
+        frame=summary.hundredfold(frame),
     )
 
 
-def summary(artefact: Artefact, results: Results) -> tuple[pd.DataFrame, list[Truth | None]]:
-    """`predicted.over_seeds` of all columns, with rank (1 is the least error), and their truths.
+def errors(artefact: Artefact, results: Results) -> tuple[pd.DataFrame, list[Truth | None]]:
+    """`summary.over_seeds` with rank (1 is the least error), and the truth of every column.
 
-    The key is what a run is compared with (``teacher`` or ``truth``), the measure, and its order
-    or scope.
+    A key is what a run is compared with (``teacher`` or ``truth``), the measure, and its order or
+    scope.
     """
-    orders = artefact.options["orders"]
-    truths = [predicted.truth(artefact, results, i) for i in range(len(artefact.columns))]
-    frames = []
-    for i, truth in enumerate(truths):
-        teacher = predicted.teacher(artefact, results, i)
-        anyone = predicted.first(artefact, results, i)
-        size = len(anyone.classes) if anyone else math.inf
-        keys = {key: _impossible(key, size, truth) for key in _keys(artefact, truths)}
-        possible = [order for order in orders if order <= size]
-        taught = predicted.of_predictions(teacher.scores_NC) if teacher else None
-
-        def measure(
-            said: Predictions, teacher=teacher, taught=taught, truth=truth, possible=possible
-        ) -> dict[Key, float]:
-            own, values = predicted.of_predictions(said.scores_NC), {}
-            if teacher is not None and taught is not None:
-                values = _psi_errors(said, own, teacher, taught, possible)
-                scope = {"all": predicted.everything(len(own.psi_CC))}
-                values |= _standard_errors(own, taught, "teacher", scope)
-            return values | (_true_errors(own, truth) if truth else {})
-
-        frames.append(predicted.over_seeds(artefact, results, i, NAMES, keys, measure))
+    truths = [dependencies.truth(artefact, results, i) for i in range(len(artefact.columns))]
+    measures = [_measure(artefact, i, results, truths) for i in range(len(artefact.columns))]
+    frame = summary.over_seeds(artefact, results, NAMES, measures)
+    parts = []
+    for column, truth, measure in zip(artefact.columns, truths, measures, strict=True):
+        parts.append(frame[frame["column"] == column])
         if truth and truth.counted:
-            frames.append(_of_labels(artefact.columns[i], truth, keys))
-    frame = pd.concat(frames, ignore_index=True)
+            parts.append(_of_labels(column, truth, measure.keys))
+    frame = pd.concat(parts, ignore_index=True)
     frame["unit"] = np.where(frame["measure"] == "CMI", "1e-3 nats", "1e-2")
-    frame["rank"] = predicted.rank(frame, NAMES)
+    frame["rank"] = summary.rank(frame, ["column", *NAMES], lowest_is_best=True)
     return frame, truths
+
+
+def _measure(
+    artefact: Artefact, column: int, results: Results, truths: Sequence[Truth | None]
+) -> Measure:
+    """All errors in one column."""
+    truth = truths[column]
+    teacher = summary.teacher_predictions(artefact, column, results)
+    test = summary.any_predictions(artefact, column, results)
+    size = len(test.classes) if test else math.inf
+    orders = [order for order in artefact.options["orders"] if order <= size]
+    taught = dependencies.of_predictions(teacher.scores_NC) if teacher else None
+
+    def all_errors(path: str) -> Values | None:
+        predictions = results.predictions(path)
+        if predictions is None:
+            return None
+        own = dependencies.of_predictions(predictions.scores_NC)
+        values: dict[Key, float] = {}
+        if teacher is not None and taught is not None:
+            scope = {"all": dependencies.everything(len(own.psi_CC))}
+            values |= _psi_errors(predictions, own, teacher, taught, orders)
+            values |= _standard_errors(own, taught, "teacher", scope)
+        return values | (_true_errors(own, truth) if truth else {})
+
+    keys = {key: _impossible(key, size, truth) for key in _keys(artefact, truths)}
+    return Measure(keys, all_errors)
 
 
 def _keys(artefact: Artefact, truths: Sequence[Truth | None]) -> list[Key]:
@@ -134,14 +144,14 @@ def _impossible(key: Key, size: float, truth: Truth | None) -> str | None:
 
 
 def _psi_errors(
-    said: Predictions,
+    predictions: Predictions,
     own: Dependencies,
     teacher: Predictions,
     taught: Dependencies,
     orders: Sequence[int],
 ) -> dict[Key, float]:
-    batch = predicted.batch_errors(taught.psi_CC - own.psi_CC, orders)
-    instance = predicted.instance_errors(said.scores_NC, teacher.scores_NC, orders)
+    batch = dependencies.batch_errors(taught.psi_CC - own.psi_CC, orders)
+    instance = dependencies.instance_errors(predictions.scores_NC, teacher.scores_NC, orders)
     values: dict[Key, float] = {}
     for order, of_batch, of_instance in zip(orders, batch, instance, strict=True):
         values["teacher", "Psi batch", str(order)] = of_batch
@@ -155,20 +165,20 @@ def _standard_errors(
     phi_CC, cmi_CCC = own.phi_CC - other.phi_CC, own.cmi_CCC - other.cmi_CCC
     values: dict[Key, float] = {}
     for name, scope in scopes.items():
-        error = predicted.root_mean_square(cmi_CCC[scope.triples_CCC])
-        values[reference, "phi", name] = predicted.root_mean_square(phi_CC[scope.pairs_CC])
+        error = dependencies.root_mean_square(cmi_CCC[scope.triples_CCC])
+        values[reference, "phi", name] = dependencies.root_mean_square(phi_CC[scope.pairs_CC])
         values[reference, "CMI", name] = error / CMI_UNIT
     return values
 
 
 def _true_errors(own: Dependencies, truth: Truth) -> dict[Key, float]:
-    (psi,) = predicted.batch_errors(truth.dependencies.psi_CC - own.psi_CC, [2])
+    (psi,) = dependencies.batch_errors(truth.dependencies.psi_CC - own.psi_CC, [2])
     standard = _standard_errors(own, truth.dependencies, "truth", truth.scopes)
     return {("truth", "Psi batch", "2"): psi} | standard
 
 
-def _of_labels(column: str, truth: Truth, keys: dict[Key, str | None]) -> pd.DataFrame:
-    """The rows of a network that knows every label of the test set: what their number allows."""
+def _of_labels(column: str, truth: Truth, keys: Mapping[Key, str | None]) -> pd.DataFrame:
+    """Errors of the test labels themselves: a network that knows every label would have these."""
     assert truth.counted is not None
     values = _true_errors(truth.counted, truth)
     line = {"row": "Test labels", "role": "labels", "column": column, "std": math.nan}
@@ -176,7 +186,7 @@ def _of_labels(column: str, truth: Truth, keys: dict[Key, str | None]) -> pd.Dat
         line
         | dict(zip(NAMES, key, strict=True))
         | {"mean": values.get(key, math.nan), "runs": 1, "planned": 1}
-        | {"state": f"n/a: {reason}" if reason else "done"}
+        | {"state": State("n/a", reason) if reason else State("done")}
         for key, reason in keys.items()
         if key[0] == "truth"
     )
@@ -193,49 +203,45 @@ def _notes(
     artefact: Artefact, results: Results, frame: pd.DataFrame, truths: Sequence[Truth | None]
 ) -> list[str]:
     lines = [
-        "Ψ_n, Φ_n: the paper's dependency of order n over the test set and image by image, low "
-        "where labels are alike. Errors: root mean squares over all label sequences, sqrt(2 L_BDn) "
-        "and sqrt(2 L_IDn), × 100.",
-        "φ: correlation of a pair; CMI: its mutual information given a third label. Labels are "
-        "taken to be independent given the image: P(k, l) is the mean of p_k p_l. Errors: root "
-        "mean squares, of φ × 100, of CMI in 0.001 nats.",
-        "The least error is bold, the second underlined.",
+        "Ψ_n, Φ_n: the paper's dependency of order n, over the test set (Ψ) and image by image "
+        "(Φ). It is low if labels are alike. Errors: root mean squares over all label sequences, "
+        "sqrt(2 L_BDn) and sqrt(2 L_IDn), × 100.",
+        "φ: correlation of a pair of labels. CMI: mutual information of a pair given a third "
+        "label. Both assume that labels are independent given the image: P(k, l) is the mean of "
+        "p_k p_l. Errors: root mean squares, of φ × 100, of CMI in 0.001 nats.",
+        "The smallest error is bold, the second underlined.",
     ]
     for i, (column, truth) in enumerate(zip(artefact.columns, truths, strict=True)):
-        said = predicted.first(artefact, results, i)
-        if truth is None or said is None:
+        test = summary.any_predictions(artefact, i, results)
+        if truth is None or test is None:
             continue
         where = f"{column}: " if len(artefact.columns) > 1 else ""
         pairs_CC = truth.scopes["all"].pairs_CC
         psi_P, phi_P = truth.dependencies.psi_CC[pairs_CC], truth.dependencies.phi_CC[pairs_CC]
+        correlation = stats.spearmanr(psi_P, phi_P).statistic
         if truth.counted:
             lines.append(
-                f"{where}Direct: pairs linked in some scene, for CMI given any third label; "
-                "indirect: pairs with a common neighbour only, for CMI given that mediator. Test "
-                "labels: how far their own frequencies are from the graph."
+                f"{where}Direct: pairs that are linked in some scene; their CMI is given any third "
+                "label. Indirect: pairs that only have a common neighbour; their CMI is given that "
+                "neighbour. Test labels: how far their own frequencies are from the graph."
             )
         lines += [
-            f"{where}Batch-level errors depend on the batch: here it is the test set, "
-            f"b = {len(said.ids)}.",
-            f"{where}Ψ and φ do not say the same: their rank correlation over the pairs of "
-            f"true labels is {minus(stats.spearmanr(psi_P, phi_P).statistic)}, not −1.",
+            f"{where}Batch-level errors depend on the size of the batch. Here the batch is the "
+            f"test set, b = {len(test.ids)}.",
+            f"{where}Ψ and φ do not measure the same: their rank correlation over the pairs of "
+            f"true labels is {cells.minus(f'{correlation:.2f}')}. It would be −1 if they did.",
         ]
     for reason in (SHORT, UNLINKED):
-        lacking = frame[frame["state"] == f"n/a: {reason}"]
+        lacking = frame[[state.reason == reason for state in frame["state"]]]
         for column, rows in lacking.groupby("column", sort=False):
             names = ", ".join(dict.fromkeys(rows["measure"] + " " + rows["scope"]))
             lines.append(f"{column}: {names}: n/a: {reason}.")
-    return lines + predicted.notes(artefact, results)
-
-
-def minus(value: float) -> str:
-    """Two decimals and a printed minus sign."""
-    return f"{value:.2f}".replace("-", "−")
+    return lines + notes.of_dependencies(artefact, results)
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
     """Per pair four panels of errors, methods one below the other: both levels, phi and CMI."""
-    frame, _ = summary(artefact, results)
+    frame, _ = errors(artefact, results)
     panels = _panels([str(order) for order in artefact.options["orders"]])
     size = (10, 0.5 + (0.9 + 0.28 * len(artefact.rows)) * len(artefact.columns))
     figure, axes = plt.subplots(
@@ -279,18 +285,18 @@ def _panels(orders: list[str]) -> list[Panel]:
 
 
 def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
-    """One line per row of the table, one dot per key, dots of a row slightly apart.
+    """One line per row of the table, one dot per key; the dots of a row are slightly apart.
 
-    The teacher is not compared with itself. The test labels' error is a line: what a network that
-    knows every label would have.
+    The teacher is not compared with itself. A vertical line is the error of the test labels, which
+    a network that knows every label would have.
     """
-    cells = frame.set_index(["row", *NAMES]).to_dict("index")
+    numbers = frame.set_index(["row", *NAMES]).to_dict("index")
     networks = frame[frame["role"] != "labels"]
     roles = dict(zip(networks["row"], networks["role"], strict=True))
     rows = list(roles)
     for i, (text, key) in enumerate(panel.keys.items()):
         compared = [y for y, row in enumerate(rows) if roles[row] != key[0]]
-        own = [cells[rows[y], *key] for y in compared]
+        own = [numbers[rows[y], *key] for y in compared]
         axis.errorbar(
             [100 * cell["mean"] for cell in own],
             np.array(compared) + 0.5 * ((i + 0.5) / len(panel.keys) - 0.5),
@@ -302,12 +308,12 @@ def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
             label=text,
             clip_on=False,  # a dot at 0 is whole
         )
-        if labels := cells.get(("Test labels", *key)):
+        if labels := numbers.get(("Test labels", *key)):
             axis.axvline(100 * labels["mean"], color=panel.colours[i], linestyle=":", label=FLOOR)
     for y, row in enumerate(rows):
-        own = [cells[row, *key] for key in panel.keys.values() if roles[row] != key[0]]
+        own = [numbers[row, *key] for key in panel.keys.values() if roles[row] != key[0]]
         if not any(cell["runs"] for cell in own):
-            text = report.absent(own[0]["state"]) if own else "is the reference"
+            text = cells.absent(own[0]["state"]) if own else "is the reference"
             axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
     axis.set_yticks(range(len(rows)), rows)
     axis.set_ylim(len(rows) - 0.5, -0.5)

@@ -1,0 +1,112 @@
+"""The notes under tables: what must be known to read the numbers rightly."""
+
+import math
+
+import pandas as pd
+
+from mdkd.metrics import METRICS
+from mdkd.plan import Artefact
+from mdkd.reporting import statistics
+from mdkd.reporting.cells import PARTIAL
+from mdkd.reporting.summary import any_run
+from mdkd.reporting.tables import GAP
+from mdkd.results import Results
+
+WANTED = 0.5  # percentage points of mAP: the note says how many seeds would resolve them
+
+
+def made(artefact: Artefact, results: Results) -> list[str]:
+    """Protocol, seeds and runs of an artefact, and what is missing or impossible."""
+    states = [results.state(path) for path in artefact.runs]  # each run once
+    done = states.count("done")
+    runs = f"{done} runs"
+    if done < len(states):
+        runs = f"{done} of {len(states)} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
+    plural = "s" if len(artefact.seeds) > 1 else ""
+    seeds = ", ".join(map(str, artefact.seeds))
+    lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
+    for state, text in (
+        ("failed", "runs failed; `failed.json` in the folder of each says why."),
+        ("other settings", "runs were trained with other settings and are left out."),
+    ):
+        lines += [f"{states.count(state)} {text}"] if state in states else []
+    reasons = {row.label: cell.unavailable for row in artefact.rows for cell in row.cells}
+    return lines + [f"{row}: n/a: {reason}." for row, reason in reasons.items() if reason]
+
+
+def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
+    """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
+    lines = [
+        *made(artefact, results),
+        "Percentages: mean ± standard deviation over seeds, after the last epoch. The teacher is "
+        "one run that all methods share. The best number is bold, the second underlined; the "
+        "teacher is not compared.",
+        *_predictions(artefact),
+    ]
+    if frame["reported"].notna().any():
+        lines.append(
+            "Paper: the published number, if there is one. Δ: ours minus the published number. "
+            "Published OF1 and CF1 are compared with OF1_k and CF1_k."
+        )
+    return [*lines, *_power(frame), *_left_out(artefact, results), *artefact.notes]
+
+
+def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
+    """The notes that all tables of label dependencies share."""
+    spread = "Mean ± standard deviation over seeds, after the last epoch. The teacher is one run."
+    return [*made(artefact, results), spread, *artefact.notes]
+
+
+def _predictions(artefact: Artefact) -> list[str]:
+    """How the metrics of a table predict labels, metrics with the same rule together."""
+    names: dict[str, list[str]] = {}
+    for name in artefact.metrics:
+        if note := METRICS[name].note:
+            names.setdefault(note, []).append(name)
+    return [f"{', '.join(found)}: {note}." for note, found in names.items()]
+
+
+def _power(frame: pd.DataFrame) -> list[str]:
+    """The smallest difference of two methods' mAP that these seeds can show.
+
+    Rows below the student's own mAP are left out, because a collapsed run spreads far more.
+    """
+    cells = frame[(frame["metric"] == "mAP") & (frame["role"] != "teacher")]
+    students = cells[cells["role"] == "student"].groupby("column")["mean"].mean()
+    cells = cells[(cells["runs"] > 1) & ~(cells["mean"] < cells["column"].map(students))]
+    if not frame["runs"].any():
+        return []
+    if (frame["planned"][frame["role"] != "teacher"] <= 1).all():
+        return ["One seed: no difference can be told from chance."]
+    if cells.empty:
+        return []
+    freedom = (cells["runs"] - 1).sum()
+    deviation = 100 * math.sqrt((cells["std"] ** 2 * (cells["runs"] - 1)).sum() / freedom)
+    seeds = int(cells["runs"].median())
+    resolved = statistics.resolvable_difference(deviation, seeds)
+    needed = statistics.seeds_needed(deviation, WANTED)
+    return [
+        f"Power: the standard deviation over seeds is {deviation:.2f} mAP (pooled over the rows "
+        f"that are not below the student). With {seeds} seeds, a two-sided t-test at 5 % finds a "
+        f"difference of {resolved:.2f} mAP between two methods with a probability of about "
+        f"{statistics.POWER:g}. To find {WANTED:g} mAP, {needed} seeds are needed."
+    ]
+
+
+def _left_out(artefact: Artefact, results: Results) -> list[str]:
+    """Labels without a positive test image, and images that are missing or damaged."""
+    notes = []
+    for i, column in enumerate(artefact.columns):
+        path = any_run(artefact, i, results)
+        scores = results.scores(path) if path else None
+        if path is None or scores is None:
+            continue
+        out, there = len(scores["labels_without_positives"]), len(scores["average_precision"])
+        if out:
+            labels = f"{out} of {out + there} labels, which no test image has"
+            notes.append(f"{column}: mAP leaves out {labels}.")
+        for split, dropped in results.record(path)["dropped"].items():
+            if any(dropped.values()):
+                counts = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
+                notes.append(f"{column}: images left out of {split}: {counts}.")
+    return notes

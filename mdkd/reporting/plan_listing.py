@@ -1,0 +1,145 @@
+"""`mdkd plan`: what a plan costs, as text for a terminal."""
+
+import textwrap
+from collections import Counter
+from pathlib import Path
+
+from mdkd.costs import ORIGINS, Cost, Estimator, Origin, cells, costs, needed, read_rates, total
+from mdkd.errors import UserError, nearest
+from mdkd.plan import Plan
+from mdkd.results import Results
+
+RATES = Path("config/rates.yaml")
+TIMES = {"s": 1 / 3600, "min": 1 / 60, "h": 1}  # in hours
+SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # in bytes
+
+
+def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
+    """A line per artefact, totals, what would run now, and where the numbers come from."""
+    estimator = Estimator(plan, read_rates(rates), results).learn(results)
+    lines = costs(estimator)
+    time = "GPU time" if estimator.on_gpu else "core time"
+    table = [
+        ["", "kind", "cells", "runs", "own", "done", "failed", "to do", time, "disk"],
+        *(_texts(line, estimator) for line in [*lines, _totals(lines)]),
+    ]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    formats = [f"{{:{'<' if i < 2 else '>'}{width}}}" for i, width in enumerate(widths)]
+    text = ["  ".join(formats).format(*row) for row in table]
+    notes = [
+        f"own: runs that no line above needs. {time}: of the own runs that are still to train. "
+        "disk: of all own runs and their caches.",
+        _now(lines, estimator),
+        *_assumptions(estimator, rates),
+        *_unknown(estimator, rates),
+    ]
+    heading = f"Protocol {plan.protocol}: {len(plan.runs)} runs for {len(lines)} artefacts."
+    wrapped = (textwrap.fill(note, 100, subsequent_indent="  ") for note in notes)
+    return "\n".join([heading, "", *text, "", *wrapped])
+
+
+def _texts(line: Cost, estimator: Estimator) -> list[str]:
+    states = Counter(estimator.states[path] for path in line.runs)
+    counts = [line.cells, len(line.runs), len(line.own), states["done"], states["failed"]]
+    left = states["to do"] + states["other settings"]
+    name = f"* {line.name}" if line.name in estimator.plan.selected else f"  {line.name}"
+    amounts = [amount(line.hours, TIMES), amount(line.disk, SIZES)]
+    return [name, line.kind, *map(str, [*counts, left]), *amounts]
+
+
+def _totals(lines: list[Cost]) -> Cost:
+    own = [path for line in lines for path in line.own]
+    cells = sum(line.cells for line in lines)
+    hours, disk = sum(line.hours or 0 for line in lines), sum(line.disk or 0 for line in lines)
+    return Cost("total", "", cells, own, own, hours, disk)
+
+
+def _now(lines: list[Cost], estimator: Estimator) -> str:
+    """What the workflow would do if no target is named."""
+    plan, states = estimator.plan, estimator.states
+    paths = {path for line in lines if line.name in plan.selected for path in line.runs}
+    left = [path for path in paths if states[path] != "done"]
+    if not left:
+        return f"* made by default: all of {len(paths)} runs are done."
+    why = Counter(states[path] for path in left if states[path] != "to do")
+    reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
+    time = amount(total(estimator.hours_left(plan.runs[path]) for path in left), TIMES)
+    which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
+    return f"* made by default: {which} are left to train, {time}."
+
+
+def _assumptions(estimator: Estimator, rates: Path) -> list[str]:
+    """The sources of the speeds, by their share of the time."""
+    speeds, runs = estimator.speeds, estimator.plan.runs.values()
+    hours: dict[Origin, float] = dict.fromkeys(ORIGINS, 0.0)
+    guessed: set[str | None] = set()
+    for run in runs:
+        if (pace := estimator.pace(run)) and (left := estimator.hours_left(run)):
+            hours[pace.origin] += left
+            guessed |= set(estimator.nets(run)) if pace.origin == "guessed" else set()
+    scaled = {run.dataset.image_size for run in runs} - {speeds.image_size}
+    table = f"in {rates} for {speeds.device} at {speeds.image_size} px"
+    table += f", scaled to {max(scaled)} px by pixels" if scaled else ""
+    texts = {
+        "measured": f"measured here on {', '.join(sorted(estimator.processors))}",
+        "tabulated": f"tabulated {table}",
+        "guessed": f"partly guessed {table}: {', '.join(sorted({*speeds.guessed} & guessed))}",
+    }
+    return [
+        f"Speeds behind {100 * part / sum(hours.values()):.0f} % of the time: {texts[origin]}."
+        for origin, part in sorted(hours.items(), key=lambda item: -item[1])
+        if part
+    ]
+
+
+def _unknown(estimator: Estimator, rates: Path) -> list[str]:
+    """Why hours or bytes are n/a, and the remedy."""
+    plan, notes = estimator.plan, []
+    slow = {
+        f"{net} (stem {run.stem})" if net.startswith("cifar:") else net
+        for run in plan.runs.values()
+        if estimator.pace(run) is None and run.path not in estimator.done
+        for net in estimator.nets(run)
+        if net and estimator.supervised(net, run) is None
+    }
+    if slow:
+        names = ", ".join(sorted(slow))
+        notes.append(f"n/a: no speed of {names} on {estimator.speeds.device}: extend {rates}.")
+    known = estimator.parameters.keys() | estimator.rates.sizes.keys()
+    if nets := {run.net for run in plan.runs.values()} - known:
+        notes.append(f"n/a: no size of {', '.join(sorted(nets))}: extend {rates}.")
+    for name, dataset in plan.datasets.items():
+        if estimator.images(dataset) is None:
+            notes.append(f"n/a: the number of images of {name} is known after `mdkd cache {name}`.")
+    return [*notes, "The totals leave out what is n/a."] if notes else []
+
+
+def amount(value: float | None, units: dict[str, float]) -> str:
+    """A quantity in the largest unit of which it is at least one, or in the first; None is n/a.
+
+    >>> [amount(value, {"m": 1, "km": 1000}) for value in (None, 0, 0.14, 52, 1234, 2e6)]
+    ['n/a', '0', '0.1 m', '52 m', '1.2 km', '2,000 km']
+    """
+    if not value:
+        return "n/a" if value is None else "0"
+    unit = [name for name, size in units.items() if value >= size or name == next(iter(units))][-1]
+    number = value / units[unit]
+    return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
+
+
+def listing(plan: Plan, results: Results, name: str | None = None) -> str:
+    """Every run of an artefact, or of all: its state, its length, and the artefacts that use it."""
+    if name is not None and name not in plan.artefacts:
+        raise UserError(f"{name}: not in the plan; {nearest(name, plan.artefacts)}")
+    users: dict[str, list[str]] = {path: [] for path in plan.runs}
+    for key, artefact in plan.artefacts.items():
+        for path in needed(artefact, plan):
+            users[path].append(key)
+    lines = []
+    for path, run in plan.runs.items():
+        if name is None or name in users[path]:
+            length = f"{run.recipe.epochs} epochs of {run.dataset.name}"
+            lines.append(f"{results.state(path):14} {path}  ({length}; {', '.join(users[path])})")
+    shown = plan.artefacts.values() if name is None else [plan.artefacts[name]]
+    what = f"protocol {plan.protocol}" if name is None else name
+    return "\n".join([*lines, f"{what}: {len(lines)} runs for {sum(map(cells, shown))} cells"])

@@ -1,0 +1,96 @@
+"""The path of a run: its identity, its folder, and the name that tables and people use.
+
+    supervised/{dataset}/{arch}/seed{seed}
+    distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}
+
+``variant`` is ``default``, or a slug of the settings that differ from the defaults, such as
+``bd3-0.5_bd4-0``. This module is the only place that knows how these texts are built.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mdkd.errors import UserError
+
+NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
+SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
+DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
+FIELDS = {  # a regular expression for each field
+    **dict.fromkeys(("dataset", "arch", "teacher", "method"), NAME),
+    "variant": r"[A-Za-z0-9._-]+",
+    "seed": r"0|[1-9]\d*",
+}
+SUPERVISED_METHOD = "vanilla"  # the method of a run without a teacher
+DEFAULT = "default"
+
+
+@dataclass(frozen=True)
+class RunPath:
+    """The fields of a run's path; a run without a teacher is supervised."""
+
+    dataset: str
+    arch: str
+    seed: int
+    teacher: str | None = None
+    method: str = SUPERVISED_METHOD
+    variant: str = DEFAULT
+
+    @property
+    def kind(self) -> str:
+        """The first folder of the path."""
+        return str(self).partition("/")[0]
+
+    def __str__(self) -> str:
+        template = SUPERVISED if self.teacher is None else DISTILLED
+        return template.format(**asdict(self))
+
+    @classmethod
+    def parse(cls, text: str) -> "RunPath":
+        """The inverse of ``str``.
+
+        >>> RunPath.parse("supervised/scenes/resnet8/seed0").arch
+        'resnet8'
+
+        Raises:
+            UserError: the text is not the path of a run.
+        """
+        for template in (SUPERVISED, DISTILLED):
+            if found := re.fullmatch(_pattern(template), text):
+                fields: dict[str, Any] = found.groupdict()
+                return cls(**fields | {"seed": int(fields["seed"])})
+        forms = (re.sub(r"{(\w+)}", lambda m: m[1].upper(), t) for t in (SUPERVISED, DISTILLED))
+        raise UserError(f"{text}: not a run path; write {' or '.join(forms)}")
+
+
+def _pattern(template: str) -> str:
+    return re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{FIELDS[m[1]]})", template)
+
+
+def slug(changes: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """The variant that names the settings that differ from the defaults.
+
+    >>> slug({"bd4": 0.0, "bd3": 0.5, "id2": 1.0}, {"bd3": 1.0, "bd4": 1.0, "id2": 1.0})
+    'bd3-0.5_bd4-0'
+    """
+    parts = []
+    for key in sorted(changes):
+        value = changes[key]
+        if value != defaults[key]:
+            text = value if isinstance(value, str) else format(value, "g").replace("e+", "e")
+            parts.append(f"{key}-{text}")
+    return "_".join(parts) or DEFAULT
+
+
+def changes_of(variant: str, defaults: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of `slug`; what is no setting is left out.
+
+    >>> changes_of("bd3-0.5_norm-sum", {"bd3": 1.0, "norm": "paper"})
+    {'bd3': 0.5, 'norm': 'sum'}
+
+    Raises:
+        ValueError: the value of a number is not a number.
+    """
+    keys = "|".join(sorted(map(re.escape, defaults), key=len, reverse=True)) or "(?!)"
+    found = re.findall(rf"(?:^|_)({keys})-(.+?)(?=_(?:{keys})-|$)", variant)
+    return {key: text if isinstance(defaults[key], str) else float(text) for key, text in found}
