@@ -1,4 +1,4 @@
-"""Dependencies between labels, from their joint probabilities, exact or counted.
+"""Dependencies between labels, computed from their joint probabilities (exact or counted).
 
 Shape key: N images, C labels. ``joint_CCC[k, l, m]`` is P(y_k = y_l = y_m = 1); labels are 0 or 1,
 so ``[k, k, k]`` is the marginal of k and ``[k, l, l]`` the pair (k, l).
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def counted_joint(targets_NC: np.ndarray) -> np.ndarray:
-    """Relative frequencies as ``joint_CCC``, float64, from 0/1 targets; C = 80 takes 4 MB."""
+    """Relative frequencies ``joint_CCC``, float64, from 0/1 targets. C = 80 needs 4 MB."""
     y_NC = targets_NC.astype(np.float64)
     joint_CCC = np.stack([(y_NC * y_NC[:, [k]]).T @ y_NC for k in range(y_NC.shape[1])])
     return joint_CCC / len(y_NC)
@@ -20,7 +20,7 @@ def marginals(joint_CCC: np.ndarray) -> np.ndarray:
 
 
 def pairs(joint_CCC: np.ndarray) -> np.ndarray:
-    """P(y_k = y_l = 1), ``[C, C]``, the marginals on the diagonal."""
+    """P(y_k = y_l = 1), ``[C, C]``, with the marginals on the diagonal."""
     return np.einsum("kll->kl", joint_CCC).copy()
 
 
@@ -43,7 +43,10 @@ def psi(joint_CCC: np.ndarray) -> np.ndarray:
 
 
 def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
-    """I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m]; with m = k or m = l it is 0."""
+    """Conditional mutual information I(k; l | m) in nats, ``[C, C, C]`` indexed [k, l, m].
+
+    It is 0 for m = k and m = l.
+    """
     p_C, pair_CC = marginals(joint_CCC), pairs(joint_CCC)
     p_k, p_l, p_m = p_C[:, None, None], p_C[:, None], p_C
     p_kl, p_km, p_lm = pair_CC[:, :, None], pair_CC[:, None, :], pair_CC[None]
@@ -60,20 +63,20 @@ def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
             (with_l - both, any_kl - with_k, with_l),
             (any_kl - with_k - with_l + both, any_kl - with_k, any_kl - with_l),
         ):
-            ok = p_klm > 1e-15  # what is left of a zero after the subtractions
+            ok = p_klm > 1e-15  # smaller values are zeros with rounding errors
             ratio = np.divide(p_klm * any_kl, is_k * is_l, np.ones_like(total_CCC), where=ok)
             total_CCC += np.where(ok, p_klm * np.log(ratio), 0.0)
     return np.maximum(total_CCC, 0.0)
 
 
 def direct_dependence(joint_CCC: np.ndarray) -> np.ndarray:
-    """min over m of I(k; l | m) in nats, ``[C, C]``: what no single mediator explains.
+    """Minimum over m of I(k; l | m) in nats, ``[C, C]``: the part that no other label explains.
 
-    Pairs that depend on each other only through a third label have 0.
+    It is 0 for pairs that depend on each other only through one other label.
     """
     labels = len(joint_CCC)
     cmi_CCC = conditional_information(joint_CCC)
     index = np.arange(labels)
-    cmi_CCC[index, :, index] = np.inf  # a label does not mediate its own pairs
+    cmi_CCC[index, :, index] = np.inf  # m = k and m = l do not count
     cmi_CCC[:, index, index] = np.inf
     return cmi_CCC.min(axis=2)

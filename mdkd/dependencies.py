@@ -1,31 +1,35 @@
 """Multi-order label pair dependency losses (Eqs. 4-14) in closed form, for any order.
 
-The paper averages U(a, b) over all P(C, n) / 2 sequences of n distinct labels. Nothing has to be
-enumerated:
+The paper averages U(a, b) over all P(C, n) / 2 sequences of n distinct labels. The closed form
+gives the same result without enumerating the sequences:
 
-1. Probabilities lie in [0, 1], hence so do all dependencies, and the Huber loss (Eq. 5) never
-   leaves its quadratic branch: U(a, b) = (a - b)^2 / 2.
-2. Let D be the symmetric residual matrix with zero diagonal, teacher minus student, of the second
-   order. The square of a path's sum is a sum over pairs of its edges, and a pair is either one
-   edge twice, two edges that share a label, or two disjoint edges. Their means over all sequences
-   need only S2 = sum D_kl^2, R = sum_k r_k^2 and S1 = sum_k r_k, where r_k = sum_l D_kl:
+1. Probabilities are in [0, 1], so all dependencies are in [0, 1] too. The Huber loss (Eq. 5)
+   therefore always uses its quadratic branch: U(a, b) = (a - b)^2 / 2.
+2. Let D be the matrix of differences between the second-order dependencies of teacher and student
+   (teacher minus student). It is symmetric, with a zero diagonal. A sequence of n labels is a path
+   with n - 1 edges. The square of the sum over its edges is a sum over pairs of edges. Such a pair
+   is one edge twice, two edges that share a label, or two disjoint edges. The means over all
+   sequences need only S2 = sum D_kl^2, R = sum_k r_k^2 and S1 = sum_k r_k, where
+   r_k = sum_l D_kl:
 
        L_n = 1 / (2 (n-1)^2) * [ (n-1)       * S2                    / P(C, 2)
                                + 2 (n-2)     * (R - S2)              / P(C, 3)    (n >= 3)
                                + (n-2) (n-3) * (S1^2 - 4 R + 2 S2)   / P(C, 4) ]  (n >= 4)
 
-3. With u = teacher + student and v = teacher - student, both centred over the labels of each
-   image (differences do not notice), D_kl = mean_i (u_ik - u_il) (v_ik - v_il). With w = u * v
-   and P_i = sum_k w_ik, the three sums follow from three numbers, at both levels alike:
+3. Let u = teacher + student and v = teacher - student, both minus their mean over the labels of
+   each image. Differences between labels do not depend on this mean, so
+   D_kl = mean_i (u_ik - u_il) (v_ik - v_il). Let w = u * v and P_i = sum_k w_ik. At both levels,
+   the three sums follow from three numbers q, P and K:
 
        S1 = 2 C P      R = C^2 q + 3 C P^2      S2 = 2 C q + 2 P^2 + 2 K
 
    image level (of one image)   q = sum_k w_k^2            P = P_i          K = |u|^2 |v|^2 + P^2
    batch level                  q = sum_k mean_i(w_ik)^2   P = mean_i P_i   K = |N|^2 / 2
-   where N = M + M' and M = u' v / B. When B <= C the B x B Gram matrices give K instead.
+   where N = M + M' and M = u' v / B. If B <= C, K is computed from B x B Gram matrices instead.
 
-All orders of a level are therefore linear in (q, P^2, K): one pass serves every order, the fifth
-and sixth cost nothing more, and no C x C matrix is needed.
+The losses of all orders of a level are therefore linear in (q, P^2, K). One pass computes every
+order, so the fifth and sixth order have no extra cost. The largest matrix is C x C if C < B, and
+2B x 2B otherwise.
 
 Shape key: B images, C labels, F features (q, P^2, K of each level in use), N losses.
 """
@@ -42,11 +46,16 @@ NORMS = ("paper", "sum")
 
 
 def batch_loss(student_BC: Tensor, teacher_BC: Tensor, order: int, *, check: bool = True) -> Tensor:
-    """L_BDn (Eqs. 6 and 8): dependencies are averaged over the batch before they are compared.
+    """L_BDn (Eqs. 6 and 8): dependencies are averaged over the batch, then compared.
 
-    Takes probabilities in [0, 1], [B, C], float32 or float64, and an order of 2..C; gives a scalar.
-    The teacher is a constant: gradients flow to the student only. `check` looks at the values,
-    which makes an accelerator wait; shapes, types and the order are always checked.
+    Args:
+        student_BC: probabilities in [0, 1], [B, C], float32 or float64.
+        teacher_BC: the same for the teacher. It is a constant: gradients flow only to the student.
+        order: the number of labels in a sequence, 2..C.
+        check: raise a ValueError for values outside [0, 1]. This waits for an accelerator. Shapes,
+            types and the order are always checked.
+
+    Returns a scalar.
 
     >>> student, teacher = torch.tensor([[0.2, 0.6, 0.9]]), torch.tensor([[0.1, 0.8, 0.9]])
     >>> round(batch_loss(student, teacher, 2).item(), 4)
@@ -61,7 +70,7 @@ def instance_loss(
 ) -> Tensor:
     """L_IDn (Eqs. 11 and 13): dependencies are compared image by image, then averaged.
 
-    Arguments, result and gradient as for `batch_loss`.
+    The arguments, the result and the gradient are like those of `batch_loss`.
     """
     _, losses = multi_order_losses(student_BC, teacher_BC, (), (order,), check=check)
     return losses[0]
@@ -76,10 +85,11 @@ def multi_order_losses(
     norm: str = "paper",
     check: bool = False,
 ) -> tuple[Tensor, Tensor]:
-    """All wanted L_BDn and all wanted L_IDn from one pass, as two vectors in the orders given.
+    """L_BDn for all `batch_orders` and L_IDn for all `instance_orders`, as two vectors.
 
-    `norm` is "paper" (the mean over label sequences, as printed) or "sum" (their sum: without the
-    factor 2 / P(C, n); the mean over images stays). Otherwise as for `batch_loss`.
+    All losses are computed in one pass. `norm` is "paper" (the mean over label sequences, as in
+    the paper's equations) or "sum" (the sum over label sequences, that is, without the factor
+    2 / P(C, n); it is still a mean over images). The rest is like `batch_loss`.
     """
     batch_orders, instance_orders = tuple(batch_orders), tuple(instance_orders)
     _check_arguments(student_BC, teacher_BC, batch_orders + instance_orders, norm)
@@ -103,7 +113,7 @@ def multi_order_losses(
 
 
 class _PairLosses(torch.autograd.Function):
-    """coefficients @ features, with the derivative written out (some 25 operations each way)."""
+    """coefficients @ features. The derivative is written by hand: about 25 operations per pass."""
 
     @staticmethod
     def forward(ctx, student_BC, teacher_BC, coefficients_NF, batch: bool, instance: bool):
@@ -145,10 +155,10 @@ class _PairLosses(torch.autograd.Function):
         batch, instance = ctx.levels
         num_images, num_labels = w_BC.shape
         u_BC, v_BC = uv_2BC[:num_images], uv_2BC[num_images:]
-        change_BC = v_BC - u_BC  # of w, when the student's probability grows
+        change_BC = v_BC - u_BC  # derivative of w with respect to the student's probability
 
         with torch.autocast(w_BC.device.type, enabled=False):
-            # Every feature is quadratic in w or of degree two in u and v, and a mean over images.
+            # Each feature is a mean over images, and it is quadratic in w or in u and v together.
             grads = ((grad_N @ coefficients_NF) * (2 / num_images)).unbind()
             if instance:
                 q, P2, K = grads[-3:]
@@ -189,13 +199,13 @@ def _coefficients(
         for orders in (batch_orders, instance_orders)
         if orders
     ]
-    # A tensor born in inference mode could never be saved for a later backward pass.
+    # Autograd cannot save tensors that were created in inference mode.
     with torch.inference_mode(False):
         return torch.block_diag(*blocks).to(device, copy=True)
 
 
 def _coefficients_of_order(num_labels: int, order: int, norm: str) -> tuple[float, float, float]:
-    """Weights of (q, P^2, K) in L_n: step 2 of the module's text with step 3 put in."""
+    """The coefficients of (q, P^2, K) in L_n: step 3 of the module docstring put into step 2."""
     C, n = float(num_labels), order
     same_edge = (n - 1) / _permutations(C, 2)
     shared_label = 2 * (n - 2) / _permutations(C, 3) if n >= 3 else 0.0
@@ -214,17 +224,17 @@ def _coefficients_of_order(num_labels: int, order: int, norm: str) -> tuple[floa
 
 
 def _permutations(num_labels: float, length: int) -> float:
-    """P(C, m) = C! / (C - m)! as a float: the integer does not convert once C is large."""
+    """P(C, m) = C! / (C - m)! as a float, because the integer becomes too large for a float."""
     return math.prod(num_labels - i for i in range(length))
 
 
 def _check_arguments(
     student_BC: Tensor, teacher_BC: Tensor, orders: tuple[int, ...], norm: str
 ) -> None:
-    """Everything that can be told without looking at values, and so without waiting for them."""
+    """Check shapes, types, orders and norm. Values are not read, so this never waits."""
     if student_BC.ndim != 2 or student_BC.shape != teacher_BC.shape:
         raise ValueError(
-            "student and teacher must be two matrices [images, labels] of one shape, "
+            "student and teacher must be matrices [images, labels] with the same shape, "
             f"got {tuple(student_BC.shape)} and {tuple(teacher_BC.shape)}"
         )
     if student_BC.dtype != teacher_BC.dtype or student_BC.dtype not in (
@@ -249,4 +259,4 @@ def _check_arguments(
 
 def _check_range(name: str, probabilities_BC: Tensor) -> None:
     if not bool(((probabilities_BC >= 0) & (probabilities_BC <= 1)).all()):  # false for NaN too
-        raise ValueError(f"{name} holds values outside [0, 1] or NaN: probabilities are expected")
+        raise ValueError(f"{name} has values outside [0, 1] or NaN; probabilities are expected")

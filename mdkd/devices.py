@@ -1,4 +1,4 @@
-"""Which processor a job may use. Workflow engines count GPUs; this module names them."""
+"""Choose the device of a job. A workflow engine only counts GPUs; this module assigns one."""
 
 import contextlib
 import fcntl
@@ -13,28 +13,34 @@ DEV = Path("/dev")
 
 
 def visible_gpus() -> list[str]:
-    """Names of the GPUs this process may use, for ``CUDA_VISIBLE_DEVICES``. Needs no torch."""
+    """The GPUs that this process may use, as values for ``CUDA_VISIBLE_DEVICES``.
+
+    This does not import torch.
+    """
     present = sorted(path.name.removeprefix("nvidia") for path in DEV.glob("nvidia[0-9]*"))
     chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if chosen is None or not present:  # the variable may be set where there is no GPU at all
+    if chosen is None or not present:  # a machine without GPUs may set the variable too
         return present
     return [name for name in chosen.split(",") if name.strip() not in ("", "-1")]
 
 
 @contextlib.contextmanager
 def claim(device: str) -> Iterator[str]:
-    """Yield ``cpu`` or ``cuda``, having reserved one GPU for this process in the latter case.
+    """Yield ``cpu``, or reserve one GPU for this process and yield ``cuda``.
 
-    A lock file per GPU is held for as long as the process lives, also through SIGKILL, so that two
-    jobs on one machine never share a GPU. Must run before CUDA is initialised.
+    Each GPU has a lock file, so two jobs on one machine never share a GPU. The lock ends with the
+    ``with`` block, and also if the process is killed. This must run before CUDA is initialised.
 
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+
+    Raises:
+        UserError: ``cuda`` without a visible GPU, or all visible GPUs are in use.
     """
     gpus = [] if device == "cpu" else visible_gpus()
     if not gpus:
         if device == "cuda":
-            raise UserError("device: cuda was asked for, but no GPU is visible; use auto or cpu")
+            raise UserError("device: cuda was requested, but no GPU is visible; use auto or cpu")
         yield "cpu"
         return
     folder = Path(tempfile.gettempdir()) / f"mdkd-gpus-{os.getuid()}"

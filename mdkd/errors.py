@@ -1,4 +1,4 @@
-"""The one exception for mistakes a user can fix; the command line prints it as one line."""
+"""The exception for mistakes that a user can fix. The command line prints it as one line."""
 
 import difflib
 from collections.abc import Iterable
@@ -9,7 +9,7 @@ class UserError(ValueError):
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:
-    """The end of a message about an unknown name: the nearest valid one, or all of them."""
+    """A hint for a message about an unknown name: the most similar valid name, or all names."""
     names = sorted(valid)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}"

@@ -1,4 +1,4 @@
-"""Locks that end with the process that holds them, also through SIGKILL."""
+"""Lock files. A lock ends when the process that holds it ends, even by SIGKILL."""
 
 import contextlib
 import fcntl
@@ -11,12 +11,12 @@ from mdkd.errors import UserError
 
 @contextlib.contextmanager
 def held(file: Path, busy: str) -> Iterator[None]:
-    """Hold ``file`` as a lock while the block runs; the file itself is gone afterwards.
+    """Lock ``file`` while the block runs, and delete it afterwards.
 
-    A killed process leaves the file behind, but not the lock.
+    If the process is killed, the file remains, but it is no longer locked.
 
     Raises:
-        UserError: another process holds it; ``busy`` is the message.
+        UserError: another process holds the lock; ``busy`` is the message.
     """
     while True:
         with file.open("w") as lock:
@@ -25,7 +25,7 @@ def held(file: Path, busy: str) -> Iterator[None]:
             except BlockingIOError:
                 raise UserError(busy) from None
             if not _is_still(file, lock.fileno()):
-                continue  # its holder ended and removed it after we had opened it
+                continue  # after we opened the file, its former holder ended and deleted it
             try:
                 yield
             finally:
@@ -34,7 +34,7 @@ def held(file: Path, busy: str) -> Iterator[None]:
 
 
 def _is_still(file: Path, descriptor: int) -> bool:
-    """Whether the path leads to the open file, not to nothing or to a later one."""
+    """Whether ``file`` is still the opened file, not deleted or replaced by a new file."""
     try:
         return os.path.samestat(file.stat(), os.fstat(descriptor))
     except FileNotFoundError:

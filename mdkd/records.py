@@ -1,4 +1,4 @@
-"""Records on disk: small JSON files, each written whole or not at all, each by one writer."""
+"""Records: small JSON files. Each is written completely or not at all, by a single process."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from mdkd.errors import UserError
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that appears under its name only once it is complete and on disk."""
+    """Open a file for writing. It appears at ``path`` only when it is complete and on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
@@ -27,19 +27,19 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
 
 
 def canonical(record: Any) -> str:
-    """One text per value: sorted keys, no spaces."""
+    """Compact JSON with sorted keys, so that equal records give equal texts."""
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def write_json(path: Path, record: Any) -> None:
-    """Write a record with sorted keys, so that equal records are equal files."""
+    """Write a record with sorted keys, so that equal records give equal files."""
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)
     with atomic(path) as file:
         file.write(text.encode() + b"\n")
 
 
-def read_json(path: Path, fix: str = "run the job that makes it first") -> Any:
-    """Read a record; a missing or damaged one is a `UserError` that names the file and the fix."""
+def read_json(path: Path, fix: str = "run the job that writes it first") -> Any:
+    """Read a record. If it is missing or damaged, a `UserError` names the file and ``fix``."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,6 +49,6 @@ def read_json(path: Path, fix: str = "run the job that makes it first") -> Any:
 
 
 def sha256(path: Path) -> str:
-    """Hex digest of a file's content."""
+    """The SHA-256 hex digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

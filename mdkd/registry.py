@@ -1,4 +1,4 @@
-"""Plug-ins by file discovery: a module below a package is found by its name, no list is kept."""
+"""Plug-ins: a module in a package is found by its file name. No list has to be maintained."""
 
 import importlib
 import importlib.util
@@ -8,11 +8,11 @@ from types import ModuleType
 
 from mdkd.errors import UserError, nearest
 
-SHARED = frozenset({"base", "common"})  # code that plug-ins share, not plug-ins
+SHARED = frozenset({"base", "common"})  # these modules are not plug-ins; plug-ins use them
 
 
 def names(package: str) -> list[str]:
-    """The plug-ins below `package`, sorted. Neither they nor the package are imported."""
+    """The names of the plug-ins in `package`, sorted. Nothing is imported."""
     found = (module.name for module in pkgutil.iter_modules(_folders(package)))
     return sorted(name for name in found if name not in SHARED and not name.startswith("_"))
 
@@ -29,7 +29,7 @@ def file(package: str, name: str, suffix: str) -> Path:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """Import the one plug-in that is called `name`."""
+    """Import the plug-in that is called `name`."""
     if name not in names(package):
         raise _unknown(package, name)
     return importlib.import_module(f"{package}.{name}")

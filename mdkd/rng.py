@@ -1,7 +1,7 @@
-"""Counter-based random numbers: every draw is a pure function of its integer keys.
+"""Counter-based random numbers: each number is a pure function of its keys.
 
-Only 64-bit integer arithmetic and one exact float64 product are used, so the same keys give the
-same bits on every processor, in any order, in any process. Nothing here holds state.
+The code uses only 64-bit integer arithmetic and one exact float64 product, and it has no state.
+The same keys therefore give the same bits on every processor, in any order and in any process.
 """
 
 import zlib
@@ -17,10 +17,10 @@ _TO_UNIT = 2.0**-53
 
 
 def bits(*keys: Key) -> np.ndarray:
-    """64 random bits per element of the broadcast ``keys``, as uint64.
+    """64 random bits for each element of the broadcast ``keys``, as uint64.
 
-    Keys are non-negative integers, integer arrays or strings (a purpose such as ``"flip"``).
-    The state is passed through the SplitMix64 finaliser (Steele et al., OOPSLA 2014) once a key.
+    Keys are non-negative integers, integer arrays or strings (a purpose such as ``"flip"``). The
+    SplitMix64 finaliser (Steele et al., OOPSLA 2014) is applied once for each key.
     """
     state = np.zeros((), np.uint64)
     with np.errstate(over="ignore"):
@@ -34,17 +34,17 @@ def bits(*keys: Key) -> np.ndarray:
 
 
 def uniform(*keys: Key) -> np.ndarray:
-    """Float64 numbers in [0, 1), multiples of 2**-53, one per element of the broadcast keys."""
+    """One float64 number in [0, 1) for each element of the broadcast keys; multiples of 2**-53."""
     return (bits(*keys) >> np.uint64(11)).astype(np.float64) * _TO_UNIT
 
 
 def integers(bound: int, *keys: Key) -> np.ndarray:
-    """Int64 numbers in [0, bound), one per element of the broadcast keys."""
+    """One int64 number in [0, bound) for each element of the broadcast keys."""
     return (uniform(*keys) * bound).astype(np.int64)
 
 
 def permutation(n: int, *keys: Key) -> np.ndarray:
-    """A permutation of ``range(n)``, int64 ``[n]``."""
+    """A random permutation of ``range(n)``, int64 ``[n]``."""
     return np.argsort(bits(*keys, np.arange(n)), kind="stable")
 
 

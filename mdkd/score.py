@@ -1,4 +1,4 @@
-"""From a run's stored predictions to its metrics; no network, no torch."""
+"""Compute the metrics of a run from its stored predictions. This needs no network and no torch."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from mdkd.layout import Layout
 
 
 def score(run_path: str, layout: Layout) -> None:
-    """Write ``metrics.json``, the `scores` of a run, beside its predictions."""
+    """Write the `scores` of a run to ``metrics.json``, beside its predictions."""
     records.write_json(layout.run(run_path) / "metrics.json", scores(run_path, layout))
 
 
 def scores(run_path: str, layout: Layout) -> dict[str, Any]:
     """All metrics of a run's stored predictions.
 
-    Labels without a positive test image have no average precision: they are left out of the mAP
-    and named in the record.
+    Labels without a positive test image have no average precision. They are left out of the mAP
+    and listed in the record.
     """
     folder = layout.run(run_path)
     record = records.read_json(folder / "run.json")

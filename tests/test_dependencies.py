@@ -166,11 +166,11 @@ def test_a_first_call_in_inference_mode_does_not_spoil_training():
 @pytest.mark.parametrize(
     ("student", "teacher", "order", "message"),
     [
-        (torch.full((2, 3), 1.1), torch.rand(2, 3), 2, "student holds values outside"),
-        (torch.full((2, 3), -0.1), torch.rand(2, 3), 2, "student holds values outside"),
-        (torch.rand(2, 3), torch.full((2, 3), math.nan), 2, "teacher holds values outside"),
-        (torch.rand(2, 3), torch.rand(2, 4), 2, "one shape"),
-        (torch.rand(3), torch.rand(3), 2, "one shape"),
+        (torch.full((2, 3), 1.1), torch.rand(2, 3), 2, "student has values outside"),
+        (torch.full((2, 3), -0.1), torch.rand(2, 3), 2, "student has values outside"),
+        (torch.rand(2, 3), torch.full((2, 3), math.nan), 2, "teacher has values outside"),
+        (torch.rand(2, 3), torch.rand(2, 4), 2, "same shape"),
+        (torch.rand(3), torch.rand(3), 2, "same shape"),
         (torch.rand(2, 3).half(), torch.rand(2, 3).half(), 2, "float32"),
         (torch.rand(2, 3), torch.rand(2, 3).double(), 2, "float32"),
         (torch.ones(2, 3).int(), torch.ones(2, 3).int(), 2, "float32"),

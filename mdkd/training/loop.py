@@ -295,9 +295,8 @@ def _write_results(
         "parameters": {
             "backbone": sum(p.numel() for p in student.backbone.parameters()),
             "head": sum(p.numel() for p in student.head.parameters()),
-            "connectors": sum(
-                p.numel() for p in method.parameters()
-            ),  # trained, not part of the student
+            # Connectors are trained with the student, but they belong to the method.
+            "connectors": sum(p.numel() for p in method.parameters()),
         },
         "wall_s": progress.wall_s,
         "images_per_s": images / progress.wall_s,

@@ -232,7 +232,7 @@ def test_a_checkpoint_of_other_settings_is_moved_aside(bench, finished, caplog):
     stopped(bench, run, 0)
     aside = folder / f"other-{made_under[:12]}.pt"
     assert aside.exists()
-    assert f"made under other settings or data: moved to {aside}" in caplog.text
+    assert f"other settings or data; it was moved to {aside}" in caplog.text
     assert saved_state(bench, MLD)["progress"]["step"] == 1  # it began anew
     assert read(bench.train(MLD), "model.pt") == read(finished.layout.run(MLD), "model.pt")
 
