@@ -1,1 +1,1 @@
-"""From a source of images and labels, through one cache, to the batches of a training."""
+"""Data: sources of images and labels, their caches, and the batches for training."""

@@ -56,7 +56,7 @@ class Cache:
     """
 
     classes: tuple[str, ...]
-    splits: dict[str, CachedSplit]  # "train", "test" and, if a fraction was set aside, "val"
+    splits: dict[str, CachedSplit]  # "train", "test" and, with a validation split, "val"
     fingerprint: str
     meta: dict
 

@@ -323,7 +323,7 @@ def dependencies(graph: Graph) -> dict:
 
 
 def read_graph(record: dict) -> Graph:
-    """The inverse of `dependencies`, to the 8 decimals that are written."""
+    """The inverse of `dependencies`, with the precision of 8 decimals."""
     classes = record["classes"]
     scenes = []
     for name, scene in record["scenes"].items():

@@ -1,4 +1,4 @@
-"""How a method declares itself, and the form in which the training loop calls it."""
+"""How a distillation method is declared, and how the training loop calls it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ class MethodInfo(NamedTuple):
 
     @property
     def has_parameters(self) -> bool:
-        """Whether the method has parts of its own that are trained with the student."""
+        """Whether the method has parameters that are trained together with the student's."""
         return isinstance(self.factory, type)
 
 
@@ -45,7 +45,7 @@ def method(name: str) -> Callable[[Factory], Factory]:
 
 
 class FunctionLoss(nn.Module):
-    """A loss function and its settings as a module without parameters."""
+    """A loss function with its settings, as a module without parameters."""
 
     def __init__(self, function: Callable[..., dict[str, Tensor]], settings: dict[str, Any]):
         super().__init__()

@@ -1,1 +1,1 @@
-"""Training networks, and looking into trained ones. Needs torch; never imports `mdkd.reporting`."""
+"""Train networks and analyse trained ones. This needs torch and never imports `mdkd.reporting`."""

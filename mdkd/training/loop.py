@@ -170,7 +170,7 @@ def _fit(
                     "student": student.state_dict(),
                     "optimizer": optimizer.state_dict(),
                     "method": method.state_dict(),
-                    "progress": progress.state(),  # no RNG state: every step seeds its own
+                    "progress": progress.state(),  # no RNG state, because every step sets its seed
                 }
             )
             if stop.received:

@@ -143,6 +143,6 @@ def _check_lists(
             value = "1" if label in sure else "0" if label in unsure else "-1"
             if words[1:] != [value]:
                 raise UserError(
-                    f"{path}: image {image_id}: {' '.join(words[1:]) or 'nothing'}, but its "
-                    f"annotation has {meaning[value]} ({value}); replace or delete the list"
+                    f"{path}: image {image_id}: {' '.join(words[1:]) or 'nothing'} in the list, "
+                    f"but its annotation has {meaning[value]} ({value}); replace or delete the list"
                 )
