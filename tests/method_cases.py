@@ -48,8 +48,18 @@ def over(output, change):
     )
 
 
+def tensors_of(output):
+    """The tensors of an output by name."""
+    return {
+        "logits_BC": output.logits_BC,
+        "pooled_BD": output.pooled_BD,
+        **{f"maps[{i}]": x for i, x in enumerate(output.maps)},
+        "embeddings_BCE": output.embeddings_BCE,
+    }
+
+
 def leaves(output):
-    return [output.logits_BC, output.pooled_BD, *output.maps, output.embeddings_BCE]
+    return list(tensors_of(output).values())
 
 
 def make(name, student_spec=STUDENT, teacher_spec=TEACHER, dtype=torch.float64, **changes):
@@ -72,12 +82,31 @@ def total(terms):
 
 
 def gradients(terms, output):
-    """Gradients with respect to the tensors of an output that the terms depend on."""
+    """Gradients with respect to the tensors of an output that the terms depend on, by name."""
     if not terms:
-        return []
+        return {}
     found = torch.autograd.grad(total(terms), leaves(output), allow_unused=True)
-    return [gradient for gradient in found if gradient is not None]
+    named = zip(tensors_of(output), found, strict=True)
+    return {f"gradient of {name}": x for name, x in named if x is not None}
 
 
 def trainable(output):
     return over(output, lambda x: x.detach().clone().requires_grad_())
+
+
+def assert_each(tensors, holds, promise):
+    """Every tensor keeps a promise; a failure names those that do not, and shows them."""
+    broken = [f"{name} = {x.detach()}, {x.dtype}" for name, x in tensors.items() if not holds(x)]
+    assert not broken, "\n".join([f"not {promise}:", *broken])
+
+
+def assert_finite(tensors):
+    assert_each(tensors, lambda x: x.isfinite().all(), "finite")
+
+
+def assert_zero(tensors):
+    assert_each(tensors, lambda x: (x == 0).all(), "exactly zero")
+
+
+def assert_dtype(tensors, dtype):
+    assert_each(tensors, lambda x: x.dtype == dtype, str(dtype))

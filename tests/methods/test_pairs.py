@@ -8,6 +8,7 @@ import functools
 import pytest
 import torch
 from conftest import ROOT
+from method_cases import assert_each, assert_finite
 
 from mdkd import methods
 from mdkd.config import Head
@@ -99,14 +100,14 @@ def step(name, student, teacher_spec, teacher_output, batch):
     output = student(images_BCHW)
     terms = method(output, teacher_output, targets_BC)
     assert bool(terms) == bool(methods.get(name).needs)
-    losses = torch.stack(
-        [supervised_loss(output.logits_BC, targets_BC, "sum_mean"), *terms.values()]
-    )
-    assert losses.isfinite().all() and (losses > 0).all(), name
-    losses.sum().backward()
-    gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
-    assert all(g is None or g.isfinite().all() for g in gradients), name
-    assert all(p.grad is not None for p in connectors)
+    losses = terms | {"bce": supervised_loss(output.logits_BC, targets_BC, "sum_mean")}
+    assert_each(losses, lambda loss: loss.isfinite() and loss > 0, f"finite and positive in {name}")
+    sum(losses.values()).backward()
+    trained = dict(student.named_parameters()) | dict(method.named_parameters())
+    optimized = [p for group in optimizer.param_groups for p in group["params"]]
+    assert {id(p) for p in optimized} == {id(p) for p in trained.values()}
+    assert_finite({key: p.grad for key, p in trained.items() if p.grad is not None})
+    assert [key for key, p in method.named_parameters() if p.grad is None] == []
     optimizer.step()
 
 
