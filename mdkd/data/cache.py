@@ -7,9 +7,9 @@ Training reads all data sets in this form. A cache is a folder with these files:
 - ``ignored_{split}.npy``: uint8 ``[N, C]``, 1 where the label is unknown. Only written if a label
   is ignored somewhere.
 - ``ids_{split}.json``: the names of the images.
-- ``contact_sheet.png``: the first training images, for a look by eye.
-- ``meta.json``: settings, counts and checksums. It is written last: a cache is complete if this
-  file exists.
+- ``contact_sheet.png``: a picture of the first training images, for a visual check.
+- ``meta.json``: settings, counts and checksums. It is written after all data: a cache is complete
+  if this file exists.
 - ``progress.npz``: only in an unfinished cache. The next build resumes from it.
 
 Shape key: N images, C labels, S pixels on a side.
