@@ -7,6 +7,7 @@ import make_datasets
 import numpy as np
 import pytest
 from conftest import ROOT
+from hash_orders import printed_by_both
 from make_datasets import photo, write
 from PIL import Image
 
@@ -93,6 +94,37 @@ def test_a_cache_holds_every_image_and_does_not_depend_on_the_place(source, tmp_
             assert split.image(i).shape == (SIZE, SIZE, 3)
             np.testing.assert_array_equal(cache.splits[name].images_NSSC[i], split.image(i))
         assert len({split.image(i).tobytes() for i in range(len(split.ids))}) == len(split.ids)
+
+
+BUILD = """
+import hashlib, os, sys
+from pathlib import Path
+tests, base, *sources = sys.argv[1:]
+sys.path.insert(0, tests)
+import make_datasets
+from mdkd.config import Dataset
+from mdkd.data.cache import build
+base = Path(base) / os.environ["PYTHONHASHSEED"]
+for source in sources:
+    cache, options = base / f"cache-{source}", {}
+    if source == "folder":
+        options = {"test": "test"}
+    if source == "scenes":
+        root, options = base, {"train": 12, "test": 4}
+    else:
+        root = getattr(make_datasets, source)(base / source)
+    build(Dataset(name="tiny", source=source, image_size=16, options=options), root, cache)
+    for file in sorted(cache.iterdir()):
+        print(source, file.name, hashlib.sha256(file.read_bytes()).hexdigest())
+"""
+
+
+def test_caches_do_not_depend_on_hash_orders(tmp_path):
+    sources = (*SOURCES, "scenes")
+    first, second = printed_by_both(BUILD, ROOT / "tests", tmp_path, *sources)
+    assert first == second
+    for source in sources:
+        assert f"{source} meta.json " in first and f"{source} images_train.npy " in first
 
 
 FIRST_IMAGE = {

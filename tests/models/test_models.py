@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from hash_orders import printed_by_both
 from torch import nn
 
 from mdkd.config import Head
@@ -219,6 +220,27 @@ def test_the_seed_decides_everything(name):
     one, same, other = (build(name, head=decoder(), seed=s).state_dict() for s in (1, 1, 2))
     assert all(torch.equal(one[key], same[key]) for key in one)
     assert not torch.equal(one["head.queries_QE"], other["head.queries_QE"])
+
+
+INITIALISE = """
+import sys
+import torch
+from mdkd.config import Head
+from mdkd.models import build_network
+from mdkd.models.weights import digest
+head = Head(kind="mldecoder", width=16, heads=4, feedforward=24)
+for net in sys.argv[1:]:
+    torch.manual_seed(1)
+    options = {"num_labels": 5, "image_size": 64, "stem": "small", "head": head}
+    print(digest(build_network(net, **options)))
+"""
+
+
+def test_initial_weights_do_not_depend_on_hash_orders():
+    nets = ("cifar:resnet8", "resnet18", "tv:shufflenet_v2_x0_5")
+    first, second = printed_by_both(INITIALISE, *nets)
+    assert first == second
+    assert len(set(first.split())) == len(nets)
 
 
 def test_cifar_networks_import_neither_timm_nor_torchvision():

@@ -10,15 +10,15 @@ from conftest import TEACHER, Workbench, copy_config, edit_yaml
 from sklearn.metrics import average_precision_score, f1_score
 
 from mdkd import records
-from mdkd.reporting import dataset as label_report
-from mdkd.training import loop as training
 from mdkd.data.cache import build, open_cache
 from mdkd.data.loader import Loader
 from mdkd.data.sources.voc import CLASSES
 from mdkd.metrics import probabilities
 from mdkd.plan import resolve_dataset
+from mdkd.reporting import dataset as label_report
 from mdkd.results import Results
 from mdkd.score import score
+from mdkd.training import loop as training
 from mdkd.training.networks import load_network
 
 STUDENT = "supervised/voc2007/resnet8/seed0"

@@ -8,16 +8,15 @@ import signal
 from dataclasses import replace
 from importlib.metadata import version
 
+import hash_orders
 import numpy as np
 import pytest
 import torch
 from conftest import TEACHER, python
+from hash_orders import HASH_SEEDS
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import records, rng
-from mdkd.reporting import kinds as artefacts
-from mdkd.training import checkpoint
-from mdkd.training import loop as training
+from mdkd import records, reporting, rng
 from mdkd.data.cache import open_cache
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
@@ -25,6 +24,8 @@ from mdkd.plan import Artefact, Cell, Row
 from mdkd.results import Results
 from mdkd.score import score
 from mdkd.spec import Pair
+from mdkd.training import checkpoint
+from mdkd.training import loop as training
 from mdkd.training.loop import gradient_ratios, learning_rate, supervised_loss
 from mdkd.training.networks import load_network, new_network
 
@@ -82,13 +83,28 @@ def table_of(bench):
         notes=[],
     )
     runs = {path: bench.resolve(path) for _, _, path in rows}
-    artefacts.write_table(artefact, Results("smoke", bench.base, runs), bench.base)
+    reporting.write_table(artefact, Results("smoke", bench.base, runs), bench.base)
     return [(bench.base / f"short.{suffix}").read_bytes() for suffix in ("csv", "md", "tex")]
 
 
-def test_the_same_run_in_another_directory_gives_the_same_bytes(finished, bench):
-    for path in (STUDENT, MLD):
-        first, second = finished.layout.run(path), bench.train(path)
+TRAIN = """
+import sys
+from mdkd.cli import main
+config, *paths = sys.argv[1:]
+for path in paths:
+    assert main(["train", path, "--config", config, "--device", "cpu"]) == 0
+"""
+
+
+@pytest.mark.parametrize("hash_seed", HASH_SEEDS)
+def test_the_same_run_in_another_process_and_directory_gives_the_same_bytes(
+    finished, bench, hash_seed
+):
+    hash_orders.python(
+        hash_seed, "-c", TRAIN, bench.spec.folder, STUDENT, MLD, REVIEW, cwd=bench.base
+    )
+    for path in (STUDENT, MLD, REVIEW):
+        first, second = finished.layout.run(path), bench.layout.run(path)
         assert first != second
         assert read(first, "model.pt") == read(second, "model.pt")
         assert read(first, "predictions.npz") == read(second, "predictions.npz")
