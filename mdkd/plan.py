@@ -172,7 +172,10 @@ def resolve_run(spec: Specification, path: str) -> Run:
 
 def check_identity(run: Run, where: str) -> None:
     """Check that the path of a run, the folder of its results, agrees with its other keys."""
-    written = RunPath.parse(run.path)
+    try:
+        written = RunPath.parse(run.path)
+    except UserError as error:
+        raise UserError(f"{where}: path: {error}") from None
     expected = replace(
         written, dataset=run.dataset.name, arch=run.arch, method=run.method.name, seed=run.seed
     )

@@ -59,7 +59,8 @@ class RunPath:
             if found := re.fullmatch(_pattern(template), text):
                 fields: dict[str, Any] = found.groupdict()
                 return cls(**fields | {"seed": int(fields["seed"])})
-        forms = (re.sub(r"{(\w+)}", lambda m: m[1].upper(), t) for t in (SUPERVISED, DISTILLED))
+        forms = [template.replace("{seed}", "N") for template in (SUPERVISED, DISTILLED)]
+        forms = [re.sub(r"{(\w+)}", lambda field: field[1].upper(), form) for form in forms]
         raise UserError(f"{text}: not a run path; write {' or '.join(forms)}")
 
 

@@ -15,6 +15,7 @@ from mdkd.layout import Layout
 from mdkd.plan import resolve_dataset, resolve_run
 from mdkd.spec import Specification
 
+pytest_plugins = ["download_case", "drawn_cache", "trainings"]  # fixtures of several files
 ROOT = Path(__file__).parents[1]
 TINY = {"scenes": {"train": 48, "test": 32}}
 
@@ -50,8 +51,12 @@ def copy_config(folder):
     """The project's configuration: one experiment, the smoke protocol on 48 + 32 images."""
     shutil.copytree(ROOT / "config", folder)
     edit_yaml(folder / "config.yaml", lambda c: c.update(protocol="smoke", device="cpu"))
-    edit_yaml(folder / "protocols" / "smoke.yaml", lambda p: p.update(datasets=TINY, changes={}))
-    edit_yaml(folder / "protocols" / "quick.yaml", lambda p: p.update(changes={}))
+    smoke, quick = folder / "protocols" / "smoke.yaml", folder / "protocols" / "quick.yaml"
+    edit_yaml(quick, lambda p: p.update(changes={}))
+    whole = yaml.safe_load(quick.read_text()) | yaml.safe_load(smoke.read_text())
+    del whole["extends"]  # every key is there for a test to change
+    smoke.write_text(yaml.safe_dump(whole | {"datasets": TINY, "changes": {}}, sort_keys=False))
+    (folder / "methods.yaml").write_text("mdkd: {}\n")
     for file in (folder / "experiments").glob("*.yaml"):
         if file.stem != "comparison":
             file.unlink()

@@ -11,6 +11,7 @@ from mdkd.plan import make_plan
 from mdkd.spec import Specification
 
 SMOKE, COMPARISON = "protocols/smoke.yaml", "experiments/comparison.yaml"
+METHODS = "methods.yaml"
 
 
 def put(*keys):
@@ -57,14 +58,16 @@ BROKEN = {
     "no choice": (SMOKE, put("head", "kind", "mldecode"), "head: kind", "'mldecoder'?"),
     "no device": ("config.yaml", put("device", "gpu"), "device", "'gpu'", "cpu"),
     "no stem": (SMOKE, put("stem", "smal"), "stem", "'smal'", "'small'?"),
-    "default's type": (
-        *("methods.yaml", put("mdkd", "settings", "bd3", "one")),
-        *("mdkd: settings: bd3", "'one'", "a number is expected"),
+    "user's type": (METHODS, text("mdkd: {}", "mdkd: {bd3: one}"), "mdkd: bd3", "'one'", "float"),
+    "user's choice": (
+        METHODS,
+        text("mdkd: {}", "mdkd: {norm: papr}"),
+        "norm",
+        "'papr'",
+        "'paper'?",
     ),
-    "default's choice": (
-        *("methods.yaml", put("mdkd", "settings", "norm", "papr")),
-        *("mdkd: settings: norm", "'papr'", "'paper'?"),
-    ),
+    "user's method": (METHODS, text("mdkd: {}", "mkdk: {}"), "unknown method 'mkdk'", "'mdkd'?"),
+    "user's list": (METHODS, text("mdkd: {}", "- mdkd"), "expected settings by method"),
     "setting's choice": (COMPARISON, put("methods", [{"rkd": {"input": "poled"}}]), "'pooled'?"),
     "attention heads": (SMOKE, put("head", "heads", 3), "head: width", "32 is no multiple of 3"),
     "no epoch": (SMOKE, put("recipe", "epochs", 0), "recipe: epochs", "0 is not in 1 .."),
@@ -103,9 +106,8 @@ BROKEN = {
         *("scenes", "'trian'", "'train'?"),
     ),
     "protocol's data": (SMOKE, put("datasets", {"scene": {}}), "datasets", "'scenes'?"),
-    "name of an entry": ("methods.yaml", put("my-mld", {}), "'my-mld'", "lower-case"),
-    "entry's revision": ("methods.yaml", drop("mld", "revision"), "mld", "'revision' is missing"),
-    "unknown need": ("methods.yaml", put("mld", "needs", ["logit"]), "mld", "'logits'?"),
+    "name of an entry": ("architectures.yaml", put("my-net", {}), "'my-net'", "lower-case"),
+    "entry's label": ("architectures.yaml", drop("resnet8", "label"), "resnet8", "is missing"),
     "entry's net": ("architectures.yaml", put("resnet8", "nett", "x"), "resnet8", "'net'?"),
     "unknown source": ("datasets.yaml", put("scenes", "source", "scen"), "scenes", "'scenes'?"),
 }

@@ -1,6 +1,5 @@
 """What a plan costs, by hand."""
 
-import doctest
 import re
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,11 +9,11 @@ import yaml
 from conftest import ROOT, edit_yaml, python
 
 from mdkd import records
-from mdkd import costs as estimates
 from mdkd.config import Dataset, Head, Method, parse, read_yaml
+from mdkd.costs import Estimator, Rates, costs, head_parameters
 from mdkd.errors import UserError
-from mdkd.costs import Estimator, Rates, costs, head_parameters, listing, overview
 from mdkd.plan import make_plan
+from mdkd.reporting.plan_listing import listing, overview
 from mdkd.results import Results
 from mdkd.spec import Specification
 
@@ -38,8 +37,8 @@ RATES = {
         "methods": {"reviewkd": 3},
     },
     "sizes": {
-        "cifar:resnet8": {"parameters": 1000, "channels": 10},
-        "cifar:resnet8x2": {"parameters": 2000, "channels": 20},
+        "cifar:resnet8": {"parameters": 1000, "channels": 10, "activations": 0.5},
+        "cifar:resnet8x2": {"parameters": 2000, "channels": 20, "activations": 2.0},
     },
 }
 PAIR = {"dataset": "scenes", "teacher": "resnet8x2", "student": "resnet8"}
@@ -92,7 +91,7 @@ def record(results, path, images_per_s=10.0, device="cpu", **run):
 
 
 def estimator(plan, results, rates=RATES):
-    return Estimator(plan, results, parse(Rates, rates, "rates"))
+    return Estimator(plan, parse(Rates, rates, "rates"), results).learn(results)
 
 
 def seconds(plan, results, path, rates=RATES):
@@ -143,7 +142,7 @@ def test_the_overview_adds_up(config, plan_and_results):
     assert lines["total"] == ["7", "9", "9", "0", "0", "9", "17 s", "656 kB"]
     assert "* small " in text
     assert "* wide " not in text
-    assert "* selected: 7 of 7 runs are left and would be made now, 14 s." in notes(text)
+    assert "* made by default: 7 of 7 runs are left to train, 14 s." in notes(text)
     assert "100 % of the time: partly guessed" not in notes(text)
     share = 2 * STUDENT_S / (TEACHER_S + 2 * STUDENT_S + 10 * MLD_S)  # all else has a guessed net
     assert f"{100 * share:.0f} % of the time: tabulated in" in notes(text)
@@ -166,7 +165,7 @@ def test_states_are_counted_and_only_what_is_left_takes_time(config, plan_and_re
     assert table(text)["small"][1:7] == ["4", "7", "7", "2", "1", "4"]
     assert table(text)["wide"][1:7] == ["3", "5", "2", "2", "0", "3"]
     assert table(text)["total"][:6] == ["7", "9", "9", "2", "1", "6"]
-    left = "* selected: 5 of 7 runs (1 failed, 1 other settings) are left"
+    left = "* made by default: 5 of 7 runs (1 failed, 1 other settings) are left"
     assert left in notes(text)
 
 
@@ -175,7 +174,7 @@ def test_all_is_done(config, plan_and_results):
     for path in plan.runs:
         record(results, path)
     text = overview(plan, results, config / "rates.yaml")
-    assert "* selected: all of 7 runs are done." in text
+    assert "* made by default: all of 7 runs are done." in text
     assert table(text)["total"][3:7] == ["9", "0", "0", "0"]
     assert "Speeds" not in text
     assert costs(estimator(plan, results))[1].disk == 2 * (4 * 5600 + PREDICTIONS)
@@ -264,7 +263,7 @@ def test_an_unknown_network_is_not_available(config, plan_and_results):
     assert table(text)["small"][-2] == "n/a"  # its students
     assert table(text)["wide"][-2] == table(text)["total"][-2] == "19 s"  # measured for the pair
     assert "n/a: no speed of cifar:resnet8 (stem small) on a core" in notes(text)
-    assert "The totals are without n/a." in notes(text)
+    assert "The totals leave out what is n/a." in notes(text)
     (config / "rates.yaml").write_text(yaml.safe_dump(without("sizes", "cifar:resnet8x2")))
     text = overview(plan, results, config / "rates.yaml")
     assert [table(text)[name][-1] for name in ("small", "wide", "total")] == (
@@ -329,7 +328,7 @@ def test_uncounted_images_are_not_available(config, plan_and_results):
     text = overview(plan, replace(results, runs=runs), config / "rates.yaml")
     assert table(text)["small"][-2:] == ["n/a", "n/a"]
     assert table(text)["total"][-2:] == ["0", "0"]
-    assert "n/a: scenes says how many images it has once `mdkd cache scenes` ran." in notes(text)
+    assert "n/a: the number of images of scenes is known after `mdkd cache scenes`." in notes(text)
 
 
 @pytest.mark.parametrize(
@@ -388,12 +387,8 @@ def test_a_training_of_the_paper_takes_an_hour():
     results = Results("paper", Path("nowhere"), plan.runs)
     run = plan.runs["distill/coco2014/resnet101--resnet34/mdkd/default/seed0"]
     hours = 110 * 2565 * 32 * (1 / 6700 + 1 / (3.1 * 2470)) / 0.7 / 3600
-    assert Estimator(plan, results, rates).hours_left(run) == pytest.approx(hours)
+    assert Estimator(plan, rates, results).hours_left(run) == pytest.approx(hours)
     assert hours == pytest.approx(1.0, abs=0.01)
-
-
-def test_examples_run():
-    assert doctest.testmod(estimates) == (0, 2)
 
 
 def test_no_torch_is_loaded():

@@ -89,10 +89,22 @@ def test_small_modules_import_nothing_else(module):
 
 NO_TORCH = {
     *("mdkd.codependence", "mdkd.reporting.dataset", "mdkd.data.download", "mdkd.data.unpack"),
-    *("mdkd.config", "mdkd.spec", "mdkd.plan", "mdkd.reporting.summary", "mdkd.reporting.plots", "mdkd.score"),
+    *(
+        "mdkd.config",
+        "mdkd.spec",
+        "mdkd.plan",
+        "mdkd.reporting.summary",
+        "mdkd.reporting.plots",
+        "mdkd.score",
+    ),
     *("mdkd.metrics", "mdkd.records", "mdkd.layout", "mdkd.devices", "mdkd.rng", "mdkd.errors"),
     *("mdkd.data.cache", "mdkd.data.decode", "mdkd.reporting.tables", "mdkd.results", "mdkd.kinds"),
-    *("mdkd.costs", "mdkd.reporting.document", "mdkd.reporting.dependencies", "mdkd.reporting.statistics"),
+    *(
+        "mdkd.costs",
+        "mdkd.reporting.document",
+        "mdkd.reporting.dependencies",
+        "mdkd.reporting.statistics",
+    ),
     *below("mdkd.reporting.kinds"),
     *below("mdkd.data.sources"),
 }
@@ -113,10 +125,34 @@ def test_methods_see_networks_outputs_and_nothing_of_the_training():
 FORBIDDEN = {
     "mdkd.models": ("mdkd.methods", "mdkd.data", "mdkd.training.loop", "mdkd.config", "mdkd.plan"),
     "mdkd.data": ("mdkd.models", "mdkd.methods", "mdkd.training.loop", "mdkd.plan", "mdkd.spec"),
-    "mdkd.reporting.summary": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
-    "mdkd.reporting.kinds": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.spec", "mdkd.training.gradcam"),
-    "mdkd.reporting.plots": ("mdkd.training.loop", "mdkd.models", "mdkd.methods", "mdkd.data", "mdkd.spec"),
-    "mdkd.training.loop": ("mdkd.plan", "mdkd.spec", "mdkd.reporting.summary", "mdkd.reporting.plots", "mdkd.results"),
+    "mdkd.reporting.summary": (
+        "mdkd.training.loop",
+        "mdkd.models",
+        "mdkd.methods",
+        "mdkd.data",
+        "mdkd.spec",
+    ),
+    "mdkd.reporting.kinds": (
+        "mdkd.training.loop",
+        "mdkd.models",
+        "mdkd.methods",
+        "mdkd.spec",
+        "mdkd.training.gradcam",
+    ),
+    "mdkd.reporting.plots": (
+        "mdkd.training.loop",
+        "mdkd.models",
+        "mdkd.methods",
+        "mdkd.data",
+        "mdkd.spec",
+    ),
+    "mdkd.training.loop": (
+        "mdkd.plan",
+        "mdkd.spec",
+        "mdkd.reporting.summary",
+        "mdkd.reporting.plots",
+        "mdkd.results",
+    ),
 }
 
 

@@ -1,14 +1,16 @@
 """From the specification to unique runs and to the cells of every table."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 from conftest import edit_yaml
 
+from mdkd import methodfiles
 from mdkd.config import parse
 from mdkd.errors import UserError
-from mdkd.plan import Plan, make_plan, resolve_run, settings_of_variant, variant_of
+from mdkd.plan import Plan, make_plan, resolve_run, settings_of_variant
+from mdkd.runpath import slug as slug_of
 from mdkd.spec import Specification
 
 
@@ -118,8 +120,8 @@ VARIANTS = [
 @pytest.mark.parametrize(("method", "changes", "slug"), VARIANTS)
 def test_variants_are_readable_and_invertible(config, method, changes, slug):
     spec = Specification(config)
-    checked = spec.changed_settings(method, changes, "here")
-    assert variant_of(spec, method, checked) == slug
+    checked = spec.methods[method].checked(changes, "here")
+    assert slug_of(checked, spec.methods[method].settings) == slug
     settings = settings_of_variant(spec, method, slug, "here")
     assert settings == spec.methods[method].settings | changes
     run = resolve_run(spec, f"distill/scenes/resnet20--resnet8/{method}/{slug}/seed0")
@@ -152,9 +154,9 @@ def test_only_canonical_variants_are_runs(config, method, variant):
 def test_variants_are_relative_to_the_protocols_defaults(config):
     edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(methods={"mld": {"mld": 3}}))
     spec = Specification(config)
-    assert spec.settings("mld") == {"mld": 3}
-    assert variant_of(spec, "mld", {"mld": 3.0}) == "default"
-    assert variant_of(spec, "mld", {"mld": 10.0}) == "mld-10"
+    assert spec.methods["mld"].settings == {"mld": 3}
+    assert slug_of({"mld": 3.0}, spec.methods["mld"].settings) == "default"
+    assert slug_of({"mld": 10.0}, spec.methods["mld"].settings) == "mld-10"
     run = resolve_run(spec, distilled("resnet20--resnet8", "mld", 0)[0])
     assert run.method.settings == {"mld": 3}
 
@@ -231,8 +233,9 @@ def test_a_plan_survives_its_file(config):
 
 def test_runs_hold_all_that_their_numbers_depend_on(config):
     """One key of every file is changed in turn; the runs it concerns change, no other."""
-    before = {path: asdict(run) for path, run in make_plan(Specification(config)).runs.items()}
     methods = config / "methods.yaml"
+    methods.write_text("mld: {mld: 9.0}\n")
+    before = {path: asdict(run) for path, run in make_plan(Specification(config)).runs.items()}
 
     def changed_by(file, change):
         text = file.read_text()
@@ -244,9 +247,7 @@ def test_runs_hold_all_that_their_numbers_depend_on(config):
 
     of_mld = {path for path in before if "/mld/" in path}
     assert len(of_mld) == 2
-    assert changed_by(methods, lambda m: m["mld"].update(revision=2)) == of_mld
-    assert changed_by(methods, lambda m: m["mld"]["settings"].update(mld=11.0)) == of_mld
-    assert changed_by(methods, lambda m: m["mld"].update(label="Other")) == set()
+    assert changed_by(methods, lambda m: m["mld"].update(mld=11.0)) == of_mld
     assert changed_by(config / "protocols" / "smoke.yaml", lambda p: p.update(stem="cifar")) == (
         before.keys()
     )
@@ -254,3 +255,19 @@ def test_runs_hold_all_that_their_numbers_depend_on(config):
     assert net == {path for path, run in before.items() if run["arch"] == "resnet8"}
     root = changed_by(config / "config.yaml", lambda c: c.update(data_root="/elsewhere"))
     assert root == set()
+
+
+def test_revision_and_label_of_a_method_come_from_the_file_beside_its_code(config, monkeypatch):
+    read = methodfiles.read
+
+    def changed(name):
+        method = read(name)
+        return replace(method, revision=7, label="Other") if name == "mld" else method
+
+    before = make_plan(Specification(config))
+    monkeypatch.setattr(methodfiles, "read", changed)
+    after = make_plan(Specification(config))
+    differ = {path for path, run in after.runs.items() if run != before.runs[path]}
+    assert differ == {path for path in before.runs if "/mld/" in path}
+    assert {after.runs[path].method.revision for path in differ} == {7}
+    assert "Other" in [row.label for row in after.artefacts["comparison"].rows]

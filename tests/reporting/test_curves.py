@@ -10,19 +10,18 @@ import pytest
 from conftest import copy_config, edit_yaml
 from matplotlib import pyplot as plt
 
-from mdkd import records
-from mdkd.reporting import kinds as artefacts
+from mdkd import records, reporting
+from mdkd.errors import UserError
+from mdkd.metrics import METRICS
+from mdkd.plan import Artefact, Cell, Row, resolve_run
 from mdkd.reporting import plots
 from mdkd.reporting.kinds import convergence, scale, sensitivity
-from mdkd.errors import UserError
-from mdkd.plan import Artefact, Cell, Row, resolve_run
 from mdkd.results import Results
 from mdkd.spec import Pair, Specification
 
 pytestmark = pytest.mark.filterwarnings("error")
 SEEDS = [0, 1]
 EPOCHS = 6
-METRICS = ["mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3"]
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +95,7 @@ def results_of(base, spec, artefact, values, histories=None):
 def written(artefact, results):
     """The Markdown as {label: entries} of each block, the notes, and the lines of the CSV."""
     folder = results.base / "tables"
-    artefacts.write_table(artefact, results, folder)
+    reporting.write_table(artefact, results, folder)
     text = (folder / "drawn.md").read_text(encoding="utf-8")
     blocks = []
     for line in text.splitlines():
@@ -146,8 +145,8 @@ def files_twice(artefact, results):
     """Figures and tables are the same bytes when they are made again."""
     contents = []
     for folder in (results.base / "first", results.base / "second"):
-        artefacts.write_table(artefact, results, folder)
-        artefacts.write_figure(artefact, results, folder)
+        reporting.write_table(artefact, results, folder)
+        reporting.write_figure(artefact, results, folder)
         contents.append({file.name: file.read_bytes() for file in folder.iterdir()})
     assert contents[0] == contents[1]
     return set(contents[0])
@@ -249,7 +248,7 @@ def test_a_seed_without_the_default_is_not_compared(varied):
 def test_runs_that_several_points_share_are_one_piece_of_evidence(varied):
     _, text, _ = written(SENSITIVITY, varied)
     # Student, MLD, MDKD, bd2 = 0: variances 8, 0, 8, 18 of two runs each
-    assert "a standard deviation of 2.92, pooled over" in text
+    assert "the standard deviation over seeds is 2.92 mAP" in text
     assert "10 of 15 runs" in text
     assert "1 runs failed" in text
 
@@ -499,8 +498,8 @@ def learnt(tmp_path, spec):
 
 def test_validation_on_the_way_and_the_epoch_at_which_the_student_is_reached(learnt):
     (lines,), text, _ = written(CONVERGENCE, learnt)
-    assert "of the epochs: 2, 3, 5, 6." in text  # 1.5, 3, 4.5 and 6 of 6
-    assert "on the 20 % of the training images" in text
+    assert "after these epochs: 2, 3, 5, 6." in text  # 1.5, 3, 4.5 and 6 of 6
+    assert "The validation split is 20 % of the training images" in text
     # 25 %, 50 %, 75 %, 100 %, epoch, test
     assert lines["Teacher"] == ["40.00", "50.00", "70.00", "75.00", "2", "50.00"]
     assert lines["Student"][:4] == [

@@ -13,14 +13,12 @@ import torch
 from conftest import copy_config
 from matplotlib import pyplot as plt
 
-from mdkd import dependencies, records
-from mdkd.reporting import kinds as artefacts
-from mdkd import codependence as labels
-from mdkd.reporting import dependencies as predicted
-from mdkd.reporting.kinds import matrices, sequences, transfer
+from mdkd import codependence, dependencies, records, reporting
 from mdkd.data import cache, scenes_graph
 from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell, Row, resolve_dataset, resolve_run
+from mdkd.reporting import dependencies as predicted
+from mdkd.reporting.kinds import matrices, sequences, transfer
 from mdkd.results import Predictions, Results
 from mdkd.spec import Pair, Specification
 
@@ -94,7 +92,7 @@ def test_the_expected_joint_is_a_sum_over_all_label_sets():
 def test_certain_predictions_have_the_dependencies_of_the_labels():
     targets_NC = (np.random.default_rng(1).random((60, 5)) < 0.4).astype(np.uint8)
     own = predicted.of_predictions(targets_NC.astype(np.float32))
-    counted = predicted.of_joint(labels.counted_joint(targets_NC))
+    counted = predicted.of_joint(codependence.counted_joint(targets_NC))
     for found, expected in zip(own, counted, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-12)
     assert own.phi_CC[1, 2] == pytest.approx(np.corrcoef(targets_NC.T)[1, 2])
@@ -104,7 +102,7 @@ GRAPH = scenes_graph.parse_graph(scenes_graph.BUILT_IN, tuple(scenes_graph.BUILT
 
 
 def test_the_graph_is_read_back_from_its_record():
-    graph = predicted.read_graph(scenes_graph.dependencies(GRAPH))
+    graph = scenes_graph.read_graph(scenes_graph.dependencies(GRAPH))
     np.testing.assert_allclose(
         scenes_graph.joint(graph), scenes_graph.joint(GRAPH), rtol=0, atol=1e-7
     )
@@ -227,7 +225,7 @@ def results(empty):
 
 
 def files(made, results):
-    artefacts.write_table(made, results, results.base / "tables")
+    reporting.write_table(made, results, results.base / "tables")
     suffixes = ("csv", "md", "tex", "html")
     return {s: (results.base / "tables" / f"{made.name}.{s}").read_text() for s in suffixes}
 
@@ -289,7 +287,7 @@ def test_notes_of_sequences_say_what_is_lacking(results):
     assert "- p. m.: parking meter." in text
     assert "as one batch (3 images)" in text
     assert "8 of 13 runs (– not yet run" in text
-    assert "- 2 runs failed: their failed.json says why." in text
+    assert "- 2 runs failed; `failed.json` in the folder of each says why." in text
     assert f"- L2D: n/a: {REASON}." in text
     assert "- A note of the experiment." in text
 
@@ -519,7 +517,7 @@ def test_the_true_graph_judges_phi_of_linked_pairs(scenes, results):
     for path in of("mld"):
         write_run(results, path, np.full(split.targets_NC.shape, 0.5), **facts)
     made = artefact("transfer", {"orders": [2]})
-    frame, _ = transfer.summary(replace(made, rows=made.rows[:3]), results)
+    frame, _ = transfer.errors(replace(made, rows=made.rows[:3]), results)
     values = frame[frame["reference"] == "truth"].set_index(["row", "measure", "scope"])["mean"]
 
     graph = records.read_json(results.cache("scenes") / "graph.json")
@@ -569,7 +567,7 @@ def test_the_figure_of_transfer_does_not_compare_the_teacher_with_itself(scenes,
     assert dots(phi) == dots(cmi) == {"against the teacher": [1], "against the truth": [0, 1]}
     assert [text.get_text() for text in psi.texts] == ["is the reference", "–"]
     assert [text.get_text() for text in phi.texts] == ["–"]
-    frame, _ = transfer.summary(made, results)
+    frame, _ = transfer.errors(made, results)
     floor = frame[frame["row"] == "Test labels"].set_index(["measure", "scope"])["mean"]
     for axis, measure in ((phi, "phi"), (cmi, "CMI")):
         (line,) = [line for line in axis.lines if line.get_label() == transfer.FLOOR]
@@ -587,10 +585,10 @@ def test_without_counted_labels_the_figure_has_no_floor(results):
 
 
 def test_a_cache_of_other_labels_is_refused(scenes, results):
-    with pytest.raises(UserError, match="not the labels of the trained networks"):
+    with pytest.raises(UserError, match="other labels than the trained networks"):
         other = replace(results, base=scenes[0])
         write_run(other, TEACHER, TEACHER_P)
-        transfer.summary(artefact("transfer", ORDERS), other)
+        transfer.errors(artefact("transfer", ORDERS), other)
 
 
 # --- all kinds ---
@@ -628,9 +626,9 @@ def test_rebuilding_gives_the_same_bytes(made, results):
     found = []
     for folder in (results.base / "first", results.base / "second"):
         if made.kind != "matrices":
-            artefacts.write_table(made, results, folder)
+            reporting.write_table(made, results, folder)
         if made.kind != "sequences":
-            artefacts.write_figure(made, results, folder)
+            reporting.write_figure(made, results, folder)
         found.append({file.name: file.read_bytes() for file in folder.iterdir()})
     assert found[0] == found[1]
     assert len(found[0]) == {"sequences": 4, "matrices": 3, "transfer": 7}[made.kind]

@@ -9,9 +9,9 @@ import pytest
 from conftest import python
 
 from mdkd import __version__, records
-from mdkd.reporting.document import ordered, text, write
 from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell, Plan, Row, resolve_run
+from mdkd.reporting.document import ordered, text, write
 from mdkd.results import Results
 from mdkd.spec import Specification
 
@@ -200,7 +200,7 @@ def test_without_a_latex_only_the_source_is_written(plan, results, tmp_path, mon
     assert (results.results / "paper.tex").read_text() == text(plan, results)
     assert not (results.results / "paper.pdf").exists()
     (message,) = caplog.messages
-    assert "paper.pdf is skipped" in message
+    assert "paper.pdf is not written" in message
     assert "install texlive" in message
 
 

@@ -11,13 +11,12 @@ import pytest
 from conftest import copy_config
 from sklearn.metrics import average_precision_score
 
-from mdkd import metrics, records, score
-from mdkd.reporting import kinds as artefacts
-from mdkd.reporting import statistics
-from mdkd.reporting.kinds import context, ranks
+from mdkd import metrics, records, reporting, score
 from mdkd.errors import UserError
 from mdkd.kinds import Context
 from mdkd.plan import Artefact, Cell, Row, resolve_run
+from mdkd.reporting import statistics
+from mdkd.reporting.kinds import context, ranks
 from mdkd.results import Predictions, Results
 from mdkd.spec import Pair, Specification
 
@@ -127,7 +126,7 @@ def predict(results, path, logits_NC, targets_NC, ids=None, ignored_NC=None, mea
 def written(artefact, results):
     """The Markdown page, and the CSV as dictionaries."""
     folder = results.base / "tables"
-    artefacts.write_table(artefact, results, folder)
+    reporting.write_table(artefact, results, folder)
     texts = [(folder / f"short.{suffix}").read_text(encoding="utf-8") for suffix in ("md", "csv")]
     return texts[0], list(csv.DictReader(io.StringIO(texts[1])))
 
@@ -197,7 +196,7 @@ def test_average_precision_of_every_label(spec, tmp_path):
     assert line(text, "bus") == ["n/a", "n/a", "n/a", "n/a", "failed", "n/a"]
     assert line(text, "mAP") == ["90.00", "<u>42.50</u>", "35.00", "**45.00†**", "failed", "n/a"]
     assert line(text, "± mAP") == ["–", "7.07", "0.00", "–", "failed", "n/a"]
-    assert "n/a: the label has no positive test image" in text
+    assert "n/a: no test image has the label" in text
     found = {(row["row"], row["metric"], row["label"]): row for row in lines}
     student = found["Student", "AP", "cat"]
     assert [float(student[key]) for key in ("mean", "std", "rank")] == [55, 7.0711, 2]
@@ -283,12 +282,12 @@ def test_costs_are_means_and_ratios_of_means(spec, tmp_path):
     assert line(text, "PKT")[-1] == "2.00"
     assert line(text, "MDKD")[:4] == ["80.0†", "80.0†", "2.62†", "2.00†"]
     assert line(text, "L2D") == ["n/a"] * 7
-    assert "- All on One (AVX2)." in text
+    assert "- All runs were trained on One (AVX2)." in text
     found = {(row["row"], row["quantity"]): row for row in lines}
     assert float(found["Student", "wall_s"]["std"]) == pytest.approx(200**0.5)
     assert float(found["Student", "fastest_images_per_s"]["std"]) == pytest.approx(200**0.5)
     assert float(found["PKT", "cost_over_MLD"]["mean"]) == pytest.approx(160 / 101)
-    assert "It contains what else ran on the machine" in text
+    assert "Other jobs on the machine affect these times" in text
     assert float(found["PKT", "parameters"]["mean"]) == 21_500_000
     assert found["PKT", "wall_s"]["machines"] == "One (AVX2)"
 
@@ -307,11 +306,11 @@ def test_costs_on_different_machines_are_not_compared(spec, tmp_path):
     assert line(text, "PKT")[:4] == ["150 ± 7", "100 ± 1", "n/a", "n/a"]
     assert line(text, "Student")[2:4] == ["1.00", "n/a"]
     assert line(text, "MDKD")[2:4] == ["2.62†", "n/a"]
-    assert "- Made on different machines, between which no costs are compared." in text
+    assert "- The runs were trained on different machines." in text
     assert "H100 beside One (AVX2): MLD (seed 0), PKT; " in text
     assert "; One (AVX2): Teacher, Student, MLD (seed 1), MDKD." in text
     found = {(row["row"], row["quantity"]): row for row in lines}
-    assert found["PKT", "cost_over_Student"]["state"] == "n/a: made on different machines"
+    assert found["PKT", "cost_over_Student"]["state"] == "n/a: trained on different machines"
     assert found["PKT", "cost_over_Student"]["mean"] == ""
     assert found["MLD", "wall_s"]["machines"] == "H100 beside One (AVX2); One (AVX2)"
 
@@ -325,7 +324,7 @@ def test_a_ratio_to_what_has_not_been_run_is_a_gap(spec, tmp_path):
     assert line(text, "MLD")[:3] == ["50.0", "20.0", "–"]
     assert line(text, "MLD")[3] == "1.00"
     assert line(text, "Student") == ["failed"] * 7
-    assert "- 1 runs failed: their failed.json says why." in text
+    assert "- 1 runs failed; `failed.json` in the folder of each says why." in text
 
 
 # context
@@ -477,7 +476,7 @@ def test_context_refuses_runs_of_other_test_images(spec, tmp_path):
     logits_NC, targets_NC, _ = random_predictions(0)
     predict(results, path_of("vanilla", 0), logits_NC, targets_NC)
     predict(results, path_of("vanilla", 1), logits_NC[:50], targets_NC[:50])
-    with pytest.raises(UserError, match="seed1: other test images"):
+    with pytest.raises(UserError, match="seed1: its test images differ"):
         written(artefact, results)
 
 
@@ -556,7 +555,7 @@ def test_the_difference_of_the_two_best_is_resampled(spec, tmp_path):
     assert float(found["share not above 0"]["value"]) == expected.not_above
     points = "{:.2f} [{:.2f}, {:.2f}]".format(*numbers).replace("-", "−")
     assert line(text, "resnet20 - resnet8")[3:] == [points, f"{expected.not_above:.3f}"]
-    assert "over 25 resamples" in text
+    assert "of 25 resamples" in text
     assert "NOT the seeds" in text
 
 
@@ -567,8 +566,8 @@ def test_below_six_cells_there_are_mean_ranks_but_no_tests(spec, tmp_path):
     (results.run(path_of("pkt", 1, PAIRS[0])) / "run.json").unlink()
     text, lines = written(artefact, results)
     assert "|  | MLD | MDKD | PKT | best − second | share |" in text
-    assert "- Left out, for they cannot run in every cell: L2D." in text
-    assert "- Complete are 4 of 6 cells" in text
+    assert "- Left out, because they cannot run in every cell: L2D." in text
+    assert "- 4 of 6 cells are complete" in text
     assert line(text, "resnet20 - resnet8")[:3] == ["1", "2", "3†"]
     assert line(text, "resnet56 - resnet8")[:3] == ["(1)", "failed", "(2)"]
     assert line(text, "resnet56 - resnet20")[:3] == ["–", "(2)", "(1)"]
@@ -586,7 +585,7 @@ def test_one_complete_cell_marks_no_mean_rank(spec, tmp_path):
     assert "bold" not in text
     text, _ = written(*ranked(spec, tmp_path / "two", CELLS[:2]))
     assert line(text, "mean rank")[:3] == ["**1.00**", "<u>2.00</u>", "3.00"]
-    assert "Best mean rank bold" in text
+    assert "best mean rank is bold" in text
 
 
 def test_no_complete_cell_has_no_mean_rank(spec, tmp_path):
@@ -620,7 +619,7 @@ def test_the_bootstrap_refuses_runs_of_other_test_images(spec, tmp_path):
     logits_NC, targets_NC, _ = random_predictions(0)
     ids = [f"other{i}" for i in range(60)]
     predict(results, path_of("mdkd", 0), logits_NC, targets_NC, ids, mean_ap=0.5)
-    with pytest.raises(UserError, match="mdkd/default/seed0: other test images"):
+    with pytest.raises(UserError, match="mdkd/default/seed0: its test images differ"):
         written(artefact, results)
 
 
@@ -649,7 +648,7 @@ def test_the_diagram_shows_ranks_groups_and_the_critical_difference(spec, tmp_pa
 def test_the_diagram_is_rebuilt_byte_by_byte(spec, tmp_path):
     artefact, results = ranked(spec, tmp_path)
     for name in ("first", "second"):
-        artefacts.write_figure(artefact, results, tmp_path / name)
+        reporting.write_figure(artefact, results, tmp_path / name)
     for suffix in ("pdf", "svg", "png"):
         first, second = (tmp_path / name / f"short.{suffix}" for name in ("first", "second"))
         assert first.read_bytes() == second.read_bytes()

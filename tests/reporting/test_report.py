@@ -9,20 +9,20 @@ import pandas as pd
 import pytest
 from conftest import copy_config
 
-from mdkd import records
-from mdkd.reporting import kinds as artefacts
+from mdkd import records, reporting
 from mdkd.errors import UserError
+from mdkd.layout import TABLE_FORMATS
+from mdkd.metrics import METRICS
 from mdkd.plan import Artefact, Cell, Row, resolve_run
-from mdkd.reporting.summary import metrics_csv, resolvable_difference, seeds_needed, summary
+from mdkd.reporting.statistics import resolvable_difference, seeds_needed
+from mdkd.reporting.summary import metrics_csv, of_metrics
+from mdkd.reporting.tables import tex_escape
 from mdkd.results import Results
 from mdkd.spec import Pair, Specification
-from mdkd.reporting.tables import tex_escape
 
 SEEDS = [0, 1, 2]
-SUFFIXES = ("csv", "md", "tex", "html")
 TEACHER = ["supervised/scenes/resnet20/seed0"]
 STUDENT = [f"supervised/scenes/resnet8/seed{seed}" for seed in SEEDS]
-METRICS = ["mAP", "OF1", "CF1", "OF1_k", "CF1_k", "OF1_top3", "CF1_top3"]
 
 
 def of(method, teacher="resnet20"):
@@ -101,8 +101,8 @@ COLUMN = ARTEFACT.columns[0]
 
 
 def texts(artefact, layout):
-    artefacts.write_table(artefact, layout, layout.base / "tables")
-    files = {suffix: layout.base / "tables" / f"short.{suffix}" for suffix in SUFFIXES}
+    reporting.write_table(artefact, layout, layout.base / "tables")
+    files = {suffix: layout.base / "tables" / f"short.{suffix}" for suffix in TABLE_FORMATS}
     return {suffix: file.read_text(encoding="utf-8") for suffix, file in files.items()}
 
 
@@ -112,7 +112,7 @@ def markdown_row(text, label):
 
 
 def test_summary_of_known_values(layout):
-    frame = summary(ARTEFACT, layout)
+    frame = of_metrics(ARTEFACT, layout)
     assert len(frame) == 8 * 2
     table = frame[frame["metric"] == "mAP"].set_index("row")
     expected = {  # mean, standard deviation with n - 1, runs, state, rank
@@ -127,7 +127,7 @@ def test_summary_of_known_values(layout):
     }
     for label, (mean, std, runs, state, rank) in expected.items():
         line = table.loc[label]
-        assert (line["runs"], line["state"]) == (runs, state)
+        assert (line["runs"], str(line["state"])) == (runs, state)
         for key, value in (("mean", mean), ("std", std), ("rank", rank)):
             if value is None:
                 assert pd.isna(line[key]), (label, key)
@@ -181,7 +181,7 @@ def test_runs_of_other_settings_are_gaps_with_a_note(layout):
     records.write_json(file, record)
     text = texts(ARTEFACT, layout)["md"]
     assert layout.state(path) == "other settings"
-    assert "- 1 runs were made under other settings and are left out." in text
+    assert "- 1 runs were trained with other settings and are left out." in text
     assert "14 of 19 runs" in text
     assert markdown_row(text, "MLD")[0] == "**70.00 ± 0.00†**"
 
@@ -212,7 +212,7 @@ def test_labels_absent_in_the_test_split_are_counted(layout):
         file = layout.run(path) / "metrics.json"
         record = records.read_json(file) | {"labels_without_positives": ["d", "e"]}
         records.write_json(file, record)
-    note = "- Scenes: ResNet20 → ResNet8: mAP leaves out 2 of 5 labels, absent in the test split."
+    note = "- Scenes: ResNet20 → ResNet8: mAP leaves out 2 of 5 labels, which no test image has."
     assert note in texts(ARTEFACT, layout)["md"]
 
 
@@ -340,7 +340,7 @@ def test_a_failed_run_is_not_a_gap(layout):
     text = texts(ARTEFACT, layout)["md"]
     assert markdown_row(text, "PS") == ["failed", "failed"]
     assert markdown_row(text, "RKD")[0] == "30.00 ± 14.14†"
-    assert "- 2 runs failed: their failed.json says why." in text
+    assert "- 2 runs failed; `failed.json` in the folder of each says why." in text
     assert layout.state(of("ps")[0]) == "to do"
 
 
@@ -369,8 +369,8 @@ def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
     rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD", "RKD")]
     text = texts(replace(ARTEFACT, rows=rows), layout)["md"]
     pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
-    assert f"a standard deviation of {pooled[0]:.2f}, pooled over" in text
-    assert f"of {resolvable_difference(*pooled):.2f} mAP" in text
+    assert f"standard deviation over seeds is {pooled[0]:.2f} mAP (pooled over" in text
+    assert f"difference of {resolvable_difference(*pooled):.2f} mAP" in text
 
 
 def test_every_special_character_of_latex():
@@ -385,7 +385,7 @@ def test_tables_are_rebuilt_byte_by_byte(layout):
 
 def test_figures_are_written_and_rebuilt_byte_by_byte(layout):
     for name in ("first", "second"):
-        artefacts.write_figure(ARTEFACT, layout, layout.base / name)
+        reporting.write_figure(ARTEFACT, layout, layout.base / name)
     starts = {"pdf": b"%PDF", "svg": b"<?xml", "png": b"\x89PNG"}
     for suffix, start in starts.items():
         content = (layout.base / "first" / f"short.{suffix}").read_bytes()
@@ -395,9 +395,9 @@ def test_figures_are_written_and_rebuilt_byte_by_byte(layout):
 
 def test_the_figure_shows_other_values_differently(layout, spec):
     rows = ARTEFACT.rows[:3]
-    artefacts.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "before")
+    reporting.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "before")
     write_record(layout, spec, of("mld")[0], 0.1)
-    artefacts.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "after")
+    reporting.write_figure(replace(ARTEFACT, rows=rows), layout, layout.base / "after")
     files = [layout.base / name / "short.svg" for name in ("before", "after")]
     assert files[0].read_bytes() != files[1].read_bytes()
 
@@ -410,7 +410,7 @@ def test_metrics_csv_is_tidy(layout):
     assert list(lines[0]) == (
         ["kind", "dataset", "teacher", "student", "method", "variant", "seed", "metric", "value"]
     )
-    assert len(lines) == (1 + 3 + 2) * 7  # the third run of rkd has not been made
+    assert len(lines) == (1 + 3 + 2) * len(METRICS)  # the third run of rkd has not been made
     first = [line for line in lines if line["kind"] == "supervised"]
     assert {line["metric"] for line in first} == set(METRICS)
     assert {(ln["teacher"], ln["student"], ln["method"], ln["seed"]) for ln in first} == {

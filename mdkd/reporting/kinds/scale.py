@@ -70,7 +70,9 @@ def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:
     measures = []
     for i in range(len(artefact.columns)):
         runs = [path for row in artefact.rows for path in row.cells[i].runs]
-        measures.append(Measure(dict.fromkeys(k for r in runs for k in ratios(r) or ()), ratios))
+        terms = sorted({term for path in runs for _, term, _ in ratios(path) or ()})
+        keys = [("gradient ratio", term, epochs) for term in terms for epochs in ("last", "all")]
+        measures.append(Measure(dict.fromkeys(keys), ratios))
     names = ["metric", "term", "epochs"]
     frame = summary.by_row(artefact, summary.over_seeds(artefact, results, names, measures))
     return frame[frame["runs"] > 0].drop(columns="state")
