@@ -58,6 +58,10 @@ def table(log, train, test=40, size=8, damaged=(), delay_s=0.0, ignored=0.0):
     return Table(("a", "b", "c"), {"train": split("train", train), "test": split("test", test)}, {})
 
 
+def random_images(n, size=12, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, 3)).astype(np.uint8)
+
+
 def offer(table):
     """Make any source's name stand for this table; returns what undoes it."""
     before = registry.load

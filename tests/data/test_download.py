@@ -1,127 +1,23 @@
-"""Downloads from a server of our own that cuts connections, lies and holds hostile archives."""
+"""Downloads of whole data sets: the verb, mirrors, disk space, what is there already."""
 
 import errno
-import hashlib
-import io
 import json
 import shutil
 import subprocess
-import tarfile
-import zipfile
 
 import make_datasets
 import pytest
 import yaml
-from conftest import ROOT, copy_config, edit_yaml, environment
-from file_server import Server
-from hostile_archives import HOSTILE
+from conftest import ROOT, edit_yaml, environment
+from download_case import TEST, TRAINVAL, ZIPS
 
-from mdkd.cli import main
+from mdkd import locks
 from mdkd.data import download as downloading
-from mdkd.data import fetch
-from mdkd.data.download import download, read_downloads
-from mdkd.data.sources import coco, voc
+from mdkd.data.download import read_downloads
+from mdkd.data.sources import coco
 from mdkd.errors import UserError
 from mdkd.plan import resolve_root
 from mdkd.spec import Specification
-
-TRAINVAL, TEST = "VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"
-ZIPS = ("annotations_trainval2014.zip", "train2014.zip", "val2014.zip")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    monkeypatch.setattr(fetch, "WAIT_S", 0.0)
-    server = Server()
-    yield server
-    server.close()
-
-
-def tar(folder):
-    """A tar of all below a folder, as bytes."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as container:
-        for path in sorted(folder.iterdir()):
-            container.add(path, path.name)
-    return buffer.getvalue()
-
-
-def zipped(folder, part):
-    """A zip of one folder and its files, as bytes."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as container:
-        for path in [folder / part, *sorted((folder / part).iterdir())]:
-            container.write(path, path.relative_to(folder))
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def archives(tmp_path_factory):
-    """The official archives of tiny data sets: their contents by name."""
-    made = tmp_path_factory.mktemp("made")
-    splits = make_datasets.VOC
-    for split in splits:
-        make_datasets.voc(made / split, {split: splits[split]})
-    make_datasets.coco(made / "coco")
-    parts = {name: zipped(made / "coco", name.split("_")[0].split(".")[0]) for name in ZIPS}
-    return {TRAINVAL: tar(made / "trainval"), TEST: tar(made / "test"), **parts}
-
-
-class Case:
-    """A configuration whose downloads come from a server, and the verb run with it."""
-
-    def __init__(self, base, server, archives):
-        self.server, self.config, self.data = server, copy_config(base / "config"), base / "data"
-        self.root, self.work = self.data / "voc2007", self.data / "voc2007.download"
-        server.files = dict(archives)
-        self.serve("voc2007", TRAINVAL, TEST)
-        self.serve("coco2014", *ZIPS)
-
-    @property
-    def file(self):
-        return self.config / "downloads.yaml"
-
-    def serve(self, dataset, *names, **changes):
-        """Let the entry of a data set describe what the server has now."""
-        entries = []
-        for name in names:
-            content = self.server.files[name]
-            checksum = f"sha256:{hashlib.sha256(content).hexdigest()}"
-            entry = {"url": f"{self.server.url}/pub/{name}", "size": len(content)}
-            entries.append(entry | {"unpacked": 2 * len(content), "checksum": checksum} | changes)
-        edit_yaml(self.file, lambda c: c[dataset].update(archives=entries))
-
-    def verb(self, *arguments):
-        options = ["--config", str(self.config), "--set", f"data_root={self.data}"]
-        return main(["download", *arguments, *options])
-
-    def download(self, mirror=None):
-        download("voc2007", self.root, self.file, mirror)
-
-    def refused(self, *parts, mirror=None):
-        """The one-line error of a download that leaves nothing in place."""
-        with pytest.raises(UserError) as caught:
-            self.download(mirror)
-        message = str(caught.value)
-        assert "\n" not in message
-        for part in parts:
-            assert str(part) in message
-        assert not self.root.exists()
-        return message
-
-    def loads(self):
-        """Whether the source finds its images."""
-        table = voc.load(voc.Options(), self.root, 8)
-        assert table.splits["train"].ids == list(make_datasets.VOC["trainval"])
-        assert table.splits["test"].ids == list(make_datasets.VOC["test"])
-        table.splits["test"].image(0)
-        return True
-
-
-@pytest.fixture
-def case(tmp_path, server, archives):
-    return Case(tmp_path, server, archives)
 
 
 def test_the_verb_brings_voc_to_where_its_source_looks(case, capfd):
@@ -151,67 +47,6 @@ def test_a_second_call_does_nothing_and_needs_no_network(case, capfd):
     assert "nothing to do" in capfd.readouterr().err
 
 
-def test_a_cut_connection_goes_on_where_it_broke(case, archives):
-    size = len(archives[TRAINVAL])
-    case.server.faults = [size // 2, 1000]
-    case.download()
-    asked = [asked for name, asked in case.server.requests if name == TRAINVAL]
-    assert asked == [None, f"bytes={size // 2}-", f"bytes={size // 2 + 1000}-"]
-    assert sum(case.server.sent) == size + len(archives[TEST])  # no byte twice
-    assert case.loads()
-
-
-def test_a_killed_download_goes_on_in_the_next_call(case, archives):
-    half = len(archives[TEST]) // 2
-    case.server.faults = [None, half, "404"]
-    case.refused("HTTP 404")
-    case.download()
-    assert case.server.requests[-1] == (TEST, f"bytes={half}-")
-    assert [name for name, _ in case.server.requests].count(TRAINVAL) == 1
-    assert case.loads()
-
-
-def test_a_server_without_ranges_sends_all_again(case):
-    case.server.ranges, case.server.faults = False, [5000]
-    case.download()
-    assert [asked for _, asked in case.server.requests] == [None, "bytes=5000-", None]
-    assert case.loads()
-
-
-def test_without_an_etag_the_rest_is_asked_for_all_the_same(case, archives):
-    case.server.etags, case.server.faults = False, [5000]
-    case.download()
-    assert sum(case.server.sent) == len(archives[TRAINVAL]) + len(archives[TEST])
-    assert case.loads()
-
-
-@pytest.mark.parametrize("honours_if_range", [True, False])
-def test_a_file_that_changes_meanwhile_is_fetched_anew(case, monkeypatch, honours_if_range):
-    new = case.server.files[TRAINVAL]
-    case.server.files[TRAINVAL] = bytes(len(new))
-    case.server.faults = [5000, "404"]
-    case.refused("404")
-    case.server.files[TRAINVAL] = new
-    if not honours_if_range:
-        monkeypatch.setattr(fetch.urllib.request.Request, "add_header", without_if_range)
-    case.download()
-    assert case.loads()
-
-
-def without_if_range(request, key, value):
-    if key != "If-Range":
-        request.headers[key.capitalize()] = value
-
-
-@pytest.mark.parametrize("excess", [0, 1])
-def test_a_part_of_full_length_or_more_is_judged(case, archives, excess):
-    case.work.mkdir(parents=True)
-    (case.work / f"{TRAINVAL}.part").write_bytes(archives[TRAINVAL] + bytes(excess))
-    case.download()
-    assert len(case.server.requests) == 1 + excess
-    assert case.loads()
-
-
 def test_wrong_bytes_are_removed_and_never_unpacked(case):
     content = bytearray(case.server.files[TRAINVAL])
     content[700] ^= 1
@@ -220,27 +55,10 @@ def test_wrong_bytes_are_removed_and_never_unpacked(case):
     assert not list(case.work.rglob("*.tar*")) and not (case.work / "files").exists()
 
 
-def test_another_size_is_refused_before_it_is_fetched(case):
-    case.server.files[TRAINVAL] += b"more"
-    case.refused(TRAINVAL, "bytes, expected", "--mirror")
-    assert not list(case.work.rglob("*.part"))
-
-
 def test_an_unknown_checksum_is_said_to_be_unchecked(case, capfd):
     case.serve("voc2007", TRAINVAL, TEST, checksum=None)
     assert case.verb("voc2007") == 0
     assert capfd.readouterr().err.count("NOT CHECKED") == 2
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_archives_are_never_unpacked(case, tmp_path, name):
-    case.server.files[name] = HOSTILE[name]()
-    case.serve("voc2007", name)
-    before = set(tmp_path.rglob("*"))
-    damaged = name.startswith(("damaged", "cut"))
-    case.refused(name, "cannot be unpacked" if damaged else "nothing was unpacked")
-    made = {path.name for path in set(tmp_path.rglob("*")) - before}
-    assert made <= {"data", "voc2007.download", "lock", name}
 
 
 def test_a_full_disk_is_noticed_before_the_download(case, monkeypatch):
@@ -310,47 +128,6 @@ def test_archives_are_kept_if_asked_for(case, archives):
     assert len(case.server.requests) == 2 and case.loads()
 
 
-def test_a_missing_file_names_address_and_fix(case):
-    del case.server.files[TRAINVAL]
-    case.refused(f"{case.server.url}/pub/{TRAINVAL}: HTTP 404", "--mirror")
-    assert len(case.server.requests) == 1
-
-
-def test_a_server_that_is_down_names_address_and_fix(case):
-    case.server.close()
-    case.refused(f"{case.server.url}/pub/{TRAINVAL}", "refused", "--mirror")
-
-
-def test_passing_faults_are_overcome(case):
-    case.server.faults = ["503", "429", 100, "500"]
-    case.download()
-    assert case.loads()
-
-
-@pytest.mark.parametrize("fault", ["503", 0, 100, 5000])
-def test_attempts_are_bounded(case, monkeypatch, fault):
-    monkeypatch.setattr(fetch, "CHUNK", 1000)
-    case.server.ranges, case.server.faults = False, [fault] * 99
-    case.refused("--mirror")
-    assert len(case.server.requests) == fetch.ATTEMPTS + (fault == 5000)  # progress, but only once
-
-
-def test_attempts_that_make_progress_are_not_counted(case, monkeypatch):
-    monkeypatch.setattr(fetch, "CHUNK", 1000)
-    case.server.faults = [2000] * 4 * fetch.ATTEMPTS
-    case.download()
-    assert case.loads()
-
-
-def test_waiting_times_double(case, monkeypatch):
-    waits = []
-    monkeypatch.setattr(fetch, "WAIT_S", 1.0)
-    monkeypatch.setattr(fetch.time, "sleep", waits.append)
-    case.server.faults = ["503"] * 99
-    case.refused("HTTP 503")
-    assert waits == [2.0, 4.0, 8.0, 16.0]
-
-
 def test_an_interruption_is_one_line(case, monkeypatch):
     def stop(*args):
         raise KeyboardInterrupt
@@ -389,7 +166,8 @@ def test_other_archives_are_not_taken_for_the_same(case):
 
 
 def test_two_downloads_of_one_data_set_do_not_mix(case):
-    with downloading._claim(case.work):
+    case.work.mkdir(parents=True)
+    with locks.held(case.work / "lock", "busy"):
         case.refused("another process")
 
 

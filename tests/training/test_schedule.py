@@ -1,0 +1,103 @@
+"""The learning rate: its course, and that every step uses it."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from trainings import LAST_STEP, MLD, STEPS, history
+
+from mdkd.config import Recipe
+from mdkd.training.schedule import beta1, learning_rate
+
+
+def test_the_learning_rate_falls_as_a_cosine_to_zero(finished):
+    recipe = finished.resolve(MLD).recipe
+    rates = [learning_rate(recipe, step, 50) for step in range(51)]
+    assert rates[0] == recipe.lr == 0.002
+    assert rates[25] == pytest.approx(0.001)
+    assert rates[50] == pytest.approx(0, abs=1e-18)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.lr)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 50)
+    for step in range(50):
+        assert rates[step] == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+        optimizer.step()
+        scheduler.step()
+    ends = [epoch["lr"] for epoch in history(finished.layout.run(MLD))]
+    assert ends == [learning_rate(recipe, step, LAST_STEP) for step in (STEPS - 1, LAST_STEP - 1)]
+
+
+def test_every_step_uses_its_learning_rate_and_weight_decay_spares_biases(bench, monkeypatch):
+    seen = []
+    original = torch.optim.Adam.step
+
+    def spy(optimizer, *args, **kwargs):
+        groups = optimizer.param_groups
+        seen.append([group["lr"] for group in groups])
+        assert [group["weight_decay"] for group in groups] == [1e-4, 0.0]
+        assert {p.ndim > 1 for p in groups[0]["params"]} == {True}
+        assert {p.ndim > 1 for p in groups[1]["params"]} == {False}
+        return original(optimizer, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    recipe = bench.resolve(MLD).recipe
+    bench.train(MLD)
+    assert seen == [[learning_rate(recipe, step, LAST_STEP)] * 2 for step in range(LAST_STEP)]
+
+
+# One cycle
+
+
+@pytest.mark.parametrize("steps", [6, 7, 10, 99, 1000])
+def test_one_cycle_is_torchs_step_by_step(steps):
+    recipe = one_cycle(lr=1e-4)
+    optimizer = torch.optim.Adam([torch.zeros(1, requires_grad=True)])
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, max_lr=1e-4, total_steps=steps, pct_start=0.2
+    )
+    for step in range(steps):
+        group = optimizer.param_groups[0]
+        assert learning_rate(recipe, step, steps) == pytest.approx(group["lr"], rel=1e-9)
+        assert beta1(recipe, step, steps) == pytest.approx(group["betas"][0], rel=1e-9)
+        optimizer.step()
+        if step < steps - 1:
+            scheduler.step()
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+def test_one_cycle_of_few_steps_only_falls(steps):
+    """Torch divides by zero at five steps; too few to rise, the rate falls from its top."""
+    rates = [learning_rate(one_cycle(lr=1.0), step, steps) for step in range(steps)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(4e-6)
+
+
+def test_a_training_follows_its_cycle(bench, monkeypatch):
+    seen = []
+    original = torch.optim.Adam.step
+
+    def spy(optimizer, *args, **kwargs):
+        seen.extend((g["lr"], *g["betas"]) for g in optimizer.param_groups[:1])
+        return original(optimizer, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", spy)
+    run = bench.resolve("supervised/scenes/resnet8/seed0")
+    recipe = replace(run.recipe, schedule="onecycle", epochs=5)
+    bench.train(replace(run, recipe=recipe))
+    last = len(seen)
+    assert last == 15
+    assert seen == [
+        (learning_rate(recipe, step, last), beta1(recipe, step, last), 0.999)
+        for step in range(last)
+    ]
+
+
+def one_cycle(lr):
+    return Recipe(
+        epochs=1,
+        batch_size=2,
+        lr=lr,
+        weight_decay=0,
+        flip=False,
+        cutout=0,
+        schedule="onecycle",
+    )
