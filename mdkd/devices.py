@@ -1,12 +1,12 @@
 """Choose the device of a job. A workflow engine only counts GPUs; this module assigns one."""
 
 import contextlib
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from mdkd import locks
 from mdkd.errors import UserError
 
 DEV = Path("/dev")
@@ -45,13 +45,14 @@ def claim(device: str) -> Iterator[str]:
         return
     folder = Path(tempfile.gettempdir()) / f"mdkd-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
-    for gpu in gpus:
-        with (folder / f"{gpu.replace('/', '_')}.lock").open("w") as lock:
+    busy = f"all {len(gpus)} GPUs are in use by other runs; lower --resources gpu="
+    with contextlib.ExitStack() as stack:
+        for gpu in gpus:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+                stack.enter_context(locks.held(folder / f"{gpu.replace('/', '_')}.lock", busy))
+            except locks.Busy:
                 continue
             os.environ["CUDA_VISIBLE_DEVICES"] = gpu
             yield "cuda"
             return
-    raise UserError(f"all {len(gpus)} GPUs are in use by other runs; lower --resources gpu=")
+    raise UserError(busy)

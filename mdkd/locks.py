@@ -9,6 +9,10 @@ from pathlib import Path
 from mdkd.errors import UserError
 
 
+class Busy(UserError):
+    """Another process holds a lock."""
+
+
 @contextlib.contextmanager
 def held(file: Path, busy: str) -> Iterator[None]:
     """Lock ``file`` while the block runs, and delete it afterwards.
@@ -16,14 +20,14 @@ def held(file: Path, busy: str) -> Iterator[None]:
     If the process is killed, the file remains, but it is no longer locked.
 
     Raises:
-        UserError: another process holds the lock; ``busy`` is the message.
+        Busy: another process holds the lock; ``busy`` is the message.
     """
     while True:
         with file.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise UserError(busy) from None
+                raise Busy(busy) from None
             if not _is_still(file, lock.fileno()):
                 continue  # after we opened the file, its former holder ended and deleted it
             try:

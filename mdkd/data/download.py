@@ -5,19 +5,16 @@ received archives and unpacked files. An interrupted download resumes from them.
 unpacked files are moved to the root in one step, together with the record ``download.json``.
 """
 
-import fcntl
 import hashlib
 import logging
 import os
 import re
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mdkd import records
+from mdkd import locks, records
 from mdkd.config import parse, read_yaml
 from mdkd.data.fetch import fetch, received
 from mdkd.data.unpack import unpack
@@ -105,7 +102,9 @@ def download(dataset: str, root: Path, downloads: Path, mirror: str | None = Non
             log.info("%s: complete, nothing to do", root)
             return
         _expect_space(entry, work, mirror)
-        with _claim(work):
+        work.mkdir(parents=True, exist_ok=True)
+        busy = f"{work}: another process is downloading this data set; wait for it"
+        with locks.held(work / "lock", busy):
             _bring(entry, root, work, mirror)
     except KeyboardInterrupt:
         raise UserError("interrupted; run the same command again to resume") from None
@@ -142,20 +141,6 @@ def _count_files(folder: Path) -> int:
     """The number of files in a folder and its subfolders, without the record."""
     files = sum(len(names) for _, _, names in os.walk(folder))
     return files - (folder / RECORD).exists()
-
-
-@contextmanager
-def _claim(work: Path) -> Iterator[None]:
-    """Create the folder of a download and lock it."""
-    work.mkdir(parents=True, exist_ok=True)
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{work}: another process is downloading this data set; wait for it"
-            ) from None
-        yield
 
 
 def _bring(entry: Download, root: Path, work: Path, mirror: str | None) -> None:
