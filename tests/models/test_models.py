@@ -1,37 +1,21 @@
-"""Networks: every family keeps the contract of `mdkd.outputs`; heads, sizes, branches, errors."""
+"""Networks: every family keeps the contract of `mdkd.outputs`; levels, branches, errors."""
 
 import csv
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from hash_orders import printed_by_both
+from network_cases import LABELS, build, decoder
 from torch import nn
 
 from mdkd.config import Head
 from mdkd.errors import UserError
-from mdkd.models import build_network, table
+from mdkd.models import table
 from mdkd.models.build import _probe, merged
-from mdkd.models.heads import MLDecoderHead
 
 ROOT = Path(__file__).parents[2]
-LABELS = 5
-GAP = Head(kind="gap")
-
-
-def decoder(**changes):
-    small = {"width": 16, "queries": None, "heads": 4, "feedforward": 24, "dropout": 0.1}
-    return Head(kind="mldecoder", **small | changes)
-
-
-def build(net, image_size=64, stem="small", head=GAP, num_labels=LABELS, weights=None, seed=0):
-    torch.manual_seed(seed)
-    return build_network(
-        net, num_labels=num_labels, image_size=image_size, stem=stem, head=head, weights=weights
-    )
 
 
 # name, image size, stem, does the pooled vector equal the mean of the last map?
@@ -139,69 +123,6 @@ def test_swin_maps_are_normed_and_channel_first():
         torch.testing.assert_close(last_BDHW, model.forward_features(image_BCHW).movedim(3, 1))
 
 
-def conv(channels_in, channels, kernel=3):
-    return channels_in * channels * kernel**2
-
-
-def resnet_parameters(blocks, stem, widths):
-    """Counted from the definition; batch norm has two numbers per channel. 100 labels."""
-    total, before = conv(3, stem) + 2 * stem, stem
-    for stage, width in enumerate(widths):
-        total += conv(before, width) + (2 * blocks - 1) * conv(width, width)
-        total += 2 * blocks * 2 * width
-        if stage > 0 or before != width:
-            total += conv(before, width, kernel=1) + 2 * width
-        before = width
-    return total + 100 * widths[-1] + 100
-
-
-def wide_parameters(blocks, factor):
-    total, before = conv(3, 16), 16
-    for stage, width in enumerate([16 * factor, 32 * factor, 64 * factor]):
-        total += conv(before, width) + (2 * blocks - 1) * conv(width, width)
-        total += 2 * before + (2 * blocks - 1) * 2 * width
-        if stage > 0 or before != width:
-            total += conv(before, width, kernel=1)
-        before = width
-    return total + 2 * before + 100 * before + 100
-
-
-@pytest.mark.parametrize(
-    ("name", "millions", "counted"),
-    [
-        ("resnet20", 0.28, resnet_parameters(3, 16, [16, 32, 64])),
-        ("resnet56", 0.86, resnet_parameters(9, 16, [16, 32, 64])),
-        ("resnet8x4", 1.23, resnet_parameters(1, 32, [64, 128, 256])),
-        ("resnet32x4", 7.43, resnet_parameters(5, 32, [64, 128, 256])),
-        ("wrn40_1", 0.57, wide_parameters(6, 1)),
-        ("wrn40_2", 2.26, wide_parameters(6, 2)),
-        ("wrn16_2", 0.70, wide_parameters(2, 2)),
-    ],
-)
-def test_parameter_counts_of_cifar_networks(name, millions, counted):
-    network = build(f"cifar:{name}", 32, "cifar", num_labels=100)
-    parameters = sum(p.numel() for p in network.parameters())
-    assert parameters == counted
-    assert round(parameters / 1e6, 2) == millions
-
-
-def test_head_size_is_the_published_one():
-    """ResNet-34 with 80 labels: 6.03 M, the frozen queries included."""
-    attention = 4 * 768 * 768 + 4 * 768
-    feedforward = 2 * 768 * 2048 + 2048 + 768
-    by_hand = 512 * 768 + 768 + attention + feedforward + 3 * 2 * 768 + 80 * 768 + 80 + 80 * 768
-    head = MLDecoderHead(decoder(width=768, heads=8, feedforward=2048), map_dim=512, num_labels=80)
-    assert sum(x.numel() for x in head.state_dict().values()) == by_hand == 6_032_464
-
-
-@pytest.mark.parametrize("stem", ["cifar", "small", "imagenet"])
-@pytest.mark.parametrize("name", ["cifar:resnet8", "cifar:wrn10_1"])
-def test_stems_set_the_stride(name, stem):
-    first = {"cifar": 64, "small": 32, "imagenet": 16}[stem]
-    spec = build(name, 64, stem).spec
-    assert spec.map_sizes == (first, first // 2, first // 4)
-
-
 def test_probing_moves_no_statistics_and_draws_nothing():
     for module in build("cifar:resnet8", 48).modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -241,76 +162,6 @@ def test_initial_weights_do_not_depend_on_hash_orders():
     first, second = printed_by_both(INITIALISE, *nets)
     assert first == second
     assert len(set(first.split())) == len(nets)
-
-
-def test_cifar_networks_import_neither_timm_nor_torchvision():
-    code = """
-import sys
-from mdkd.config import Head
-from mdkd.models import build_network
-head = Head(kind="gap")
-build_network("cifar:resnet8", num_labels=3, image_size=32, stem="small", head=head)
-assert not {"timm", "torchvision"} & set(sys.modules)
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-
-
-# ML-Decoder
-
-
-def run_head(queries, num_labels=LABELS, batch=3):
-    torch.manual_seed(0)
-    head = MLDecoderHead(decoder(queries=queries), map_dim=8, num_labels=num_labels)
-    head.double().eval().bias_C.data.normal_()
-    map_BDHW = torch.randn(batch, 8, 4, 4, dtype=torch.float64)
-    return head, map_BDHW, *head(None, map_BDHW)
-
-
-@pytest.mark.parametrize(
-    ("queries", "num_labels"), [(5, 5), (1, 5), (2, 5), (3, 5), (3, 6), (4, 5)]
-)
-def test_each_query_decodes_its_labels_with_weights_of_its_own(queries, num_labels):
-    head, map_BDHW, logits_BC, embeddings = run_head(queries, num_labels)
-    assert (embeddings is None) == (queries < num_labels)
-    decoded_BQE = head.decode(map_BDHW)
-    labels_each = -(-num_labels // queries)
-    assert logits_BC.shape == (3, num_labels)
-    for c in range(num_labels):
-        query, position = divmod(c, labels_each)
-        weight_E = head.weight_QEG[query, :, position]
-        torch.testing.assert_close(
-            logits_BC[:, c], decoded_BQE[:, query] @ weight_E + head.bias_C[c]
-        )
-
-
-def test_embeddings_are_what_the_logits_are_read_from():
-    head, _, logits_BC, embeddings_BCE = run_head(None)
-    expected_BC = torch.einsum("bce,ce->bc", embeddings_BCE, head.weight_QEG[:, :, 0]) + head.bias_C
-    torch.testing.assert_close(logits_BC, expected_BC)
-
-
-def test_queries_are_saved_but_never_trained():
-    network = build("cifar:resnet8", head=decoder(dropout=0.5))
-    assert "head.queries_QE" in network.state_dict()
-    assert not any("queries" in name for name, _ in network.named_parameters())
-    before = network.head.queries_QE.clone()
-    network(torch.randn(2, 3, 64, 64)).logits_BC.sum().backward()
-    torch.optim.SGD(network.parameters(), lr=1.0).step()
-    assert torch.equal(network.head.queries_QE, before)
-
-
-def test_the_order_of_pixels_does_not_matter_but_their_content_does():
-    head, map_BDHW, logits_BC, _ = run_head(None)
-    shuffled = map_BDHW.flatten(2)[:, :, torch.randperm(16)].unflatten(2, (4, 4))
-    torch.testing.assert_close(head(None, shuffled)[0], logits_BC)
-    assert not torch.allclose(head(None, map_BDHW + 1)[0], logits_BC)
-
-
-def test_images_do_not_mix():
-    head, map_BDHW, logits_BC, embeddings_BCE = run_head(None)
-    alone = head(None, map_BDHW[1:2])
-    torch.testing.assert_close(alone[0], logits_BC[1:2])
-    torch.testing.assert_close(alone[1], embeddings_BCE[1:2])
 
 
 # merged branches
@@ -353,6 +204,7 @@ def test_networks_without_branches_are_returned_as_they_are(name):
 
 
 # configuration and errors
+
 
 ARCHITECTURES = yaml.safe_load((ROOT / "config/architectures.yaml").read_text(encoding="utf-8"))
 
