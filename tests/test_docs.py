@@ -1,6 +1,7 @@
-"""The examples in the documentation run as they are printed."""
+"""The documentation agrees with the code: its examples run, and its tables list what there is."""
 
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -8,33 +9,74 @@ import torch
 import yaml
 
 from mdkd import methods
+from mdkd.kinds import KINDS
+from mdkd.methodfiles import read
+from mdkd.metrics import METRICS
 from mdkd.outputs import Output, Spec
+from mdkd.spec import Entry, Experiment, Pair
 
 ROOT = Path(__file__).parents[1]
+EXPERIMENTS = "config/experiments/README.md"
+REQUIRED = "required"
+
+
+def text_of(file):
+    return (ROOT / file).read_text(encoding="utf-8")
 
 
 def blocks(file, language):
     """Code blocks of a Markdown file, without the indentation of a list they stand in."""
-    text = (ROOT / file).read_text(encoding="utf-8")
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL)
+    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text_of(file), re.M | re.S)
     return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
 
 
+def table_of(file, *headings):
+    """The cells of the one table of a Markdown file with these headings, without backticks."""
+    lines = [line.strip() for line in text_of(file).splitlines()]
+    starts = [i for i, line in enumerate(lines) if cells_of(line) == list(headings)]
+    assert len(starts) == 1, f"{file}: {len(starts)} tables with the headings {headings}"
+    rows = []
+    for line in lines[starts[0] + 2 :]:
+        if not line.startswith("|"):
+            return rows
+        rows.append(cells_of(line))
+        assert len(rows[-1]) == len(headings), line
+    return rows
+
+
+def cells_of(line):
+    if not line.startswith("|"):
+        return []
+    return [re.sub(r"^`(.*)`$", r"\1", cell.strip()) for cell in line.strip("|").split("|")]
+
+
+def default_of(field):
+    """The default of a dataclass's field as a table says it."""
+    if field.default is not MISSING:
+        return field.default
+    return REQUIRED if field.default_factory is MISSING else field.default_factory()
+
+
+def defaults_of(cls):
+    return {field.name: default_of(field) for field in fields(cls)}
+
+
 def test_the_method_of_the_contributing_guide_works(tmp_path, monkeypatch):
-    (code,) = blocks("CONTRIBUTING.md", "python")
+    (code,), (settings,) = (blocks("CONTRIBUTING.md", language) for language in ("python", "yaml"))
     (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "mine.yaml").write_text(settings)
     places = [*methods.__path__, str(tmp_path)]
     monkeypatch.setattr(methods, "__path__", places)
     monkeypatch.setattr(methods.__spec__, "submodule_search_locations", places)
-    entry = yaml.safe_load(blocks("CONTRIBUTING.md", "yaml")[0])["mine"]
+    file = read("mine")
+    assert methods.settings_of(methods.get("mine")) == tuple(file.settings)
     spec = Spec(2, 1, (), (), None)
-    loss = methods.build("mine", spec, spec, entry["settings"])
+    loss = methods.build("mine", spec, spec, file.settings)
     student = Output(torch.zeros(1, 2), torch.zeros(1, 1), (), None)
     teacher = Output(torch.full((1, 2), 100.0), torch.zeros(1, 1), (), None)
     terms = loss(student, teacher, torch.zeros(1, 2))
     assert list(terms) == ["mine"]
     assert terms["mine"].item() == pytest.approx(2 * 0.5**2)
-    assert entry["needs"] == list(methods.get("mld").needs)
 
 
 def test_the_losses_of_the_readme_run():
@@ -44,9 +86,54 @@ def test_the_losses_of_the_readme_run():
     assert names["student"].grad.abs().sum() > 0
 
 
-def test_files_named_in_the_readme_exist():
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    named = re.findall(r"\((?!https?:)([\w./-]+)\)|`(config/[\w./-]+\.yaml|mdkd/[\w/]+\.py)`", text)
-    paths = {a or b for a, b in named}
-    assert len(paths) > 8
-    assert sorted(path for path in paths if not (ROOT / path).exists()) == []
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/protocol.md", EXPERIMENTS])
+def test_files_that_the_documentation_names_exist(file):
+    links = re.findall(r"\]\((?!https?:)([\w./-]+)(?:#[\w-]+)?\)", text_of(file))
+    folders = "config|mdkd|tests|docs|workflow"
+    named = re.findall(rf"`((?:{folders})/[\w./-]+\.(?:py|yaml|md))`", text_of(file))
+    paths = [(ROOT / file).parent / link for link in links] + [ROOT / name for name in named]
+    assert paths
+    not_yet = {ROOT / f"mdkd/methods/mine.{suffix}" for suffix in ("py", "yaml")}
+    assert sorted(path for path in paths if path not in not_yet and not path.exists()) == []
+
+
+def test_the_keys_of_an_experiment_are_all_explained():
+    rows = table_of(EXPERIMENTS, "Key", "Meaning", "Default")
+    found = {key: yaml.safe_load(default) for key, _, default in rows}
+    assert found == defaults_of(Experiment)
+    assert len(found) == len(rows)
+
+
+def test_the_keys_of_pairs_and_rows_are_all_explained():
+    meanings = dict(row[:2] for row in table_of(EXPERIMENTS, "Key", "Meaning", "Default"))
+    assert {field.name for field in fields(Pair)} <= set(re.findall(r"`(\w+)`", meanings["pairs"]))
+    (full,) = (row for row, _ in table_of(EXPERIMENTS, "Written", "Meaning") if "method:" in row)
+    assert yaml.safe_load(full).keys() == {field.name for field in fields(Entry)}
+
+
+def test_the_kinds_are_all_explained():
+    rows = table_of(EXPERIMENTS, "Kind", "Makes", "Shows")
+    assert {kind: tuple(makes.split(", ")) for kind, makes, _ in rows} == {
+        name: kind.outputs for name, kind in KINDS.items()
+    }
+    assert len(rows) == len(KINDS)
+
+
+def test_the_options_of_kinds_are_all_explained():
+    rows = table_of(EXPERIMENTS, "Kind", "Option", "Meaning", "Default")
+    assert {(kind, option): yaml.safe_load(default) for kind, option, _, default in rows} == {
+        (name, option): default
+        for name, kind in KINDS.items()
+        for option, default in defaults_of(kind.options).items()
+    }
+
+
+def test_the_metrics_are_all_explained():
+    assert [name for name, _ in table_of(EXPERIMENTS, "Metric", "Meaning")] == list(METRICS)
+
+
+def test_the_example_of_an_experiment_is_complete_and_right():
+    (example,) = blocks(EXPERIMENTS, "yaml")
+    experiment = Experiment(**yaml.safe_load(example))
+    assert experiment.kind in KINDS
+    assert set(experiment.metrics) <= set(METRICS)
