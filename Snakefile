@@ -2,6 +2,7 @@
 # what they are asked to compute is in config/.
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 
@@ -105,4 +106,5 @@ onsuccess:
 
 
 onerror:
-    shell(f"python -m mdkd report failures --plan {PLAN_FILE}")
+    logs = " ".join(map(shlex.quote, failed_logs(log)))
+    shell(f"python -m mdkd report failures {logs}")

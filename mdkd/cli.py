@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -19,6 +20,8 @@ from mdkd.results import Results
 from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
+
+LOG_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "  # at the head of a line in a log file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,11 +177,12 @@ def report_show(args: argparse.Namespace) -> None:
 
 
 def report_failures(args: argparse.Namespace) -> None:
-    """Print one line for each run that failed, with its reason and its log."""
-    from mdkd import reporting
-
-    plan = _plan(args)
-    print(reporting.failures(plan, _results(plan)))
+    """Print one line for each failed job: the last line of its log, and the log's name."""
+    for file in args.target:
+        lines = Path(file).read_text(encoding="utf-8").split("\n") if Path(file).exists() else []
+        last = next((line for line in reversed(lines) if line.strip()), "no message")
+        reason = re.sub(LOG_TIME, "", last).removeprefix("error: ")
+        print(f"failed: {reason} (log: {file})")
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -225,7 +229,7 @@ REPORTS = {  # of the verb `report`: what is run, help, and its target
         ARTEFACT | {"nargs": "?", "help": "name of the artefact, all that have begun if left out"},
     ),
     "show": (report_show, "print tables that are written, and where they are", None),
-    "failures": (report_failures, "print the runs that failed", None),
+    "failures": (report_failures, "print why jobs failed", {"nargs": "*", "help": "their logs"}),
 }
 
 
@@ -318,8 +322,8 @@ def _get(entries: dict[str, Any], name: str) -> Any:
 
 def _start_log(args: argparse.Namespace) -> None:
     """Send messages to the terminal and, with --log, to a log file of the job's own."""
-    words = (args.name, getattr(args, "kind", None), getattr(args, "target", None))
-    prefix = " ".join(word for word in words if word).replace("%", "%%")
+    words = [args.name, getattr(args, "kind", None), getattr(args, "target", None)]
+    prefix = " ".join(word for word in words if isinstance(word, str)).replace("%", "%%")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
     handlers: list[logging.Handler] = [terminal]

@@ -101,12 +101,6 @@ class Results(Layout):
         lines = (self.run(path) / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
-    def failure(self, path: str) -> str | None:
-        """The error that ended the run's last training, or None unless it failed."""
-        if self.state(path) != "failed":
-            return None
-        return records.read_json(self.run(path) / "failed.json")["error"]
-
     def state(self, path: str) -> RunState:
         """Whether a run is done, and with the planned settings."""
         folder = self.run(path)

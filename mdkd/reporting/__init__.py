@@ -52,13 +52,5 @@ def begun(plan: Plan, results: Results) -> list[str]:
     return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
 
 
-def failures(plan: Plan, results: Results) -> str:
-    """One line for each run of the plan that failed: its path, the reason and its log."""
-    failed = {path: reason for path in plan.runs if (reason := results.failure(path)) is not None}
-    return "\n".join(
-        f"failed: {path}: {reason} (log: {results.log(path)})" for path, reason in failed.items()
-    )
-
-
 def _kind(artefact: Artefact):
     return registry.load(f"{__name__}.kinds", artefact.kind)

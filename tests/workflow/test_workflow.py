@@ -8,6 +8,8 @@ import pytest
 import yaml
 from conftest import ROOT, copy_config, edit_text, edit_yaml, environment
 
+from mdkd.metrics import METRICS
+
 PARTS = ("Snakefile", "workflow", "profiles", "mdkd", "environment.yml")
 
 
@@ -75,7 +77,9 @@ def made(tmp_path_factory):
 @pytest.fixture
 def restored(made):
     """The same project; what a test edits is put back, with its old time stamps."""
-    files = [*(made.folder / "config").rglob("*.yaml"), *(made.folder / "mdkd").rglob("*.py")]
+    code = made.folder / "mdkd"
+    files = [f for f in (made.folder / "config").rglob("*.*") if f.is_file()]
+    files += [*code.rglob("*.py"), *code.rglob("*.yaml")]
     before = {file: (file.read_bytes(), file.stat()) for file in files}
     yield made
     for file, (content, stat) in before.items():
@@ -84,14 +88,17 @@ def restored(made):
             subprocess.run(["touch", "-d", f"@{stat.st_mtime_ns / 1e9:.6f}", file], check=True)
 
 
+def read(project, file):
+    return yaml.safe_load((project.folder / "config" / file).read_text(encoding="utf-8"))
+
+
 def test_a_bare_dry_run_plans_the_comparison(default):
-    experiment = yaml.safe_load((default.folder / "config/experiments/comparison.yaml").read_text())
-    protocol = yaml.safe_load((default.folder / "config/protocols/quick.yaml").read_text())
-    distilled = (len(experiment["methods"]) - 1) * len(protocol["seeds"])
-    supervised = 1 + len(protocol["seeds"])
+    seeds = len(read(default, "protocols/quick.yaml")["seeds"])
+    distilled = seeds * (len(read(default, "experiments/comparison.yaml")["methods"]) - 1)
+    supervised = 1 + seeds
     jobs = default.planned()
     artefacts = dict.fromkeys(("collect", "label_statistics", "table", "figure", "all"), 1)
-    assert jobs.pop("total") == sum(jobs.values()) == 25
+    assert jobs.pop("total") == sum(jobs.values())
     assert jobs == artefacts | {
         "prepare_dataset": 1,
         "train_supervised": supervised,
@@ -102,13 +109,29 @@ def test_a_bare_dry_run_plans_the_comparison(default):
 
 def test_every_seed_given_on_the_command_line_is_planned(default):
     jobs = default.planned("--config", "seeds=[0,1,2,3]")
-    assert (jobs["train_supervised"], jobs["distill"]) == (5, 32)
+    methods = len(read(default, "experiments/comparison.yaml")["methods"])
+    assert (jobs["train_supervised"], jobs["distill"]) == (1 + 4, 4 * (methods - 1))
 
 
 def test_a_mistake_stops_the_workflow_in_one_line(default):
     result = default.run("snakemake", "-n", "--config", "experiments=comparisn")
     assert result.returncode != 0
     assert "comparisn.yaml: no such file; did you mean 'comparison'?" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ["distill", "download_voc2007", "all"])
+def test_an_experiment_cannot_have_the_name_of_a_rule(default, name):
+    """Neither as its own name nor as a target that it names."""
+    experiment = read(default, "experiments/comparison.yaml") | {"targets": [name]}
+    file = default.folder / "config" / "experiments" / "mine.yaml"
+    file.write_text(yaml.safe_dump(experiment), encoding="utf-8")
+    own = file.rename(file.with_name(f"{name}.yaml")) if name == "distill" else file
+    result = default.run("snakemake", "-n")
+    own.unlink()
+    assert result.returncode != 0
+    message = f"experiments/{own.name}: '{name}' is the name of a rule of the workflow and cannot"
+    assert message in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -127,7 +150,7 @@ def test_one_command_makes_tables_and_figures(made):
         assert (made.results / "figures" / name).stat().st_size > 0
     assert {file.parent.name for file in made.results.rglob("metrics.json")} == {"seed0"}
     assert len(list(made.results.rglob("metrics.json"))) == 3
-    assert len((made.results / "metrics.csv").read_text().splitlines()) == 1 + 3 * 7
+    assert len((made.results / "metrics.csv").read_text().splitlines()) == 1 + 3 * len(METRICS)
     table = (made.results / "tables" / "comparison.md").read_text()
     rows = re.findall(r"^\| (\w+) \| [*<>/u\d. ]+ \| [*<>/u\d. ]+ \|$", table, re.MULTILINE)
     assert rows == ["Teacher", "Student", "MLD"]
@@ -155,25 +178,24 @@ MLD_ALONE = {
 
 def test_a_changed_weight_redoes_its_method_and_no_other(restored):
     methods = restored.folder / "config" / "methods.yaml"
-    edit_yaml(methods, lambda m: m["mld"]["settings"].update(mld=5.0))
+    edit_yaml(methods, lambda m: m.update(mld={"mld": 5.0}))
     assert restored.planned() == MLD_ALONE
 
 
 def test_a_raised_revision_redoes_its_method_and_no_other(restored):
-    methods = restored.folder / "config" / "methods.yaml"
-    edit_yaml(methods, lambda m: m["mld"].update(revision=m["mld"]["revision"] + 1))
+    own = restored.folder / "mdkd" / "methods" / "mld.yaml"
+    edit_yaml(own, lambda m: m.update(revision=m["revision"] + 1))
     assert restored.planned() == MLD_ALONE
 
 
 def test_a_change_of_a_method_nobody_uses_redoes_nothing(restored):
-    methods = restored.folder / "config" / "methods.yaml"
-    edit_yaml(methods, lambda m: m["rkd"].update(revision=9))
+    edit_yaml(restored.folder / "mdkd" / "methods" / "rkd.yaml", lambda m: m.update(revision=9))
     assert restored.planned() == {}
 
 
 def test_a_changed_label_redoes_table_and_figure_alone(restored):
-    methods = restored.folder / "config" / "methods.yaml"
-    edit_yaml(methods, lambda m: m["mld"].update(label="Another name"))
+    own = restored.folder / "mdkd" / "methods" / "mld.yaml"
+    edit_yaml(own, lambda m: m.update(label="Another name"))
     jobs = restored.planned()
     assert jobs == {"table": 1, "figure": 1, "all": 1, "total": 3}
 
@@ -192,7 +214,9 @@ def test_a_new_seed_trains_the_new_runs_alone(restored):
 
 
 def test_an_edited_comment_redoes_nothing(restored):
-    edit_text(restored.folder / "mdkd" / "train.py", "# for dropout", "# for the dropout")
+    edit_text(
+        restored.folder / "mdkd" / "training" / "loop.py", "# for dropout", "# for the dropout"
+    )
     assert restored.planned() == {}
 
 
@@ -210,3 +234,21 @@ def test_partial_prints_a_table_with_a_gap(restored):
     assert "3 of 7 runs" in text
     assert tables == {file: file.read_bytes() for file in (restored.results / "tables").iterdir()}
     assert not list(restored.results.rglob("ps"))
+
+
+def test_after_a_failure_the_last_lines_are_the_failed_jobs(restored):
+    """One line each, with the reason and the log."""
+    experiment = restored.folder / "config" / "experiments" / "comparison.yaml"
+    methods = ["vanilla", "mld", {"mse": {"weight": 1.0e38}}]
+    edit_yaml(experiment, lambda e: e.update(methods=methods))
+    result = restored.run("sh", "-c", "snakemake --cores 1 2>&1")  # as a terminal shows it
+    assert result.returncode != 0
+    run = "distill/scenes/resnet8x2--resnet8/mse/weight-1e38/seed0"
+    lines = result.stdout.splitlines()
+    found = [line for line in lines if line.startswith("failed: ")]
+    assert len(found) == 1
+    assert found[0].startswith("failed: losses not finite in epoch 1: ")
+    assert found[0].endswith(f"(log: logs/smoke/train/{run}.log)")
+    after = lines[lines.index(found[0]) + 1 :]
+    assert len(after) <= 5  # Snakemake's own last words
+    shutil.rmtree(restored.results / "runs" / run)

@@ -1,7 +1,10 @@
-# What rules need to know of an artefact.
+# What the rules need to know of an artefact, of a run and of failed jobs.
+
+import re
 
 from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
+from mdkd.runpath import DISTILLED, SUPERVISED
 
 TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
 FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_FORMATS)
@@ -24,6 +27,12 @@ def group_of(wildcards):
     return PLAN.artefacts[wildcards.artefact].group
 
 
+def run_of(wildcards):
+    """The planned run of a training job."""
+    template = DISTILLED if hasattr(wildcards, "teacher") else SUPERVISED
+    return PLAN.runs[template.format(**wildcards)]
+
+
 def memory_mb(paths):
     """Main memory for a job that loads these runs, one after the other."""
     needed = [ESTIMATOR.memory(PLAN.runs[path]) for path in paths]
@@ -38,3 +47,9 @@ def check_targets(rule_names):
                 f"config/experiments/{name}.yaml: '{target}' is the name of a rule of the workflow "
                 "and cannot be the name of a target; choose another"
             )
+
+
+def failed_logs(snakemake_logs):
+    """The log files of all jobs that failed, from Snakemake's own logs."""
+    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
+    return list(dict.fromkeys(re.findall(r"^    log: (.+) \(check log file", text, re.MULTILINE)))

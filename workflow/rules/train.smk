@@ -3,14 +3,6 @@
 # notices changes of plain values only. A change of code re-runs nothing: raise the revision in the
 # method's YAML file. Inputs are small records, never weights or pixels.
 
-from mdkd.runpath import DISTILLED, SUPERVISED
-
-
-def run_of(wildcards):
-    """The planned run of a training job."""
-    template = DISTILLED if hasattr(wildcards, "teacher") else SUPERVISED
-    return PLAN.runs[template.format(**wildcards)]
-
 
 rule train_supervised:
     input:
