@@ -6,13 +6,11 @@ Ratios are taken within rounds that run every variant once, so that a busy machi
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-import yaml
 
-from mdkd import methods
+from mdkd import methodfiles, methods
 from mdkd.dependencies import multi_order_losses
 from mdkd.outputs import Output, Spec
 
@@ -91,9 +89,7 @@ def loop_led(student_BCE: torch.Tensor, teacher_BCE: torch.Tensor, target_BC: to
 def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    defaults = yaml.safe_load(
-        (Path(__file__).parents[1] / "config" / "methods.yaml").read_text(encoding="utf-8")
-    )
+    defaults = methodfiles.read_all()
 
     print("Dependency losses, both levels, forward and backward, 32 images")
     small = interleaved(
@@ -117,8 +113,8 @@ def main() -> None:
         embeddings = torch.randn(2, num_images, 80, width)
         z, e = logits[0].clone().requires_grad_(), embeddings[0].clone().requires_grad_()
         teacher_output = Output(logits[1], logits[1], (), embeddings[1])
-        ps = methods.build("ps", spec, spec, defaults["ps"]["settings"])
-        l2d = methods.build("l2d", spec, spec, {**defaults["l2d"]["settings"], "mld": 0})
+        ps = methods.build("ps", spec, spec, defaults["ps"].settings)
+        l2d = methods.build("l2d", spec, spec, {**defaults["l2d"].settings, "mld": 0})
 
         def flat_ps(x, ps=ps, teacher=teacher_output, target_BC=target_BC):
             return ps(Output(x, x, (), None), teacher, target_BC)["ps"]

@@ -13,15 +13,23 @@ import numpy as np
 
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:
-    """Sigmoid in float32, finite for every logit."""
+    """Sigmoid in float32, finite for every logit.
+
+    >>> probabilities(np.array([[0.0, 1000.0, -1000.0]])).tolist()
+    [[0.5, 1.0, 0.0]]
+    """
     small = np.exp(-np.abs(logits_NC.astype(np.float32)))
     return np.where(logits_NC >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
 
 
 def average_precision(scores_N: np.ndarray, targets_N: np.ndarray) -> float:
-    """Area under the step-wise precision-recall curve, tied scores taken together.
+    """Area under the step-wise precision-recall curve, with tied scores taken together.
 
-    The definition of scikit-learn's ``average_precision_score``; NaN without a positive.
+    This is the definition of scikit-learn's ``average_precision_score``. It is NaN without a
+    positive image.
+
+    >>> round(average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1])), 4)
+    0.8333
     """
     if not targets_N.any():
         return float("nan")
@@ -36,7 +44,10 @@ def average_precisions(
 ) -> np.ndarray:
     """Average precision of each label over the images that count for it, ``[C]``.
 
-    NaN where a label has no positive image.
+    It is NaN for a label without a positive image.
+
+    >>> average_precisions(np.array([[0.9, 0.3], [0.4, 0.8]]), np.array([[1, 0], [0, 0]])).tolist()
+    [1.0, nan]
     """
     counts_NC = counting(scores_NC.shape, ignored_NC)
     columns = zip(scores_NC.T, targets_NC.T, counts_NC.T, strict=True)
@@ -71,7 +82,11 @@ def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> F1:
 
 
 def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
-    """Mark exactly the ``k_N[i]`` highest scores of each image; ties go to the lower label."""
+    """Mark exactly the ``k_N[i]`` highest scores of image i; ties go to the lower label.
+
+    >>> top_k(np.array([[0.2, 0.9, 0.5]]), np.array([2])).tolist()
+    [[False, True, True]]
+    """
     order_NC = np.argsort(-scores_NC, axis=1, kind="stable")
     predicted_NC = np.zeros(scores_NC.shape, bool)
     taken_NC = np.arange(scores_NC.shape[1]) < np.asarray(k_N)[:, None]

@@ -86,6 +86,10 @@ def expected_joint(p_NC: np.ndarray) -> np.ndarray:
 
     For different labels P(k, l, m) is the mean of p_k p_l p_m over images, and P(k, l) the mean of
     p_k p_l.
+
+    >>> joint_CCC = expected_joint(np.array([[0.5, 0.2], [0.1, 0.4]]))
+    >>> codependence.pairs(joint_CCC).round(3).tolist()
+    [[0.3, 0.07], [0.07, 0.3]]
     """
     p_CN = np.ascontiguousarray(p_NC.T, dtype=np.float64)
     size, images = p_CN.shape
@@ -154,7 +158,11 @@ def _error(moments: Moments, size: int, order: int) -> float:
 
 
 def root_mean_square(values: np.ndarray) -> float:
-    """The root mean square of any values, NaN if there are none."""
+    """The root mean square of any values, NaN if there are none.
+
+    >>> root_mean_square(np.array([3.0, -4.0, 0.0, 0.0]))
+    2.5
+    """
     return math.sqrt(float((values**2).mean())) if values.size else math.nan
 
 
@@ -201,7 +209,12 @@ def links(record: dict) -> dict[str, Scope]:
 
 
 def everything(size: int) -> Scope:
-    """All pairs and triples of ``size`` labels."""
+    """All pairs and triples of ``size`` labels.
+
+    >>> scope = everything(3)
+    >>> int(scope.pairs_CC.sum()), int(scope.triples_CCC.sum())
+    (3, 3)
+    """
     pairs_CC = np.triu(np.ones((size, size), bool), 1)
     triples_CCC = np.repeat(pairs_CC[:, :, None], size, axis=2)
     k = np.arange(size)

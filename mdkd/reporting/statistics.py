@@ -30,7 +30,11 @@ def ranks(values_KM: np.ndarray) -> np.ndarray:
 def friedman(values_KM: np.ndarray) -> tuple[float, float]:
     """Friedman's chi square and its p-value: do the methods differ at all? Needs 3 methods.
 
-    (0, 1) where every cell ties all methods.
+    It is (0, 1) if all methods are tied in every cell.
+
+    >>> chi_square, p = friedman(np.array([[0.1, 0.2, 0.3]] * 4))
+    >>> round(chi_square, 4), round(p, 4)
+    (8.0, 0.0183)
     """
     if (ranks(values_KM) == (values_KM.shape[1] + 1) / 2).all():
         return 0.0, 1.0
@@ -41,8 +45,11 @@ def friedman(values_KM: np.ndarray) -> tuple[float, float]:
 def critical_difference(methods: int, cells: int) -> float:
     """Nemenyi's: two mean ranks that differ by less are not told apart.
 
-    q sqrt(M (M + 1) / 6K), where q is the quantile of the studentized range over sqrt 2 (Demsar,
-    JMLR 2006, Sec. 3.2.2).
+    It is q sqrt(M (M + 1) / 6K), where q is the quantile of the studentized range divided by
+    sqrt(2) (Demsar, JMLR 2006, Sec. 3.2.2).
+
+    >>> round(critical_difference(methods=4, cells=14), 2)  # Demsar's example
+    1.25
     """
     q = float(stats.studentized_range.ppf(1 - LEVEL, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * cells))
@@ -51,7 +58,10 @@ def critical_difference(methods: int, cells: int) -> float:
 def cliques(mean_ranks_M: np.ndarray, critical: float) -> list[tuple[int, int]]:
     """Largest groups of mean ranks less than ``critical`` apart, as first and last index.
 
-    The ranks must ascend; a group of one is no group.
+    The ranks must ascend. A single method is no group.
+
+    >>> cliques(np.array([1.0, 1.5, 3.0]), critical=1.0)
+    [(0, 1)]
     """
     found: list[tuple[int, int]] = []
     for first, rank in enumerate(mean_ranks_M):
@@ -62,7 +72,11 @@ def cliques(mean_ranks_M: np.ndarray, critical: float) -> list[tuple[int, int]]:
 
 
 def wilcoxon(first_K: np.ndarray, second_K: np.ndarray) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test; cells without a difference are dropped."""
+    """Two-sided p-value of Wilcoxon's signed-rank test; cells without a difference are dropped.
+
+    >>> wilcoxon(np.arange(1.0, 7.0), np.zeros(6))  # 2 / 2^6
+    0.03125
+    """
     differences_K = np.round(first_K - second_K, 12)
     if not differences_K.any():
         return 1.0
@@ -70,7 +84,11 @@ def wilcoxon(first_K: np.ndarray, second_K: np.ndarray) -> float:
 
 
 def holm(p_T: Sequence[float]) -> list[float]:
-    """P-values of T tests, corrected for their number by Holm's step-down procedure."""
+    """P-values of T tests, corrected for their number by Holm's step-down procedure.
+
+    >>> holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
     order = np.argsort(p_T, kind="stable")
     factors = np.arange(len(order), 0, -1)
     corrected = np.empty(len(order))
@@ -96,7 +114,7 @@ def resolvable_difference(deviation: float, seeds: int) -> float:
 def seeds_needed(deviation: float, difference: float) -> int:
     """The smallest number of seeds that resolves ``difference``.
 
-    >>> seeds_needed(1.0, difference=2.02)
+    >>> seeds_needed(1.0, difference=2.1)
     5
     """
     enough = 2
@@ -168,6 +186,12 @@ def paired_bootstrap(
         targets_NC: 0/1.
         resamples: at least 1.
         ignored_NC: true where an image does not count for a label; None: all count.
+
+    >>> right, wrong = np.array([[0.9], [0.1], [0.8]]), np.array([[0.1], [0.9], [0.2]])
+    >>> paired_bootstrap([right], [right], np.array([[1], [0], [1]]), resamples=10).difference
+    0.0
+    >>> round(paired_bootstrap([right], [wrong], np.array([[1], [0], [1]]), 10).difference, 4)
+    0.4167
     """
     images = len(targets_NC)
     counts_NC = counting(targets_NC.shape, ignored_NC)

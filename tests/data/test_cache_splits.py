@@ -1,6 +1,5 @@
 """Splits of a cache: validation images, and places that do not count."""
 
-import doctest
 
 import numpy as np
 import pytest
@@ -8,7 +7,6 @@ from drawn_cache import content, swapped
 from drawn_source import table
 
 from mdkd.config import Dataset, parse
-from mdkd.data import cache as caches
 from mdkd.data.cache import carve, open_cache, verify
 from mdkd.data.sources import Split
 from mdkd.errors import UserError
@@ -49,10 +47,6 @@ def test_a_validation_split_depends_on_each_name_alone():
     assert set(carve(train_split(IDS), 0.1)["val"].ids) < val
     half = carve(train_split(IDS[:10]), 0.5)["val"].ids
     assert half == [IDS[i] for i in (3, 4, 5, 6, 8, 9)]  # must never change
-
-
-def test_the_example_is_true():
-    assert doctest.testmod(caches) == (0, 3)
 
 
 def test_no_fraction_no_split(make_cache, decode_log):
