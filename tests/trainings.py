@@ -9,6 +9,7 @@ STUDENT = "supervised/scenes/resnet8/seed0"
 
 MLD = "distill/scenes/resnet20--resnet8/mld/default/seed0"
 
+MDKD = "distill/scenes/resnet20--resnet8/mdkd/default/seed0"  # the most terms
 REVIEW = "distill/scenes/resnet20--resnet8/reviewkd/mid_channels-8/seed0"
 
 STEPS = 3  # an epoch: 48 images in batches of 16
@@ -36,7 +37,7 @@ def losses(folder):
 def finished(taught, tmp_path_factory):
     """Uninterrupted trainings to compare with; never train in them."""
     bench = taught.copy(tmp_path_factory.mktemp("finished") / "bench")
-    for path in (STUDENT, MLD, REVIEW):
+    for path in (STUDENT, MLD, MDKD, REVIEW):
         bench.train(path)
     return bench
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from conftest import TEACHER, python
 from hash_orders import HASH_SEEDS
-from trainings import MLD, REVIEW, STUDENT, history, losses, read, tamper, weights
+from trainings import MDKD, MLD, REVIEW, STUDENT, history, losses, read, tamper, weights
 
 from mdkd import records, reporting
 from mdkd.data.cache import open_cache
@@ -63,10 +63,9 @@ for path in paths:
 def test_the_same_run_in_another_process_and_directory_gives_the_same_bytes(
     finished, bench, hash_seed
 ):
-    hash_orders.python(
-        hash_seed, "-c", TRAIN, bench.spec.folder, STUDENT, MLD, REVIEW, cwd=bench.base
-    )
-    for path in (STUDENT, MLD, REVIEW):
+    paths = (STUDENT, MLD, MDKD, REVIEW)
+    hash_orders.python(hash_seed, "-c", TRAIN, bench.spec.folder, *paths, cwd=bench.base)
+    for path in paths:
         first, second = finished.layout.run(path), bench.layout.run(path)
         assert first != second
         assert read(first, "model.pt") == read(second, "model.pt")
