@@ -1,6 +1,6 @@
-# make quick   the comparison on embedded data: minutes on two CPU cores
-# make test    the tests
-# Both install what they need into .venv first; `make help` lists the rest.
+# make quick   run the comparison on embedded data: minutes on two CPU cores
+# make test    run the tests
+# Both first install what they need into .venv. `make help` lists all targets.
 
 PYTHON ?= python3
 VENV := .venv
@@ -12,14 +12,14 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make quick       run the comparison on embedded data and show its table"
-	@echo "make quick-full  make every table and figure of the paper on embedded data: an hour"
+	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
 	@echo "make test        run the tests"
-	@echo "make smoke       run the jobs of quick, tiny; the numbers mean nothing"
-	@echo "make smoke-full  run those of quick-full, tiny, one seed"
+	@echo "make smoke       run the jobs of quick in tiny form; the numbers mean nothing"
+	@echo "make smoke-full  run the jobs of quick-full in tiny form, with one seed"
 	@echo "make notebooks   run the notebooks on the results of smoke-full"
 	@echo "make lint        check style, types and the workflow"
-	@echo "make format      bring all files into the project's style"
-	@echo "make lock        renew requirements.lock from pyproject.toml (needs uv)"
+	@echo "make format      format all files in the project's style"
+	@echo "make lock        write requirements.lock from pyproject.toml (needs uv)"
 	@echo "make clean       remove results, caches, checkpoints and logs of quick and smoke"
 
 install: $(VENV)/.installed

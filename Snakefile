@@ -1,5 +1,5 @@
-# The benchmark as a graph of jobs: paths and resources only. What the jobs compute is in mdkd/, and
-# what they are asked to compute is in config/.
+# The benchmark as a graph of jobs. The workflow has paths and resources only. The code of the jobs
+# is in mdkd/. The settings, which say what to compute, are in config/.
 
 import json
 import shlex
@@ -19,7 +19,7 @@ min_version("9.20")
 
 
 try:
-    SPEC = Specification(Path("config"), config)  # config: what the command line gives
+    SPEC = Specification(Path("config"), config)  # config: given on the command line
     PLAN = make_plan(SPEC)
     RATES = costs.read_rates(Path("config/rates.yaml"))
 except UserError as error:
@@ -32,14 +32,15 @@ RECORD = f"{RESULTS}/runs/{{}}/run.json"
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
 
-# One GPU per training, and as many trainings at once as this machine has GPUs. No GPU on the CPU.
+# Each training gets one GPU, so as many trainings run at once as this machine has GPUs. Trainings
+# on the CPU get none.
 GPUS = 0 if PLAN.device == "cpu" else len(devices.visible_gpus())
 if GPUS and "gpu" not in workflow.global_resources:
     workflow.register_resource("gpu", GPUS)
 
 
 resource_scopes:
-    gpu="local",  # not a limit on what is submitted to a cluster
+    gpu="local",  # the limit is for this machine, not for jobs that are submitted to a cluster
 
 
 wildcard_constraints:
@@ -62,7 +63,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
-        [RECORD.format(run) for run in SELECTED],  # so that a deleted record is made again
+        [RECORD.format(run) for run in SELECTED],  # so a deleted record is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,
@@ -72,7 +73,7 @@ rule all:
     localrule: True
 
 
-# Every artefact is a target, and so is every group that an experiment names in its `targets`.
+# Every artefact is a target. So is every group that an experiment names in its `targets`.
 check_targets({rule.name for rule in workflow.rules})
 for target, artefacts in TARGETS.items():
 

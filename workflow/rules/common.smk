@@ -1,4 +1,4 @@
-# What the rules need to know of an artefact, of a run and of failed jobs.
+# Functions for the rules: files and runs of artefacts, runs, memory, and logs of failed jobs.
 
 import re
 
@@ -18,7 +18,7 @@ def files_of(artefact):
 
 
 def records_of(wildcards):
-    """The runs that an artefact is computed from."""
+    """The records of the runs from which an artefact is computed."""
     return [RECORD.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
 
 
@@ -34,13 +34,13 @@ def run_of(wildcards):
 
 
 def memory_mb(paths):
-    """Main memory for a job that loads these runs, one after the other."""
+    """Main memory, in MB, for a job that loads these runs one after the other."""
     needed = [ESTIMATOR.memory(PLAN.runs[path]) for path in paths]
     return 8000 if None in needed else round(max(needed) / 1e6)
 
 
 def check_targets(rule_names):
-    """Stop if a target has the name of a rule, because Snakemake could not tell them apart."""
+    """Stop if a target has the name of a rule: Snakemake could not tell the two apart."""
     for name, artefact in PLAN.artefacts.items():
         for target in {name, *artefact.targets} & rule_names:
             raise WorkflowError(

@@ -11,9 +11,9 @@ rule prepare_dataset:
         "logs/{protocol}/cache/{dataset}.log",
     conda:
         "../../environment.yml"
-    threads: 8  # at most; decoding runs on all cores that the job gets
+    threads: 8  # at most; decoding uses all cores that the job gets
     resources:
-        mem_mb=4000,  # of 8 processes that decode, measured at 52 MB each, and of Python
+        mem_mb=4000,  # Python and 8 decoding processes, of which each needs 52 MB (measured)
         runtime=lambda w: ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]),
     params:
         plan=PLAN_FILE,

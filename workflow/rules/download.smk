@@ -1,5 +1,5 @@
-# Official files of data sets, fetched on request only: `snakemake --cores 1 download_voc2007`.
-# No other rule asks for them, so neither a dry run nor a benchmark downloads anything.
+# Official files of data sets, for example `snakemake --cores 1 download_voc2007`. No other rule
+# needs these rules, so a data set is downloaded only if you ask for it.
 
 from mdkd.data.download import read_downloads
 
@@ -15,7 +15,7 @@ for target in DOWNLOADS:
             f"download_{target}"
         log:
             f"logs/download/{target}.log",
-        localrule: True  # compute nodes seldom reach the internet
+        localrule: True  # compute nodes often have no access to the internet
         conda:
             "../../environment.yml"
         params:

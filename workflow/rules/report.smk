@@ -1,5 +1,5 @@
-# Tables and figures from the records of finished runs. Making them again takes seconds, except for
-# the tests over all pairs (`ranks`), which take minutes at the size of the paper.
+# Tables and figures, computed from the records of finished runs. Each takes seconds. The exception
+# is `ranks` with the paper's protocol: its tests take minutes.
 
 
 rule collect:
@@ -98,7 +98,7 @@ rule document:
     input:
         [files_of(artefact) for artefact in TARGETS.get("paper", [])],
     output:
-        f"{RESULTS}/paper.tex",  # and paper.pdf, if a LaTeX is installed
+        f"{RESULTS}/paper.tex",  # and paper.pdf, if LaTeX is installed
     log:
         f"logs/{PLAN.protocol}/document.log",
     localrule: True
@@ -113,7 +113,7 @@ rule document:
 rule partial:
     log:
         f"logs/{PLAN.protocol}/partial.log",
-    # Tables and figures of the runs that are done, with gaps marked. Waits for nothing.
+    # Tables and figures of the runs that are done; gaps are marked. No input, so nothing is trained.
     localrule: True
     conda:
         "../../environment.yml"

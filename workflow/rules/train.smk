@@ -1,7 +1,8 @@
-# The wildcards of a rule name its run. `params` holds everything that the run's numbers depend on,
-# so that a changed setting re-runs what it affects and nothing else. It is text, because Snakemake
-# notices changes of plain values only. A change of code re-runs nothing: raise the revision in the
-# method's YAML file. Inputs are small records, never weights or pixels.
+# The wildcards of a rule name its run. `params` contains all settings that determine the numbers of
+# the run. If a setting changes, Snakemake therefore trains the affected runs again, and no others.
+# The settings are passed as text, because Snakemake notices changes in plain values only. A change
+# of code trains nothing again. If a method's numbers change, raise the revision in its YAML file.
+# Inputs are small records, never weights or pixels.
 
 
 rule train_supervised:
