@@ -296,7 +296,7 @@ class Specification:
         experiment = replace(
             experiment,
             pairs=pairs,
-            methods=rows + self._rows(experiment, f"{file}: methods"),
+            methods=rows + [r for r in self._rows(experiment, f"{file}: methods") if r not in rows],
             options=asdict(options),
         )
         if not (pairs and experiment.methods and experiment.metrics):

@@ -2,14 +2,13 @@
 
 import re
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import pytest
 import yaml
-from conftest import ROOT, edit_yaml, python
+from conftest import edit_yaml, python
 
 from mdkd import records
-from mdkd.config import Dataset, Head, Method, parse, read_yaml
+from mdkd.config import Dataset, Head, Method, parse
 from mdkd.costs import Estimator, Rates, costs, head_parameters
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
@@ -346,6 +345,33 @@ def test_parameters_of_heads(head):
     assert head_parameters(head, 7, 10) == sum(p.numel() for p in module.parameters())
 
 
+def test_memory_of_a_training_without_a_gpu(plan_and_results):
+    """By hand: the process, 16 bytes a trained parameter, 4 a frozen one, the activations."""
+    plan, results = plan_and_results
+    head, head_of_teacher = HEAD + 11 * 32, HEAD + 21 * 32
+    images = 16 * (32 / 224) ** 2
+    student = 1.2e9 + 16 * (1000 + head) + 1e6 * images * 0.5
+    teacher = 4 * (2000 + head_of_teacher) + 0.3e6 * images * 2.0
+    found = estimator(plan, results)
+    assert found.memory(plan.runs[distilled("mld", 0)]) == round(1.25 * (student + teacher))
+    assert found.memory(plan.runs["supervised/scenes/resnet8/seed0"]) == round(1.25 * student)
+    sizes = without("sizes", "cifar:resnet8x2")
+    assert estimator(plan, results, sizes).memory(plan.runs[distilled("mld", 0)]) is None
+
+
+def test_minutes_of_jobs(config, plan_and_results):
+    plan, results = plan_and_results
+    found = estimator(plan, results)
+    assert found.minutes(plan.runs[TEACHER]) == 30  # and 3 x 1.9 s
+    assert found.cache_minutes(plan.datasets["scenes"]) == 30
+    long = replace(plan.runs[TEACHER].recipe, epochs=20000)
+    hours = 48 * 20000 / 50 / 3600
+    run = replace(plan.runs[TEACHER], recipe=long)
+    assert found.minutes(run) == 30 + round(3 * 60 * hours)
+    unknown = replace(plan.datasets["scenes"], options={})
+    assert found.cache_minutes(unknown) == found.minutes(replace(run, dataset=unknown)) == 1440
+
+
 def test_the_list_of_runs(plan_and_results):
     plan, results = plan_and_results
     record(results, TEACHER)
@@ -363,32 +389,6 @@ def test_the_list_of_runs(plan_and_results):
     assert lines[-1] == "wide: 5 runs for 3 cells"
     with pytest.raises(UserError, match="did you mean 'wide'"):
         listing(plan, results, "wiide")
-
-
-def test_the_rates_of_this_project():
-    """Sizes are those of docs/architectures.md; every backbone has both size and speed."""
-    rates = parse(Rates, read_yaml(ROOT / "config" / "rates.yaml"), "rates.yaml")
-    page = (ROOT / "docs" / "architectures.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| [^|]+ \| `(.+?)` \| ([\d.]+) M \|.*\| (\d+) \| \S+ \|$", page, re.M)
-    assert len(rows) > 15
-    for net, millions, channels in rows:
-        size = rates.sizes[net]
-        assert (f"{size.parameters / 1e6:.2f}", size.channels) == (millions, int(channels))
-    nets = {entry["net"] for entry in read_yaml(ROOT / "config" / "architectures.yaml").values()}
-    assert nets <= rates.sizes.keys() & rates.gpu.training.keys()
-    for speeds in (rates.gpu, rates.cpu):
-        assert set(speeds.guessed) <= speeds.training.keys()
-
-
-def test_a_training_of_the_paper_takes_an_hour():
-    """ResNet-101 → ResNet-34 on 110 x 2,565 batches of 32 images of MS-COCO."""
-    plan = make_plan(Specification(ROOT / "config", {"protocol": "paper", "device": "cuda"}))
-    rates = parse(Rates, read_yaml(ROOT / "config" / "rates.yaml"), "rates.yaml")
-    results = Results("paper", Path("nowhere"), plan.runs)
-    run = plan.runs["distill/coco2014/resnet101--resnet34/mdkd/default/seed0"]
-    hours = 110 * 2565 * 32 * (1 / 6700 + 1 / (3.1 * 2470)) / 0.7 / 3600
-    assert Estimator(plan, rates, results).hours_left(run) == pytest.approx(hours)
-    assert hours == pytest.approx(1.0, abs=0.01)
 
 
 def test_no_torch_is_loaded():

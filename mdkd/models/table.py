@@ -14,21 +14,25 @@ import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
 from mdkd.models.adapters import TORCHVISION_TAG
-from mdkd.models.build import build_network
+from mdkd.models.build import Network, build_network
 
 CONFIG = Path(__file__).parents[2] / "config" / "architectures.yaml"
 IMAGE_SIZE = 224
 STEM = "imagenet"
 HEADING = f"""# Architectures
 
-The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, CIFAR-style networks with the stem
-`{STEM}`, without a head. Written by `python -m mdkd.models.table`; a test holds that it is up to
-date. Parameters are those in training (RepVGG: with all branches). MACs are the multiplications of
-convolutions, linear layers and attention in one forward pass. Levels are the maps that feature
-methods see, as stride: channels. Scratch: no public ImageNet weights exist.
+The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, without a head. CIFAR-style networks
+have the stem `{STEM}`. This page is written by `python -m mdkd.models.table`; a test checks that it is
+up to date.
 
-| Name | Net | Parameters | MACs | Levels | Pooled | ImageNet weights |
-|---|---|--:|--:|---|--:|---|
+- Parameters: in training (for RepVGG with all branches).
+- MACs: multiplications of convolutions, linear layers and attention in one forward pass.
+- Activations: what one image leaves in memory for the backward pass, in float32.
+- Levels: the maps that feature methods read, as stride: channels.
+- Scratch: no public ImageNet weights exist.
+
+| Name | Net | Parameters | MACs | Activations | Levels | Pooled | ImageNet weights |
+|---|---|--:|--:|--:|---|--:|---|
 """
 
 
@@ -55,7 +59,24 @@ def _row(label: str, net: str) -> str:
         for size, channels in zip(spec.map_sizes, spec.map_channels, strict=True)
     )
     cells = [label, f"`{net}`", f"{parameters / 1e6:.2f} M", f"{macs / 1e9:.2f} G"]
+    cells.append(f"{_activations(network) / 1e6:.1f} MB")
     return f"| {' | '.join([*cells, levels, str(spec.pooled_dim), _weights(net)])} |"
+
+
+def _activations(network: Network) -> float:
+    """Bytes that autograd keeps of each of two images, parameters not counted."""
+    parameters = {id(parameter) for parameter in network.parameters()}
+    kept: dict[int, torch.Tensor] = {}  # by storage: views share theirs
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if id(tensor) not in parameters:
+            kept.setdefault(tensor.untyped_storage()._cdata, tensor)
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with torch.device("meta"), hooks:
+        network.train().backbone(torch.zeros(2, 3, IMAGE_SIZE, IMAGE_SIZE))
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 2
 
 
 def _weights(net: str) -> str:
