@@ -1,6 +1,5 @@
 """Splits of a cache: validation images, and places that do not count."""
 
-
 import numpy as np
 import pytest
 from drawn_cache import content, swapped

@@ -75,7 +75,8 @@ def test_batches_say_which_places_do_not_count():
                 without += 1
     assert 0 < without < epochs * loader.steps_per_epoch()
     every = Loader(cached_split(19), RECIPE, 5, CPU)
-    assert all(batch.ignored_BC is None for batch in [*every.train(0), *every.test()])
+    for batch in [*every.train(0), *every.test()]:
+        assert batch.ignored_BC is None
     for (images_BCHW, targets_BC, _), batch in zip(every.train(0), loader.train(0), strict=True):
         assert torch.equal(images_BCHW, batch.images_BCHW)
         assert torch.equal(targets_BC, batch.targets_BC)

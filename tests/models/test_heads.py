@@ -50,7 +50,7 @@ def test_embeddings_are_what_the_logits_are_read_from():
 def test_queries_are_saved_but_never_trained():
     network = build("cifar:resnet8", head=decoder(dropout=0.5))
     assert "head.queries_QE" in network.state_dict()
-    assert not any("queries" in name for name, _ in network.named_parameters())
+    assert [name for name, _ in network.named_parameters() if "queries" in name] == []
     before = network.head.queries_QE.clone()
     network(torch.randn(2, 3, 64, 64)).logits_BC.sum().backward()
     torch.optim.SGD(network.parameters(), lr=1.0).step()

@@ -130,7 +130,7 @@ def test_a_training_does_not_see_the_labels_of_ignored_places(bench, tmp_path, m
     assert trained_with(flipped) == weights
     assert trained_with(counted) != weights
     assert len(masks) == 2 * 2 * 3
-    assert all(mask.any() for mask in masks)
+    assert min(mask.sum() for mask in masks) > 0
 
 
 @pytest.mark.parametrize("method", ["mdkd", "l2d"])
@@ -141,7 +141,8 @@ def test_distilled_students_are_scored_on_the_places_that_count(bench, method):
     folder = bench.train(path)
     score(path, bench.layout)
     epochs = (folder / "history.jsonl").read_text().splitlines()
-    assert all(np.isfinite(list(json.loads(epoch)["losses"].values())).all() for epoch in epochs)
+    for epoch in map(json.loads, epochs):
+        assert np.isfinite(list(epoch["losses"].values())).all(), epoch
     results = Results("smoke", bench.base, {path: bench.resolve(path)})
     predictions = results.predictions(path)
     ignored_NC = ignored_by_hand(predictions.ids, IMAGES["test"])
