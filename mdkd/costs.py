@@ -4,7 +4,7 @@ The time of a training is its images over its speed. The time of a distilled ima
 its student's training plus the time of its teacher's inference. A speed is, in this order:
 
 1. the median of the finished runs of the same networks and method,
-2. the median of the finished runs of the same networks, whatever the method,
+2. the median of the finished runs of the same networks, with any method,
 3. combined from the speeds of both networks. Each is the median of its finished supervised runs, or
    the value in ``rates.yaml``.
 

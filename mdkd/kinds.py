@@ -17,7 +17,7 @@ class Options:
     """The options of a kind that has none, and what all options have in common."""
 
     def further_rows(self) -> list[tuple[str, str, float]]:
-        """Rows beside those of ``methods``, each with one changed setting: method, key, value."""
+        """Rows to add to those of ``methods``: method, the key of a setting, and its value."""
         return []
 
 

@@ -16,7 +16,7 @@ from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, changes_of, slug
 from mdkd.spec import Entry, Experiment, Pair, Specification
 
 PUBLISHED = {"mAP": "mAP", "OF1": "OF1_k", "CF1": "CF1_k"}  # the paper's columns, and our names
-DOCUMENT = "paper"  # the target of which one document is made
+DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class Plan:
     roots: dict[str, str]  # where each data set's files lie; changes no number
     runs: dict[str, Run]  # by path; teachers before their students
     artefacts: dict[str, Artefact]
-    selected: list[str]  # the artefacts that are made if nothing is asked for by name
+    selected: list[str]  # the artefacts that are made if no target is named
     weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
 
     def to_json(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """The records of a plan's runs, and the words for what has become of a run or of a table's cell.
 
-Only records that were made under the plan's settings are used.
+Records of runs with other settings than planned are not used.
 """
 
 import json

@@ -126,7 +126,7 @@ class Specification:
         resolved: the data sets as trainings see them.
         experiments: with all pairs, all rows (`Entry`) and all options of the kind.
         published: the rows of the published table that an experiment names, by experiment.
-        selected: the experiments that are made if nothing is asked for by name.
+        selected: the experiments that are made if no target is named.
     """
 
     def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
@@ -178,7 +178,9 @@ class Specification:
     def _protocol(self) -> Protocol:
         file = self.protocol_file
         content = read_yaml(file)
-        if isinstance(content, dict) and "extends" in content:  # whatever it does not say itself
+        if (
+            isinstance(content, dict) and "extends" in content
+        ):  # take over all keys that it does not have
             base_file = self._file(f"protocols/{content.pop('extends')}")
             base = read_yaml(base_file)
             parse(Protocol, base, str(base_file))

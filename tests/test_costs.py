@@ -141,7 +141,7 @@ def test_the_overview_adds_up(config, plan_and_results):
     assert lines["total"] == ["7", "9", "9", "0", "0", "9", "17 s", "656 kB"]
     assert "* small " in text
     assert "* wide " not in text
-    assert "* made by default: 7 of 7 runs are left to train, 14 s." in notes(text)
+    assert "* default: 7 of 7 runs are left to train, 14 s." in notes(text)
     assert "100 % of the time: partly guessed" not in notes(text)
     share = 2 * STUDENT_S / (TEACHER_S + 2 * STUDENT_S + 10 * MLD_S)  # all else has a guessed net
     assert f"{100 * share:.0f} % of the time: tabulated in" in notes(text)
@@ -164,7 +164,7 @@ def test_states_are_counted_and_only_what_is_left_takes_time(config, plan_and_re
     assert table(text)["small"][1:7] == ["4", "7", "7", "2", "1", "4"]
     assert table(text)["wide"][1:7] == ["3", "5", "2", "2", "0", "3"]
     assert table(text)["total"][:6] == ["7", "9", "9", "2", "1", "6"]
-    left = "* made by default: 5 of 7 runs (1 failed, 1 other settings) are left"
+    left = "* default: 5 of 7 runs (1 failed, 1 other settings) are left"
     assert left in notes(text)
 
 
@@ -173,7 +173,7 @@ def test_all_is_done(config, plan_and_results):
     for path in plan.runs:
         record(results, path)
     text = overview(plan, results, config / "rates.yaml")
-    assert "* made by default: all of 7 runs are done." in text
+    assert "* default: all of 7 runs are done." in text
     assert table(text)["total"][3:7] == ["9", "0", "0", "0"]
     assert "Speeds" not in text
     assert costs(estimator(plan, results))[1].disk == 2 * (4 * 5600 + PREDICTIONS)

@@ -21,9 +21,9 @@ IMAGE_SIZE = 224
 STEM = "imagenet"
 HEADING = f"""# Architectures
 
-The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, without a head. CIFAR-style networks
-have the stem `{STEM}`. This page is written by `python -m mdkd.models.table`; a test checks that it is
-up to date.
+The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, without a head. CIFAR-style
+networks have the stem `{STEM}`. This page is written by `python -m mdkd.models.table`; a test
+checks that it is up to date.
 
 - Parameters: in training (for RepVGG with all branches).
 - MACs: multiplications of convolutions, linear layers and attention in one forward pass.

@@ -41,11 +41,11 @@ PREAMBLE = r"""\documentclass[a4paper]{article}
 \fi
 \newsavebox{\content}
 \newsavebox{\whole}
-\newcommand{\fitted}[2]{% a box, made smaller where it is wider than a line or higher than #2
+\newcommand{\fitted}[2]{% a box, made smaller if it is wider than a line or higher than #2
   \ifdim\wd#1>\linewidth \sbox{#1}{\resizebox{\linewidth}{!}{\usebox{#1}}}\fi
   \ifdim\dimexpr\ht#1+\dp#1\relax>#2 \sbox{#1}{\resizebox*{!}{#2}{\usebox{#1}}}\fi
   \usebox{#1}}
-\makeatletter % tables and figures do not float: they stand in their order, each on one page
+\makeatletter % tables and figures do not float: they keep their order, each on one page
 \newenvironment{block}[1]
   {\begin{lrbox}{\whole}\begin{minipage}{\linewidth}\def\@captype{#1}}
   {\end{minipage}\end{lrbox}\begin{center}\fitted{\whole}{0.94\textheight}\end{center}}
@@ -107,7 +107,7 @@ def text(plan: Plan, results: Results) -> str:
             file = FILES[output].format(artefact.name)
             lines += [rf"\input{{{file}}}"] if output == "table" else _figure(artefact, file)
     if missing:
-        lines += [r"\clearpage", r"\section{Not yet made}", r"\begin{itemize}"]
+        lines += [r"\clearpage", r"\section{Not yet computed}", r"\begin{itemize}"]
         lines += [*missing, r"\end{itemize}"]
     return PREAMBLE + "\n".join([*lines, r"\end{document}"]) + "\n"
 

@@ -15,7 +15,7 @@ from mdkd.results import Results
 WANTED = 0.5  # percentage points of mAP: the note says how many seeds would resolve them
 
 
-def made(artefact: Artefact, results: Results) -> list[str]:
+def of_runs(artefact: Artefact, results: Results) -> list[str]:
     """Protocol, seeds and runs of an artefact, and what is missing or impossible."""
     states = [results.state(path) for path in artefact.runs]  # each run once
     done = states.count("done")
@@ -37,7 +37,7 @@ def made(artefact: Artefact, results: Results) -> list[str]:
 def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
     """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
     lines = [
-        *made(artefact, results),
+        *of_runs(artefact, results),
         "Percentages: mean ± standard deviation over seeds, after the last epoch. The teacher is "
         "one run that all methods share. The best number is bold, the second underlined; the "
         "teacher is not compared.",
@@ -54,7 +54,7 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
 def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
     spread = "Mean ± standard deviation over seeds, after the last epoch. The teacher is one run."
-    return [*made(artefact, results), spread, *artefact.notes]
+    return [*of_runs(artefact, results), spread, *artefact.notes]
 
 
 def _predictions(artefact: Artefact) -> list[str]:

@@ -60,12 +60,12 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     paths = {path for line in lines if line.name in plan.selected for path in line.runs}
     left = [path for path in paths if states[path] != "done"]
     if not left:
-        return f"* made by default: all of {len(paths)} runs are done."
+        return f"* default: all of {len(paths)} runs are done."
     why = Counter(states[path] for path in left if states[path] != "to do")
     reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
     time = amount(total(estimator.hours_left(plan.runs[path]) for path in left), TIMES)
     which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
-    return f"* made by default: {which} are left to train, {time}."
+    return f"* default: {which} are left to train, {time}."
 
 
 def _assumptions(estimator: Estimator, rates: Path) -> list[str]:

@@ -43,7 +43,7 @@ def friedman(values_KM: np.ndarray) -> tuple[float, float]:
 
 
 def critical_difference(methods: int, cells: int) -> float:
-    """Nemenyi's: two mean ranks that differ by less are not told apart.
+    """Nemenyi's critical difference: closer mean ranks cannot be separated.
 
     It is q sqrt(M (M + 1) / 6K), where q is the quantile of the studentized range divided by
     sqrt(2) (Demsar, JMLR 2006, Sec. 3.2.2).

@@ -41,7 +41,7 @@ class Block:
 
     heading: str | None
     lines: Sequence[Line]
-    columns: Sequence[str] | None = None  # headings of its own, instead of the table's
+    columns: Sequence[str] | None = None  # the block's headings, if they differ from the table's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +104,7 @@ def markdown(table: Table) -> str:
 
 
 def html(table: Table) -> str:
-    """A page of its own, for the workflow's report."""
+    """A complete page, for the workflow's report."""
     lines = []
     if not all(block.columns for block in table.blocks):
         lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *table.headings])]

@@ -161,7 +161,7 @@ def test_what_is_missing_is_named(plan, results):
         r"\item table of zeta: Methods.",
     ]
     make(results, *EVERYTHING)
-    assert "Not yet made" not in text(plan, results)
+    assert "Not yet computed" not in text(plan, results)
 
 
 def test_the_front_says_what_was_run_with_which_code(plan, results):

@@ -1,4 +1,4 @@
-"""Methods side by side: mean and spread of each, the published numbers beside them."""
+"""Methods side by side: the mean and spread of each, and the published numbers."""
 
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure

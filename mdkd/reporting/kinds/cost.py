@@ -152,7 +152,7 @@ def _entry(cell: dict[str, Any], unit: float) -> Entry:
 def _notes(artefact: Artefact, results: Results) -> list[str]:
     """What was measured, and on which machines."""
     return [
-        *notes.made(artefact, results),
+        *notes.of_runs(artefact, results),
         "Mean ± standard deviation over seeds. Time: wall time of the training loop with its "
         "checkpoints, without the scoring of the test images. Other jobs on the machine affect "
         "these times. Do not rank methods by them.",

@@ -71,7 +71,7 @@ def _of_labels(artefact: Artefact, results: Results) -> pd.DataFrame:
 
 
 def _mean(cell: dict) -> Entry:
-    """As in other tables but without the spread, because many columns stand side by side."""
+    """As in other tables, but without the spread: a table with many columns has no room for it."""
     return cells.entry(cell | {"runs": min(cell["runs"], 1)})
 
 

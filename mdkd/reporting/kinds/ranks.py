@@ -168,7 +168,7 @@ def _notes(artefact: Artefact, results: Results, ranking: Ranking, resamples: in
     """What the ranks and differences mean, and what they leave out."""
     marks = " The best mean rank is bold, the second underlined."
     lines = [
-        *notes.made(artefact, results),
+        *notes.of_runs(artefact, results),
         "Ranks: the methods sorted by their mean mAP over seeds. 1 is best, and ties share their "
         "mean rank. The teacher has no rank." + marks * (len(ranking.complete) >= FEWEST_TO_MARK),
     ]
@@ -251,7 +251,7 @@ def against_best(ranking: Ranking) -> tuple[str, list[str], list[float]]:
 
 
 def figure(artefact: Artefact, results: Results) -> Figure:
-    """Critical-difference diagram (Demsar, JMLR 2006): bars join what is not told apart."""
+    """Critical-difference diagram (Demsar, JMLR 2006): bars join methods that do not differ."""
     ranking = rank(artefact, results)
     count = len(ranking.methods)
     if ranking.untested:
@@ -285,7 +285,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     axis.text(1 + critical / 2, 2.1, f"CD = {critical:.2f}", ha="center", va="bottom", fontsize=8)
     axis.set_axis_off()
     legend = (
-        f"mean ranks over {len(ranking.complete)} cells; bars join methods not told apart (5 %)"
+        f"mean ranks over {len(ranking.complete)} cells; bars join methods that do not differ (5 %)"
     )
     plots.caption(figure, artefact, legend)
     return figure

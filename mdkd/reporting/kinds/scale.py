@@ -126,7 +126,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
 
 
 def _gradients(axis: plt.Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> None:
-    """One marker per term; batch-level ones stand above a row's line, instance-level ones below."""
+    """One marker per term: batch-level terms above a row's line, instance-level terms below."""
     rows = frame["row"].tolist()
     for term, own in ratios[ratios["role"] != "teacher"].groupby("term"):
         kind, order = _kind(str(term))

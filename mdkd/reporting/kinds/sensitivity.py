@@ -98,7 +98,7 @@ def _grid(artefact: Artefact) -> tuple[list[str], list[float]]:
 
 
 def _level(artefact: Artefact, point: Row) -> Row | None:
-    """The level whose runs a point shares: that of its method, if it stands at the default."""
+    """The level with the same runs as a point: its method, if the value is the default."""
     runs = [cell.runs for cell in point.cells]
     levels = (row for row in artefact.rows if row.panel is None)
     return next((row for row in levels if [cell.runs for cell in row.cells] == runs), None)
@@ -223,6 +223,6 @@ def _changes(axis: plt.Axes, metrics: list[str], frame: pd.DataFrame) -> None:
 def _whiskers(
     axis: plt.Axes, style: tuple[str, Any], x: pd.Series, mean: pd.Series, std: pd.Series
 ) -> ErrorbarContainer:
-    """A line through means with their spread, broken where there are none; fractions."""
+    """A line through means (fractions) with their spread; it has gaps where there are none."""
     look = {"marker": style[0], "color": style[1], "markersize": 3.5, "linewidth": 0.9}
     return axis.errorbar(x, 100 * mean, yerr=100 * std, capsize=2, **look)

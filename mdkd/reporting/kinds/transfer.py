@@ -257,7 +257,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         for axis in of_measure:
             handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
         texts = sorted(handles, key=FLOOR.__eq__)  # the floor last
-        figure.legend(  # above, for the caption stands below
+        figure.legend(  # above the panels, because the caption is below them
             [handles[text] for text in texts],
             texts,
             loc="outside upper right" if right else "outside upper left",
