@@ -13,7 +13,10 @@ from mdkd.kinds import KINDS
 from mdkd.methodfiles import read
 from mdkd.metrics import METRICS
 from mdkd.outputs import Output, Spec
-from mdkd.spec import Entry, Experiment, Pair
+from mdkd.plan import make_plan
+from mdkd.reporting.plan_listing import overview
+from mdkd.results import Results
+from mdkd.spec import Entry, Experiment, Pair, Specification
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = "config/experiments/README.md"
@@ -84,6 +87,23 @@ def test_the_losses_of_the_readme_run():
     names = {}
     exec(code, names)
     assert names["student"].grad.abs().sum() > 0
+
+
+def test_the_readme_explains_the_columns_of_the_plan(tmp_path):
+    plan = make_plan(Specification(ROOT / "config", {"protocol": "paper"}))
+    results = Results(protocol="paper", base=tmp_path, runs=plan.runs)
+    printed = overview(plan, results, ROOT / "config" / "rates.yaml").splitlines()
+    (excerpt,) = (block for block in blocks("README.md", "text") if "kind" in block)
+    (headings,) = (line.split() for line in excerpt.splitlines() if "kind" in line)
+    assert headings == printed[2].split()
+    explained = re.findall(r"`([a-zA-Z ]+)`(?:,|:)", text_of("README.md").split(excerpt)[1])
+    assert set(" ".join(explained).split()) >= set(headings) - {"kind"}
+
+
+@pytest.mark.parametrize("metric", ["OF1", "CF1", "OF1_k", "CF1_k"])
+def test_the_readme_repeats_the_notes_on_metrics(metric):
+    note = re.escape(METRICS[metric].note)
+    assert re.search(rf"^- .*\b{metric}\b.*: {note}\.$", text_of("README.md"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/protocol.md", EXPERIMENTS])
