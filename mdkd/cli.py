@@ -13,7 +13,7 @@ import yaml
 
 from mdkd import __version__, devices, records
 from mdkd.config import Run, parse, read_yaml
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, find
 from mdkd.layout import Layout
 from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
@@ -54,7 +54,7 @@ def cache(args: argparse.Namespace) -> None:
 
     if args.plan:
         plan = _plan(args)
-        dataset, root = _get(plan.datasets, args.target), Path(plan.roots[args.target])
+        dataset, root = find(plan.datasets, args.target), Path(plan.roots[args.target])
         layout = Layout(plan.protocol)
     else:
         spec = _specification(args)
@@ -71,7 +71,7 @@ def train(args: argparse.Namespace) -> None:
     device, weights_folder = args.device, "weights"
     if args.plan:
         plan = _plan(args)
-        run, device = _get(plan.runs, args.target), device or plan.device
+        run, device = find(plan.runs, args.target), device or plan.device
         weights_folder = plan.weights_folder
     elif args.target.endswith((".yaml", ".yml", ".json")):
         content = read_yaml(Path(args.target))
@@ -94,7 +94,7 @@ def score(args: argparse.Namespace) -> None:
     if args.plan:
         plan = _plan(args)
         results = _results(plan)
-        run = _get(plan.runs, args.target)
+        run = find(plan.runs, args.target)
         if results.state(run.path) == "other settings":
             folder = results.run(run.path)
             raise UserError(f"{folder}: trained with other settings than planned; delete it")
@@ -105,84 +105,21 @@ def score(args: argparse.Namespace) -> None:
 
 def attend(args: argparse.Namespace) -> None:
     plan = _plan(args)
-    artefact = _get(plan.artefacts, args.target)
+    artefact = find(plan.artefacts, args.target)
     with devices.claim(args.device or plan.device) as device_type:
         from mdkd.training import gradcam  # imports torch, now that the device is chosen
 
         gradcam.attend(artefact, _results(plan), device_type)
 
 
-def report_metrics(args: argparse.Namespace) -> None:
-    from mdkd.reporting import summary
-
-    summary.metrics_csv(_results(_plan(args)))
-
-
-def report_labels(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import open_cache
-    from mdkd.reporting import dataset
-
-    plan = _plan(args)
-    name, layout = _get(plan.datasets, args.target).name, Layout(plan.protocol)
-    dataset.write(open_cache(layout.cache(name)), name, layout.results)
-
-
-def report_table(args: argparse.Namespace) -> None:
+def report(args: argparse.Namespace) -> None:
     from mdkd import reporting
 
     plan = _plan(args)
-    results = _results(plan)
-    reporting.write_table(_get(plan.artefacts, args.target), results, results.results / "tables")
-
-
-def report_figure(args: argparse.Namespace) -> None:
-    from mdkd import reporting
-
-    plan = _plan(args)
-    results = _results(plan)
-    reporting.write_figure(_get(plan.artefacts, args.target), results, results.results / "figures")
-
-
-def report_document(args: argparse.Namespace) -> None:
-    from mdkd.reporting import document
-
-    plan = _plan(args)
-    document.write(plan, _results(plan))
-
-
-def report_partial(args: argparse.Namespace) -> None:
-    """Write and print one artefact, or those that are made by default and all that have begun."""
-    from mdkd import reporting
-
-    plan = _plan(args)
-    results = _results(plan)
-    begun = [] if args.target else reporting.begun(plan, results)
-    for name in dict.fromkeys([args.target] if args.target else plan.selected + begun):
-        artefact = _get(plan.artefacts, name)
-        reporting.write_partial(artefact, results)
-        whole = name in plan.selected
-        print(reporting.describe(artefact, results.results / "partial", whole))
-
-
-def report_show(args: argparse.Namespace) -> None:
-    """Print the tables that are made by default, and where all files lie."""
-    from mdkd import reporting
-
-    plan = _plan(args)
-    results = Layout(plan.protocol).results
-    for name in plan.selected:
-        print(reporting.describe(_get(plan.artefacts, name), results, whole=True))
-    print(f"numbers  {results / 'metrics.csv'}")
-    print(f"report   {results / 'report.html'}")
-
-
-def report_failures(args: argparse.Namespace) -> None:
-    """Print one line for each failed job: the last line of its log, and the log's name."""
-    for file in args.target:
-        lines = Path(file).read_text(encoding="utf-8").split("\n") if Path(file).exists() else []
-        last = next((line for line in reversed(lines) if line.strip()), "no message")
-        reason = re.sub(LOG_TIME, "", last).removeprefix("error: ")
-        print(f"failed: {reason} (log: {file})")
+    function = getattr(reporting, f"report_{args.kind}")
+    text = function(plan, _results(plan), args.target)
+    if text is not None:
+        print(text)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -192,7 +129,7 @@ def compare(args: argparse.Namespace) -> None:
 
     plan = _plan(args)
     names = [args.target] if args.target else list(plan.artefacts)
-    found = [artefact for name in names if (artefact := _get(plan.artefacts, name)).reported]
+    found = [artefact for name in names if (artefact := find(plan.artefacts, name)).reported]
     if not found:
         where = args.target or f"protocol {plan.protocol}"
         hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
@@ -212,24 +149,20 @@ def plan(args: argparse.Namespace) -> None:
         print(plan_listing.listing(plan, _results(plan), name))
         return
     if args.target:  # a group of artefacts, and nothing else
-        plan = plan.only(_get(plan.targets(), args.target))
+        plan = plan.only(find(plan.targets(), args.target))
     print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
 ARTEFACT = {"help": "name of the artefact"}
-REPORTS = {  # of the verb `report`: what is run, help, and its target
-    "metrics": (report_metrics, "write metrics.csv, the scores of all runs", None),
-    "labels": (report_labels, "write statistics of labels", {"help": "name of the data set"}),
-    "table": (report_table, "write a table", ARTEFACT),
-    "figure": (report_figure, "write a figure", ARTEFACT),
-    "document": (report_document, "write one document of the tables and figures", None),
-    "partial": (
-        report_partial,
-        "write and print tables and figures of the runs that are done",
-        ARTEFACT | {"nargs": "?", "help": "name of the artefact, all that have begun if left out"},
-    ),
-    "show": (report_show, "print tables that are written, and where they are", None),
-    "failures": (report_failures, "print why jobs failed", {"nargs": "*", "help": "their logs"}),
+BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
+REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
+    "metrics": ("write metrics.csv, the scores of all runs", None),
+    "labels": ("write statistics of labels", {"help": "name of the data set"}),
+    "table": ("write a table", ARTEFACT),
+    "figure": ("write a figure", ARTEFACT),
+    "document": ("write one document of all tables and figures", None),
+    "partial": ("write and print what the runs that are done show", BEGUN),
+    "show": ("print the tables that are made by default, and where they are", None),
 }
 
 
@@ -259,7 +192,7 @@ def _parser() -> argparse.ArgumentParser:
     ) -> argparse.ArgumentParser:
         name = name or function.__name__
         sub = below.add_parser(name, parents=[common], help=help, description=help)
-        sub.set_defaults(run_verb=function)
+        sub.set_defaults(run_verb=function, target=None)
         if target:
             sub.add_argument("target", **target)
         return sub
@@ -279,8 +212,8 @@ def _parser() -> argparse.ArgumentParser:
     help = "write or show tables and figures"
     reporting = verbs.add_parser("report", help=help, description=help)
     kinds = reporting.add_subparsers(required=True, metavar="KIND", dest="kind")
-    for name, (function, help, target) in REPORTS.items():
-        verb(function, help, target, name, kinds)
+    for name, (help, target) in REPORTS.items():
+        verb(report, help, target, name, kinds)
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
@@ -314,16 +247,17 @@ def _results(plan: Plan) -> Results:
     return Results(protocol=plan.protocol, runs=plan.runs)
 
 
-def _get(entries: dict[str, Any], name: str) -> Any:
-    if name not in entries:
-        raise UserError(f"{name}: not in the plan; {nearest(name, entries)}")
-    return entries[name]
+def last_message(log_file: Path) -> str:
+    """The last line of a job's log, without its time: why the job failed."""
+    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
+    last = next((line for line in reversed(lines) if line.strip()), "no message")
+    return re.sub(LOG_TIME, "", last).removeprefix("error: ")
 
 
 def _start_log(args: argparse.Namespace) -> None:
     """Send messages to the terminal and, with --log, to a log file of the job's own."""
-    words = [args.name, getattr(args, "kind", None), getattr(args, "target", None)]
-    prefix = " ".join(word for word in words if isinstance(word, str)).replace("%", "%%")
+    words = (args.name, getattr(args, "kind", None), args.target)
+    prefix = " ".join(word for word in words if word).replace("%", "%%")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
     handlers: list[logging.Handler] = [terminal]

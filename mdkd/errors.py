@@ -1,7 +1,10 @@
 """The exception for mistakes that a user can fix. The command line prints it as one line."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class UserError(ValueError):
@@ -13,3 +16,14 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     names = sorted(valid)
     close = difflib.get_close_matches(str(name), names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}"
+
+
+def find(entries: Mapping[str, T], name: str) -> T:
+    """The entry of a plan that is called ``name``.
+
+    Raises:
+        UserError: there is none; the message names the nearest.
+    """
+    if name not in entries:
+        raise UserError(f"{name}: not in the plan; {nearest(name, entries)}")
+    return entries[name]

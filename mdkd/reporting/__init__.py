@@ -2,39 +2,98 @@
 
 A kind of artefact is one file in `mdkd/reporting/kinds/`. It defines ``table(artefact, results) ->
 Table``, ``figure(artefact, results) -> Figure``, or both, as `mdkd.kinds` declares.
+
+`mdkd report KIND NAME` calls ``report_KIND``. The name is that of an artefact or of a data set. The
+text that such a function returns is printed on the terminal.
 """
 
 from pathlib import Path
 
 from mdkd import registry
+from mdkd.data.cache import open_cache
+from mdkd.errors import find
 from mdkd.kinds import KINDS
 from mdkd.plan import Artefact, Plan
-from mdkd.reporting import plots, tables
+from mdkd.reporting import dataset, document, plots, summary, tables
 from mdkd.results import Results
 
 
+def report_metrics(plan: Plan, results: Results, name: None = None) -> None:
+    """Write ``metrics.csv``: every scored run of the plan, one row per metric."""
+    summary.metrics_csv(results)
+
+
+def report_labels(plan: Plan, results: Results, name: str) -> None:
+    """Write the label statistics of a data set."""
+    cache = open_cache(results.cache(find(plan.datasets, name).name))
+    dataset.write(cache, name, results.results)
+
+
+def report_table(plan: Plan, results: Results, name: str) -> None:
+    """Write the table of an artefact."""
+    write_table(find(plan.artefacts, name), results, results.results / "tables")
+
+
+def report_figure(plan: Plan, results: Results, name: str) -> None:
+    """Write the figure of an artefact."""
+    write_figure(find(plan.artefacts, name), results, results.results / "figures")
+
+
+def report_document(plan: Plan, results: Results, name: None = None) -> None:
+    """Write one document of the tables and figures of the target ``paper``."""
+    document.write(plan, results)
+
+
+def report_partial(plan: Plan, results: Results, name: str | None = None) -> str:
+    """Write what the runs that are done show, into the folder ``partial``.
+
+    Without a name: the artefacts that are made by default, and all of which a student's run is
+    done or has failed.
+    """
+    folder, texts = results.results / "partial", []
+    for chosen in [name] if name else dict.fromkeys(plan.selected + _begun(plan, results)):
+        artefact = find(plan.artefacts, chosen)
+        outputs = KINDS[artefact.kind].outputs
+        if "table" in outputs:
+            write_table(artefact, results, folder / "tables")
+        if "figure" in outputs:
+            write_figure(artefact, results, folder / "figures")
+        texts.append(_description(artefact, folder, whole=chosen in plan.selected))
+    return "\n".join(texts)
+
+
+def report_show(plan: Plan, results: Results, name: None = None) -> str:
+    """The tables that are made by default, and where all files lie."""
+    folder = results.results
+    texts = [_description(plan.artefacts[chosen], folder, True) for chosen in plan.selected]
+    texts += [f"numbers  {folder / 'metrics.csv'}", f"report   {folder / 'report.html'}"]
+    return "\n".join(texts)
+
+
 def write_table(artefact: Artefact, results: Results, folder: Path) -> None:
-    """Write the table of an artefact in every format of `tables.write`."""
+    """Write the table of an artefact into a folder, in every format of `tables.write`."""
     tables.write(_kind(artefact).table(artefact, results), folder)
 
 
 def write_figure(artefact: Artefact, results: Results, folder: Path) -> None:
-    """Write the figure of an artefact in every format of `plots.save`."""
+    """Write the figure of an artefact into a folder, in every format of `plots.save`."""
     plots.set_style()
     plots.save(_kind(artefact).figure(artefact, results), folder, artefact.name)
 
 
-def write_partial(artefact: Artefact, results: Results) -> None:
-    """Write an artefact from the runs that are done, into the folder ``partial``."""
-    outputs, folder = KINDS[artefact.kind].outputs, results.results / "partial"
-    if "table" in outputs:
-        write_table(artefact, results, folder / "tables")
-    if "figure" in outputs:
-        write_figure(artefact, results, folder / "figures")
+def _kind(artefact: Artefact):
+    return registry.load(f"{__name__}.kinds", artefact.kind)
 
 
-def describe(artefact: Artefact, folder: Path, whole: bool) -> str:
-    """Text for a terminal: where an artefact's files lie, after its table if ``whole``."""
+def _begun(plan: Plan, results: Results) -> list[str]:
+    """The artefacts of which at least one student's run is done or has failed."""
+    ended = {path for path in plan.runs if results.state(path) in ("done", "failed")}
+    students = {path for path in ended if plan.runs[path].teacher is not None}
+    return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
+
+
+def _description(artefact: Artefact, folder: Path, whole: bool) -> str:
+    """Where an artefact's files lie, after its table if ``whole``."""
     outputs, lines = KINDS[artefact.kind].outputs, []
     if "table" in outputs:
         table = folder / "tables" / f"{artefact.name}.md"
@@ -43,14 +102,3 @@ def describe(artefact: Artefact, folder: Path, whole: bool) -> str:
     if "figure" in outputs:
         lines.append(f"figure   {folder / 'figures' / artefact.name}.pdf")
     return "\n".join(lines)
-
-
-def begun(plan: Plan, results: Results) -> list[str]:
-    """The artefacts of which at least one student's run is done or has failed."""
-    ended = {path for path in plan.runs if results.state(path) in ("done", "failed")}
-    students = {path for path in ended if plan.runs[path].teacher is not None}
-    return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
-
-
-def _kind(artefact: Artefact):
-    return registry.load(f"{__name__}.kinds", artefact.kind)
