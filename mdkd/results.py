@@ -12,7 +12,7 @@ import numpy as np
 from mdkd import records
 from mdkd.config import Run
 from mdkd.layout import Layout
-from mdkd.metrics import probabilities
+from mdkd.metrics import METRICS, probabilities
 from mdkd.plan import Cell
 from mdkd.score import scores as scores_of_predictions
 
@@ -68,15 +68,18 @@ class Results(Layout):
     def scores(self, path: str) -> dict[str, Any] | None:
         """The run's ``metrics.json``, or None unless the run is done.
 
-        A missing file, or one that belongs to other predictions, is computed again. It is not
-        written, because several tables may be made at the same time.
+        A missing file, one that belongs to other predictions, or one that lacks a metric is
+        computed again. It is not written, because several tables may be made at the same time.
         """
         if self.state(path) != "done":
             return None
-        file = self.run(path) / "metrics.json"
+        file, digest = self.run(path) / "metrics.json", self.record(path)["predictions_sha256"]
         if file.exists():
             scores = records.read_json(file)
-            if scores["predictions_sha256"] == self.record(path)["predictions_sha256"]:
+            if (
+                scores["predictions_sha256"] == digest
+                and METRICS.keys() <= scores["metrics"].keys()
+            ):
                 return scores
         return scores_of_predictions(path, self)
 

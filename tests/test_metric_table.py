@@ -1,11 +1,14 @@
 """A metric is one entry of `METRICS`: configuration, records, tables and notes follow."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import yaml
 
-from mdkd import metrics
-from mdkd.plan import make_plan
+from mdkd import metrics, records
+from mdkd.plan import make_plan, resolve_run
+from mdkd.results import Results
 from mdkd.spec import Specification
 
 PAIR = {"dataset": "scenes", "teacher": "resnet20", "student": "resnet8"}
@@ -30,6 +33,21 @@ def test_a_new_metric_is_evaluated(hamming):
     assert found["HL"] == pytest.approx(2 / 6)
     ignored_NC = np.array([[0, 0, 1], [0, 0, 0]])
     assert metrics.evaluate(SCORES_NC, TARGETS_NC, ignored_NC)["HL"] == pytest.approx(1 / 5)
+
+
+def test_finished_runs_get_a_new_metric_from_their_predictions(config, tmp_path, hamming):
+    path = "supervised/scenes/resnet8/seed0"
+    run = resolve_run(Specification(config), path)
+    results = Results("smoke", tmp_path, {path: run})
+    folder = results.run(path)
+    folder.mkdir(parents=True)
+    np.savez(folder / "predictions.npz", logits_NC=20 * SCORES_NC - 10, targets_NC=TARGETS_NC)
+    digest = records.sha256(folder / "predictions.npz")
+    record = {"run": asdict(run), "predictions_sha256": digest, "classes": ["a", "b", "c"]}
+    records.write_json(folder / "run.json", record)
+    old = {"predictions_sha256": digest, "metrics": {"mAP": 0.5}}
+    records.write_json(folder / "metrics.json", old)
+    assert results.scores(path)["metrics"]["HL"] == pytest.approx(2 / 6)
 
 
 def test_an_experiment_may_name_a_new_metric(config, hamming):

@@ -59,6 +59,8 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     plan, states = estimator.plan, estimator.states
     paths = {path for line in lines if line.name in plan.selected for path in line.runs}
     left = [path for path in paths if states[path] != "done"]
+    if not paths:
+        return "* default: none of these."
     if not left:
         return f"* default: all of {len(paths)} runs are done."
     why = Counter(states[path] for path in left if states[path] != "to do")
