@@ -11,6 +11,7 @@ from dataclasses import MISSING, asdict, dataclass, fields, replace
 import numpy as np
 import yaml
 from conftest import copy_config, edit_yaml
+from reporting_cases import CPU, fail, write_predictions
 
 from mdkd import attention, methodfiles, records, score
 from mdkd.attention import Maps
@@ -251,20 +252,18 @@ def content_of(path, role, tied):
 def write_run(results, path, content, ids, targets_NC, situation):
     """All records of a run that is done."""
     folder, random = results.run(path), np.random.default_rng(content.seed)
-    folder.mkdir(parents=True)
     logits_NC = content.skill * (2.0 * targets_NC - 1) + random.normal(size=targets_NC.shape)
-    logits_NC = logits_NC.astype(np.float32)
-    np.savez(folder / "predictions.npz", logits_NC=logits_NC, targets_NC=targets_NC, ids=ids)
+    digest = write_predictions(results, path, logits_NC.astype(np.float32), targets_NC, ids)
     record = {
         "run": asdict(results.runs[path]),
         "classes": [situation.names[name] for name in CLASSES],
-        "predictions_sha256": records.sha256(folder / "predictions.npz"),
+        "predictions_sha256": digest,
         "weights_sha256": f"weights {content.seed}",
         "dropped": {"train": {"missing": 0, "damaged": 1}},
         "wall_s": 100 + content.seed % 50,
         "peak_memory_bytes": 1_500_000_000,
         "parameters": {"backbone": 20_000, "head": 1_500, "connectors": content.connectors},
-        "environment": {"device": "cpu", "cpu": "One", "cpu_capability": "AVX2"},
+        "environment": CPU,
     }
     records.write_json(folder / "run.json", record)
     score.score(path, results)
@@ -280,11 +279,6 @@ def write_run(results, path, content, ids, targets_NC, situation):
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (folder / "history.jsonl").write_text(text, encoding="utf-8")
-
-
-def fail(results, path):
-    failure = {"run": asdict(results.runs[path]), "error": "losses not finite"}
-    records.write_json(results.run(path) / "failed.json", failure)
 
 
 def write_maps(artefact, results, split, situation):
