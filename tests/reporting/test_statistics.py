@@ -8,7 +8,12 @@ from sklearn.metrics import average_precision_score
 
 from mdkd import metrics
 from mdkd.reporting import statistics
-from mdkd.reporting.statistics import ResampledLabel, paired_bootstrap
+from mdkd.reporting.statistics import (
+    ResampledLabel,
+    paired_bootstrap,
+    resolvable_difference,
+    seeds_needed,
+)
 
 
 def test_ties_share_their_mean_rank():
@@ -51,6 +56,20 @@ def test_critical_difference_has_the_published_quantiles(methods, q):
 )
 def test_cliques(critical, expected):
     assert statistics.cliques(np.array([1, 1.5, 2.25, 4, 4.5]), critical) == expected
+
+
+def test_the_smallest_difference_that_can_be_told():
+    # two groups of 3: t quantiles with 4 degrees of freedom are 2.7764 and 0.9410
+    expected = (2.7764451 + 0.9409646) * 0.5 * (2 / 3) ** 0.5
+    assert resolvable_difference(0.5, 3) == pytest.approx(expected, rel=1e-6)
+    assert seeds_needed(0.5, expected + 1e-6) == 3
+    assert seeds_needed(0.5, expected - 1e-6) == 4
+    assert seeds_needed(0.0, 0.5) == 2
+    assert seeds_needed(1.0, 0.5) == 64  # G*Power for a two-sided t-test, d = 0.5
+    for deviation in (1.4, 3.0):
+        needed = seeds_needed(deviation, 0.5)
+        assert resolvable_difference(deviation, needed) <= 0.5
+        assert resolvable_difference(deviation, needed - 1) > 0.5
 
 
 def test_wilcoxon_counts_signs_by_hand():

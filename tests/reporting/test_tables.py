@@ -1,4 +1,4 @@
-"""Printed tables with blocks and headings of their own; report's tests print the plain ones."""
+"""Printed tables with blocks and headings of their own; test_cells.py prints the plain ones."""
 
 import shutil
 import subprocess
@@ -54,6 +54,12 @@ def test_latex_of_blocks():
         "\\midrule",
         "c\\_d & -- & \\underline{3} \\\\",
     ]
+
+
+def test_every_special_character_of_latex():
+    assert tex_escape("\\~^&%$#_{}") == (
+        "\\textbackslash{}\\textasciitilde{}\\textasciicircum{}\\&\\%\\$\\#\\_\\{\\}"
+    )
 
 
 def test_headings_of_the_table_are_left_out_where_all_blocks_have_their_own():

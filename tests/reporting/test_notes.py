@@ -1,0 +1,72 @@
+"""The notes under tables, in a comparison of known values."""
+
+from dataclasses import replace
+
+import pytest
+from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts
+from reporting_cases import REASON, markdown_row, row
+
+from mdkd import records
+from mdkd.reporting.statistics import resolvable_difference
+
+
+@pytest.fixture
+def layout(tmp_path):
+    return scored(tmp_path)
+
+
+def test_runs_of_other_settings_are_gaps_with_a_note(layout):
+    path = of("mld")[0]
+    file = layout.run(path) / "run.json"
+    record = records.read_json(file)
+    record["run"]["method"]["settings"]["mld"] = 3.0
+    records.write_json(file, record)
+    text = texts(ARTEFACT, layout)["md"]
+    assert layout.state(path) == "other settings"
+    assert "- 1 runs were trained with other settings and are left out." in text
+    assert "14 of 19 runs" in text
+    assert markdown_row(text, "MLD")[0] == "**70.00 ± 0.00†**"
+
+
+def test_labels_absent_in_the_test_split_are_counted(layout):
+    assert "leaves out" not in texts(ARTEFACT, layout)["md"]
+    for path in VALUES:
+        file = layout.run(path) / "metrics.json"
+        record = records.read_json(file) | {"labels_without_positives": ["d", "e"]}
+        records.write_json(file, record)
+    note = "- Scenes: ResNet20 → ResNet8: mAP leaves out 2 of 5 labels, which no test image has."
+    assert note in texts(ARTEFACT, layout)["md"]
+
+
+def test_notes_say_protocol_seeds_counts_and_reasons(layout):
+    text = texts(ARTEFACT, layout)["md"]
+    assert "Protocol smoke, seeds 0, 1, 2, 15 of 19 runs (– not yet run" in text
+    assert "oracle k" in text
+    assert f"- L2D: n/a: {REASON}." in text
+    assert "- A note of the experiment: 100 %." in text
+    done = replace(ARTEFACT, rows=ARTEFACT.rows[:3], metrics=["mAP"])
+    text = texts(done, layout)["md"]
+    assert "seeds 0, 1, 2, 7 runs." in text
+    assert "oracle" not in text
+    assert "not yet run" not in text
+
+
+def test_a_shared_run_is_counted_once(layout):
+    two = replace(
+        ARTEFACT,
+        columns=["one", "two"],
+        rows=[
+            row("Teacher", "teacher", TEACHER, TEACHER),
+            row("Student", "student", STUDENT, STUDENT),
+            row("MLD", "method", of("mld"), of("mld", "wrn16_2")),
+        ],
+    )
+    assert "7 of 10 runs" in texts(two, layout)["md"]
+
+
+def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
+    rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD", "RKD")]
+    text = texts(replace(ARTEFACT, rows=rows), layout)["md"]
+    pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
+    assert f"standard deviation over seeds is {pooled[0]:.2f} mAP (pooled over" in text
+    assert f"difference of {resolvable_difference(*pooled):.2f} mAP" in text
