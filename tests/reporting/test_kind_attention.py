@@ -1,19 +1,17 @@
 """The figure of attention maps, drawn from maps of known content."""
 
-import pickle
-
 import numpy as np
 import pytest
 from attention_case import ARTEFACT, texts
 from conftest import ROOT, python
-from hash_orders import HASH_SEEDS, printed_by_both
+from reporting_cases import planned, written_by_both
 
 from mdkd import reporting
 from mdkd.attention import Maps, basis, path_of
 from mdkd.kinds import Attention
-from mdkd.plan import make_plan, resolve_run
+from mdkd.layout import FIGURE_FORMATS
+from mdkd.plan import make_plan
 from mdkd.reporting.kinds.attention import figure
-from mdkd.results import Results
 from mdkd.spec import Specification
 
 
@@ -42,10 +40,9 @@ def by_hand(results, images=2, labels=2):
 
 
 @pytest.fixture
-def empty(config, tmp_path):
+def empty(tmp_path):
     """A plan of which nothing has been run."""
-    spec = Specification(config)
-    return Results("smoke", tmp_path, {path: resolve_run(spec, path) for path in ARTEFACT.runs})
+    return planned(tmp_path, ARTEFACT.runs)
 
 
 def test_the_figure_shows_labels_probabilities_misses_and_gaps(empty):
@@ -74,27 +71,16 @@ def test_many_images_are_set_in_two_blocks(empty):
     assert all(shown.count(f"id{i}; teacher: {i} labels wrong") == 1 for i in (2, 3, 4))
 
 
-DRAW = """
-import os, pickle, sys
-from pathlib import Path
-from mdkd import reporting
-artefact, results = pickle.loads(Path(sys.argv[1]).read_bytes())
-reporting.write_figure(artefact, results, results.base / os.environ["PYTHONHASHSEED"])
-"""
-
-
-def test_the_figure_is_rebuilt_byte_by_byte(empty):
+def test_another_process_draws_the_same_figure_of_the_same_maps(empty):
     maps = by_hand(empty, images=1)
-    given = empty.base / "given.pickle"
-    given.write_bytes(pickle.dumps((ARTEFACT, empty)))
-    printed_by_both(DRAW, given)
-    for suffix in ("pdf", "svg", "png"):
-        first, second = (empty.base / seed / f"looks.{suffix}" for seed in HASH_SEEDS)
-        assert first.read_bytes() == second.read_bytes()
+    made = {"looks": (ARTEFACT, empty, ["figure"])}
+    first, second = written_by_both(empty.base / "files", made)["looks"]
+    assert set(first) == {f"looks.{suffix}" for suffix in FIGURE_FORMATS}
+    assert first == second
     maps.maps_PRSS[0, 0] = 0
     maps.save(path_of(ARTEFACT, empty))
     reporting.write_figure(ARTEFACT, empty, empty.base / "third")
-    assert (empty.base / "third" / "looks.png").read_bytes() != first.read_bytes()
+    assert (empty.base / "third" / "looks.png").read_bytes() != first["looks.png"]
 
 
 def test_the_figure_without_maps_says_how_to_make_them(empty):
