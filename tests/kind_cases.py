@@ -41,8 +41,8 @@ SEEDS = [0, 1]
 FIRST, TIED, PARTLY, LOST, CANNOT = LABELS = ["First", "Tied", "Partly", "Lost", "Cannot"]
 REASON = "needs what this network lacks"
 TITLE, NOTE = "Kinds compared", "A note of the experiment."
-# Special in LaTeX, HTML or Markdown. There is no dollar: figures take a pair of them for a formula.
-SPECIAL = "a_b & 50% #1 {x} ~ ^ \\y <script>z</script> | \"q\" 'r'"
+# Special in LaTeX, HTML, Markdown or figures.
+SPECIAL = "a_b & 50% #1 {x} ~ ^ \\y $5 $6 *s* <script>z</script> | \"q\" 'r'"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -178,8 +178,8 @@ def test_the_papers_tables_have_all_published_numbers(paper):
     for name, lines in (("table1", 45), ("table2", 45), ("table5", 9), ("table4", 6)):
         cells = [cell for row in paper.artefacts[name].rows for cell in row.cells]
         assert sum(len(cell.reported) == 3 for cell in cells) == lines, name
-    first = {row.label: row.cells[0].reported["mAP"] for row in paper.artefacts["table1"].rows[-2:]}
-    assert first == {"L2D": 0.7209, "MDKD": 0.7335}
+    first = {row.label: row.cells[0].reported for row in paper.artefacts["table1"].rows}
+    assert (first["L2D"]["mAP"], first["MDKD"]["mAP"]) == (0.7209, 0.7335)
     ninth = {row.label: row.cells[0].reported for row in paper.artefacts["table4"].rows}
     assert ninth["MLD + BD 2-4 + ID 2-4"] == {"mAP": 0.7415, "OF1_k": 0.7505, "CF1_k": 0.7012}
 

@@ -119,7 +119,7 @@ def test_tables_have_the_rows_of_the_paper_and_the_control(paper, plan, name):
     labels = [row.label for row in plan.artefacts[name].rows]
     with (CONFIG / "reported" / "table1.csv").open(encoding="utf-8") as file:
         printed = list(dict.fromkeys(row["method"] for row in csv.DictReader(file)))
-    assert [label for label in labels if label != "MLD"] == printed
+    assert [label for label in labels if label in printed] == printed  # and other rows between
     assert "MLD" in labels
     assert plan.artefacts[name].metrics == ["mAP", "OF1_k", "CF1_k"]
     cells = [cell for row in plan.artefacts[name].rows for cell in row.cells]
@@ -143,12 +143,22 @@ def test_reported_numbers_are_complete_and_agree_where_they_are_printed_twice():
 
 
 def test_the_number_of_runs(plan):
-    """Counted by hand: three seeds of every student, one of a network that only teaches."""
+    """Counted by hand: three seeds of every student, one of a network that only teaches.
+
+    Runs of methods that somebody has added are not counted.
+    """
+    ours = {"vanilla", "mld", "rkd", "pkt", "reviewkd", "mse", "ps", "l2d", "mdkd"}
+    ours |= {"mld_matched", "mdkd_permuted"}
+
+    def runs_of(names):
+        found = {path for name in names for path in plan.artefacts[name].runs}
+        return {path for path in found if plan.runs[path].method.name in ours}
+
     students, only_teachers = 10, 6  # on MS-COCO, where ResNet-101 is a student too (Table 5)
     supervised = 3 * students + only_teachers + 2 * (3 * 1 + 1)  # and on VOC2007 and NUS-WIDE
     pairs = 6 + 5 + 1 + 1 + 1
     distilled = pairs * 8 * 3  # eight methods, three seeds
-    tables = {run for name in TABLES for run in plan.artefacts[name].runs}
+    tables = runs_of(TABLES)
     assert len([path for path in tables if path.startswith("distill")]) == distilled == 336
     assert len(tables) == supervised + distilled == 380
     ablation = 3 * (3 * 5 + 5 - 1)  # three levels and one without MLD, five orders; the default
@@ -157,7 +167,7 @@ def test_the_number_of_runs(plan):
     controls = 3 * 2 * 3  # two at three factors
     convergence = 1 + 3 + 3 * 3  # teacher, student and three methods on data of their own
     assert {*TABLES, *OTHERS} <= set(plan.targets()["paper"])
-    everything = {r for name in (*TABLES, *OTHERS) for r in plan.artefacts[name].runs}
+    everything = runs_of((*TABLES, *OTHERS))
     extra = ablation + sensitivity + scale + controls + convergence
     assert len(everything) == len(tables) + extra == 570
     assert "# 380 trainings" in (ROOT / "docs/protocol.md").read_text(encoding="utf-8")

@@ -20,6 +20,7 @@ from mdkd.layout import FIGURE_FORMATS
 from mdkd.plan import Artefact
 
 matplotlib.rcParams["svg.hashsalt"] = "mdkd"
+matplotlib.rcParams["text.parse_math"] = False  # users may write $ in labels and titles
 COLORS = sns.color_palette("colorblind")
 
 

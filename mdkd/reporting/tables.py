@@ -1,5 +1,6 @@
 """A printed table of any content, as CSV, Markdown, LaTeX and HTML."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -90,17 +91,18 @@ def markdown(table: Table) -> str:
     """GitHub's Markdown: a title, one table per block, and the notes as a list."""
 
     def line(texts: list[str]) -> str:
-        return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+        return "| " + " | ".join(texts) + " |"
 
-    lines = [f"**{table.title}**"]
+    lines = [f"**{md_escape(table.title)}**"]
     for block in table.blocks:
-        lines += ["", block.heading] if block.heading else []
-        headings = block.columns or table.headings
+        lines += ["", md_escape(block.heading)] if block.heading else []
+        headings = [md_escape(heading) for heading in block.columns or table.headings]
         lines += ["", line(["", *headings]), "|---|" + "---:|" * len(headings)]
         for row in block.lines:
-            texts = [_marked(entry, "**{}**", "<u>{}</u>") for entry in row.entries]
-            lines.append(line([row.label, *texts]))
-    return "\n".join([*lines, "", *(f"- {note}" for note in table.notes)]) + "\n"
+            escaped = [entry._replace(text=md_escape(entry.text)) for entry in row.entries]
+            texts = [_marked(entry, "**{}**", "<u>{}</u>") for entry in escaped]
+            lines.append(line([md_escape(row.label), *texts]))
+    return "\n".join([*lines, "", *(f"- {md_escape(note)}" for note in table.notes)]) + "\n"
 
 
 def html(table: Table) -> str:
@@ -218,6 +220,16 @@ _TEX = {
     "|": "\\textbar{}",
     **{char: f"\\{char}" for char in "&%$#_{}"},
 }
+
+
+def md_escape(text: str) -> str:
+    """Plain text as Markdown source that prints it; readable on a terminal too.
+
+    >>> md_escape("a|b <b> 3 < 4 *")
+    'a\\\\|b \\\\<b> 3 < 4 \\\\*'
+    """
+    text = re.sub(r"[\\|*]|<(?=[A-Za-z/!])", r"\\\g<0>", text)
+    return f"\\{text}" if text.startswith(("#", "- ", "+ ", ">")) else text
 
 
 def tex_escape(text: str) -> str:

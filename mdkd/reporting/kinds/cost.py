@@ -146,7 +146,8 @@ def _entry(cell: dict[str, Any], unit: float) -> Entry:
     mean, std = cell["mean"] / unit, cell["std"] / unit
     digits = 2 if mean < 10 else 1 if mean < 100 else 0
     spread = f" ± {std:.{digits}f}" if std > 0 else ""
-    return Entry(f"{mean:.{digits}f}{spread}{cells.dagger(cell['state'])}" if mean else "0")
+    number = f"{mean:.{digits}f}{spread}" if mean else "0"
+    return Entry(f"{number}{cells.dagger(cell['state'])}")
 
 
 def _notes(artefact: Artefact, results: Results) -> list[str]:

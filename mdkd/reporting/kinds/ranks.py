@@ -143,11 +143,7 @@ def _mean_rank_entries(ranking: Ranking) -> list[Entry]:
     printed_M = ranking.mean_ranks_M.round(2)
     if len(ranking.complete) < FEWEST_TO_MARK:
         return [Entry(f"{value:.2f}") for value in printed_M]
-    best, second = [*np.unique(printed_M), math.inf][:2]
-    return [
-        Entry(f"{value:.2f}", cells.mark(1 + [best, second, value].index(value)))
-        for value in printed_M
-    ]
+    return [Entry(f"{v:.2f}", cells.mark(1 + (printed_M < v).sum())) for v in printed_M]
 
 
 def _difference_entries(comparison: Comparison | None, resamples: int) -> list[Entry]:

@@ -146,6 +146,7 @@ def _gradients(axis: plt.Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> Non
             axis.text(0.02, y, text, transform=place, va="center", fontsize=7)
     axis.axvline(1, color="black", linewidth=1, label="as strong as the BCE")
     axis.set_xscale("log")
+    axis.xaxis.set_major_formatter("{x:g}")
     axis.grid(axis="y", visible=False)
 
 

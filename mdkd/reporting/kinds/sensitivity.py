@@ -15,6 +15,7 @@ from mdkd.reporting.tables import GAP, Block, Line, Table
 from mdkd.results import Results
 
 ACROSS = 3  # settings side by side
+DOLLAR = r"\$"  # in a text with formulas
 COLORS = plots.COLORS
 LEVELS = ((":", COLORS[1]), ("--", COLORS[7]), ("-.", COLORS[0]), ((0, (1, 3)), COLORS[5]))
 METRICS = (("D", "black"), *zip("s^v<>p", [COLORS[i] for i in (2, 4, 3, 8, 9, 5)], strict=True))
@@ -130,13 +131,16 @@ def figure(artefact: Artefact, results: Results) -> Figure:
             _levels(top, artefact.metrics[0], own)
             _points(top, artefact.metrics[0], points, runs)
             _changes(bottom, artefact.metrics, points)
-            top.set_title(symbol(setting), fontsize=10)
+            top.set_title(symbol(setting), fontsize=10, parse_math=True)
         _align(tops, len(settings), values, f"{artefact.metrics[0]} (%)")
         _align(bottoms, len(settings), values, "change (points)")
         for axis in tops:
             axis.tick_params(labelbottom=False)
         if len(artefact.columns) > 1:
-            tops[0].set_title(f"{column}\n{symbol(settings[0])}", fontsize=10)
+            first = symbol(settings[0])
+            tops[0].set_title(
+                f"{column.replace('$', DOLLAR)}\n{first}", fontsize=10, parse_math=True
+            )
     (levels, names), (metrics, more) = (a.get_legend_handles_labels() for a in axes[:2, 0])
     figure.legend(
         [*levels, *metrics],

@@ -277,7 +277,7 @@ def _panels(orders: list[str]) -> list[Panel]:
     for level, title in (("Psi batch", "Ψ, batch level"), ("Psi instance", "Φ, instance level")):
         keys: dict[str, Key] = {f"order {n}": ("teacher", level, n) for n in orders}
         panels.append(Panel(title, "error × 100", keys, by_order))
-    units = {"phi": "× 100", "CMI": "($10^{-3}$ nats)"}
+    units = {"phi": "× 100", "CMI": "(0.001 nats)"}
     for measure, title in (("phi", "φ, all pairs"), ("CMI", "CMI, all triples")):
         keys = {f"against the {r}": (r, measure, "all") for r in ("teacher", "truth")}
         panels.append(Panel(title, f"error {units[measure]}", keys, plots.COLORS))
