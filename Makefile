@@ -7,20 +7,21 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install quick quick-full smoke smoke-full notebooks test lint format lock clean
+.PHONY: help install quick quick-full smoke smoke-full notebooks test stress lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quick       run the comparison on embedded data and show its table"
 	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
 	@echo "make test        run the tests"
+	@echo "make stress      kill trainings and workflows at random times; takes a few minutes"
 	@echo "make smoke       run the jobs of quick in tiny form; the numbers mean nothing"
 	@echo "make smoke-full  run the jobs of quick-full in tiny form, with one seed"
 	@echo "make notebooks   run the notebooks on the results of smoke-full"
 	@echo "make lint        check style, types and the workflow"
 	@echo "make format      format all files in the project's style"
 	@echo "make lock        write requirements.lock from pyproject.toml (needs uv)"
-	@echo "make clean       remove results, caches, checkpoints and logs of quick and smoke"
+	@echo "make clean       remove results, caches and logs of quick and smoke, but no training"
 
 install: $(VENV)/.installed
 
@@ -49,6 +50,9 @@ notebooks: install
 test: install
 	pytest
 
+stress: install
+	python tests/stress.py $(STRESS)
+
 lint: install
 	ruff check
 	ruff format --check
@@ -65,5 +69,7 @@ lock:
 	uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-header \
 		pyproject.toml --output-file requirements.lock
 
+# The store is left alone, because all protocols keep their trainings in it. `mdkd store prune` shows
+# what no protocol uses. After `rm -rf store`, everything is trained again.
 clean:
-	rm -rf $(foreach d,results cache checkpoints logs,$(d)/quick $(d)/smoke)
+	rm -rf $(foreach d,results cache logs,$(d)/quick $(d)/smoke)

@@ -2,6 +2,7 @@
 # is in mdkd/. The settings, which say what to compute, are in config/.
 
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -9,27 +10,35 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, records, runpath
+from mdkd import costs, devices, keys, records, runpath, store
 from mdkd.cli import last_message
 from mdkd.errors import UserError
-from mdkd.layout import Layout
-from mdkd.plan import DOCUMENT, make_plan
+from mdkd.plan import DOCUMENT, Plan, make_plan
 from mdkd.spec import Specification
 
 min_version("9.20")
 
 
+# A job on another machine reads this file again. It uses the plan of the main process, because
+# somebody may have edited config/ in the meantime.
+PLAN_OF_MAIN = None if workflow.is_main_process else os.environ.get("MDKD_PLAN")
+
 try:
     SPEC = Specification(Path("config"), config)  # config: given on the command line
-    PLAN = make_plan(SPEC)
+    PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     RATES = costs.read_rates(Path("config/rates.yaml"))
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
-ESTIMATOR = costs.Estimator(PLAN, RATES, Layout(PLAN.protocol))
+# Calls that show something and start no job: they delete nothing.
+LOOKS = {"--lint", "--unlock", "--summary", "-S", "--detailed-summary", "-D", "--report", "--dag"}
+LOOKS |= {"--rulegraph", "--filegraph", "--d3dag", "--list-rules", "--list", "-l", "--archive"}
+
+LAYOUT = PLAN.layout()
+ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
 RESULTS = f"results/{PLAN.protocol}"
-PLAN_FILE = f"{RESULTS}/plan.json"  # written when a run starts, read by its jobs
-RECORD = f"{RESULTS}/runs/{{}}/run.json"
+PLAN_FILE = PLAN_OF_MAIN or f"{RESULTS}/plans/{PLAN.digest()}.json"  # read by jobs
+RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLAN.runs.items()}
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
 
@@ -44,8 +53,29 @@ resource_scopes:
     gpu="local",  # the limit is for this machine, not for jobs that are submitted to a cluster
 
 
+# A run that is finished in the store gets its record now, before Snakemake looks for outputs. Its
+# record is then a plain file that no rule makes, so nothing can make Snakemake train it again:
+# neither times of files, nor lost notes of Snakemake, nor a deleted cache, nor --forceall.
+FINISHED = []
+if workflow.is_main_process:
+    only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
+    try:
+        FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
+    for path, record in RECORDS.items() if only_looks else ():
+        if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
+            # A call that starts jobs deletes this file first. Show what it then plans.
+            RECORDS[path] = record.replace(".json", "0.json")
+    # A target on the command line must be the output of a rule.
+    FINISHED = [key for key in FINISHED if key not in " ".join(sys.argv)]
+if "--report" in sys.argv:
+    FINISHED = []  # the report draws the rules that made the files
+
+
 wildcard_constraints:
     **runpath.FIELDS,
+    key=f"(?!{'|'.join(FINISHED)})[0-9a-f]+" if FINISHED else "[0-9a-f]+",
     protocol=PLAN.protocol,
     artefact="|".join(PLAN.artefacts),
 
@@ -64,7 +94,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
-        [RECORD.format(run) for run in SELECTED],  # so a deleted record is made again
+        [RECORDS[run] for run in SELECTED],  # so a deleted record is made again
         expand(
             rules.label_statistics.output,
             protocol=PLAN.protocol,
@@ -83,11 +113,13 @@ for target, artefacts in TARGETS.items():
             target
         input:
             [files_of(artefact) for artefact in artefacts],
+            [RECORDS[run] for artefact in artefacts for run in PLAN.artefacts[artefact].runs],
             rules.document.output if target == DOCUMENT else [],
         localrule: True
 
 
 onstart:
+    os.environ.update(MDKD_PLAN=PLAN_FILE)
     records.write_json(Path(PLAN_FILE), PLAN.to_json())
 
 

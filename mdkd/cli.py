@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mdkd import __version__, devices, records
+from mdkd import __version__, devices, store
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
@@ -55,7 +55,7 @@ def cache(args: argparse.Namespace) -> None:
     if args.plan:
         plan = _plan(args)
         dataset, root = find(plan.datasets, args.target), Path(plan.roots[args.target])
-        layout = Layout(plan.protocol)
+        layout = plan.layout()
     else:
         spec = _specification(args)
         dataset, root = resolve_dataset(spec, args.target), resolve_root(spec, args.target)
@@ -68,24 +68,26 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    device, weights_folder = args.device, "weights"
+    device, weights_folder, minutes = args.device, "weights", 10.0
     if args.plan:
         plan = _plan(args)
-        run, device = find(plan.runs, args.target), device or plan.device
-        weights_folder = plan.weights_folder
+        run, device, layout = find(plan.runs, args.target), device or plan.device, plan.layout()
+        weights_folder, minutes = plan.weights_folder, plan.checkpoint_minutes
     elif args.target.endswith((".yaml", ".yml", ".json")):
         content = read_yaml(Path(args.target))
         if isinstance(content, dict) and isinstance(content.get("run"), dict):
             content = content["run"]  # a record, run.json: train the same run again
         run = parse(Run, content, args.target)
+        layout = Layout(run.protocol)
         check_identity(run, args.target)
     else:
-        spec = _specification(args)
-        run, weights_folder = resolve_run(spec, args.target), spec.user.weights_folder
+        user = (spec := _specification(args)).user
+        run, layout = resolve_run(spec, args.target), Layout(user.protocol, store_folder=user.store)
+        weights_folder, minutes = user.weights_folder, user.checkpoint_minutes
     with devices.claim(device or "auto") as device_type:
         from mdkd.training import loop  # imports torch, now that the device is chosen
 
-        loop.train(run, Layout(run.protocol), device_type, Path(weights_folder))
+        loop.train(run, layout, device_type, Path(weights_folder), minutes)
 
 
 def score(args: argparse.Namespace) -> None:
@@ -93,14 +95,15 @@ def score(args: argparse.Namespace) -> None:
 
     if args.plan:
         plan = _plan(args)
-        results = _results(plan)
-        run = find(plan.runs, args.target)
-        if results.state(run.path) == "other settings":
-            folder = results.run(run.path)
-            raise UserError(f"{folder}: trained with other settings than planned; delete it")
-        scoring.score(run.path, results)
+        run, layout = find(plan.runs, args.target), plan.layout()
     else:
-        scoring.score(args.target, Layout(_specification(args).user.protocol))
+        spec = _specification(args)
+        run = resolve_run(spec, args.target)
+        layout = Layout(spec.user.protocol, store_folder=spec.user.store)
+    entry = store.entry(run, layout)
+    if entry.finished and (reason := store.disagreement(run, entry.record(), layout)):
+        raise UserError(f"{entry.folder}: {reason}; train it again")
+    scoring.score(entry)
 
 
 def attend(args: argparse.Namespace) -> None:
@@ -120,6 +123,23 @@ def report(args: argparse.Namespace) -> None:
     text = function(plan, _results(plan), args.target)
     if text is not None:
         print(text)
+
+
+def keep_store(args: argparse.Namespace) -> None:
+    from mdkd import store_admin
+
+    if args.kind == "verify":
+        print(store_admin.verify(_plan(args)))
+    elif args.kind == "import":
+        print(store_admin.take_over(_plan(args), Path(args.target)))
+    else:  # what any protocol plans is used
+        plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
+        pruning = args.kind == "prune"
+        print(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
+
+
+def _protocols(args: argparse.Namespace) -> list[Path]:
+    return sorted((args.config / "protocols").glob("*.yaml"))
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -179,7 +199,7 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
     )
-    common.add_argument("--plan", type=Path, help="plan.json to read instead of the configuration")
+    common.add_argument("--plan", type=Path, help="plan file to read instead of the configuration")
     common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
@@ -214,6 +234,15 @@ def _parser() -> argparse.ArgumentParser:
     kinds = reporting.add_subparsers(required=True, metavar="KIND", dest="kind")
     for name, (help, target) in REPORTS.items():
         verb(report, help, target, name, kinds)
+    help = "look after the store of runs"
+    keeping = verbs.add_parser("store", help=help, description=help)
+    kinds = keeping.add_subparsers(required=True, metavar="WHAT", dest="kind")
+    verb(keep_store, "print every entry with its size, its age and its users", None, "list", kinds)
+    verb(keep_store, "check all files and metrics of finished runs", None, "verify", kinds)
+    pruning = verb(keep_store, "print what no protocol uses", None, "prune", kinds)
+    pruning.add_argument("--yes", action="store_true", help="delete it")
+    source = {"help": "another store, or results/PROTOCOL/runs of an older version"}
+    verb(keep_store, "copy finished runs from another folder", source, "import", kinds)
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
@@ -221,10 +250,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _specification(args: argparse.Namespace) -> Specification:
+def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
     given = dict(_setting(item) for item in args.set)
-    if args.protocol:
-        given["protocol"] = args.protocol
+    if protocol or args.protocol:
+        given["protocol"] = protocol or args.protocol
     return Specification(args.config, given)
 
 
@@ -239,12 +268,12 @@ def _setting(item: str) -> tuple[str, Any]:
 
 def _plan(args: argparse.Namespace) -> Plan:
     if args.plan:
-        return parse(Plan, records.read_json(args.plan), str(args.plan))
+        return Plan.read(args.plan)
     return make_plan(_specification(args))
 
 
 def _results(plan: Plan) -> Results:
-    return Results(protocol=plan.protocol, runs=plan.runs)
+    return Results(protocol=plan.protocol, store_folder=plan.store, runs=plan.runs)
 
 
 def last_message(log_file: Path) -> str:
@@ -263,7 +292,7 @@ def _start_log(args: argparse.Namespace) -> None:
     handlers: list[logging.Handler] = [terminal]
     if args.log:
         args.log.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(args.log, mode="w")
+        file = logging.FileHandler(args.log)  # appends: another process may be writing to it
         file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         handlers.append(file)
     logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)

@@ -92,6 +92,7 @@ class Run:
     method: Method
     teacher: str | None  # path of the teacher's run, None for supervised runs
     seed: int
+    teacher_key: str | None = None  # key of the teacher's run (mdkd.keys)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]

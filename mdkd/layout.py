@@ -1,13 +1,13 @@
 """Where everything lies below the working directory; the protocol is a folder level.
 
 cache/{protocol}/{dataset}/            pixels and labels, decoded or drawn once
-checkpoints/{protocol}/{run path}/     progress of unfinished runs; no output of the workflow
-logs/{protocol}/train/{run path}.log   messages of trainings
-results/{protocol}/runs/{run path}/    run.json metrics.json history.jsonl model.pt ...
+store/{run path}/{key}/                run.json metrics.json model.pt ... (mdkd/store.py)
+logs/{protocol}/                       messages of jobs
+results/{protocol}/runs/{run path}/    {key}.json: the small file that names a finished entry
 results/{protocol}/tables|figures/     artefacts, computed from records alone
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 TABLE_FORMATS = ("csv", "md", "tex", "html")  # every table is written in all of them
@@ -20,6 +20,8 @@ class Layout:
 
     protocol: str
     base: Path = Path(".")
+    # Absolute, or below ``base``; several projects may share a store.
+    store_folder: str = field(default="store", kw_only=True)
 
     @property
     def results(self) -> Path:
@@ -28,11 +30,12 @@ class Layout:
     def cache(self, dataset: str) -> Path:
         return self.base / "cache" / self.protocol / dataset
 
-    def checkpoint(self, run_path: str) -> Path:
-        return self.base / "checkpoints" / self.protocol / run_path
+    @property
+    def store(self) -> Path:
+        return self.base / self.store_folder
 
-    def run(self, run_path: str) -> Path:
-        return self.results / "runs" / run_path
+    def store_entry(self, run_path: str, key: str) -> Path:
+        return self.store / run_path / key
 
-    def log(self, run_path: str) -> Path:
-        return self.base / "logs" / self.protocol / "train" / f"{run_path}.log"
+    def published(self, run_path: str, key: str) -> Path:
+        return self.results / "runs" / run_path / f"{key}.json"

@@ -4,14 +4,17 @@ The workflow asks for runs, tables ask for cells. A cell names its runs, so runs
 all artefacts that need them.
 """
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd.config import Dataset, Method, Run
+from mdkd import keys, records
+from mdkd.config import Dataset, Method, Run, parse
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS
+from mdkd.layout import Layout
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, changes_of, slug
 from mdkd.spec import Entry, Experiment, Pair, Specification
 
@@ -83,9 +86,24 @@ class Plan:
     artefacts: dict[str, Artefact]
     selected: list[str]  # the artefacts that are made if no target is named
     weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
+    store: str = "store"  # where trainings lie; changes no number
+    checkpoint_minutes: float = 10.0  # changes no number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
+
+    @classmethod
+    def read(cls, file: Path) -> "Plan":
+        """The inverse of `to_json`, from a file."""
+        return parse(cls, records.read_json(file), str(file))
+
+    def digest(self) -> str:
+        """A name for the content of the plan."""
+        return hashlib.sha256(records.canonical(self.to_json()).encode()).hexdigest()[:12]
+
+    def layout(self) -> Layout:
+        """The folders of the plan."""
+        return Layout(self.protocol, store_folder=self.store)
 
     def only(self, names: list[str]) -> "Plan":
         """The plan of some artefacts, with their runs, teachers and data sets."""
@@ -128,6 +146,8 @@ def make_plan(spec: Specification) -> Plan:
         artefacts=artefacts,
         selected=spec.selected,
         weights_folder=spec.user.weights_folder,
+        store=spec.user.store,
+        checkpoint_minutes=spec.user.checkpoint_minutes,
     )
 
 
@@ -145,10 +165,11 @@ def resolve_root(spec: Specification, name: str) -> Path:
 def resolve_run(spec: Specification, path: str) -> Run:
     """The run with this path (`mdkd.runpath`), whether any artefact needs it or not."""
     identity = RunPath.parse(path)
-    teacher = None
+    teacher = teacher_key = None
     if identity.teacher is not None:
         spec.lookup("archs", identity.teacher, path)
         teacher = str(RunPath(identity.dataset, identity.teacher, spec.protocol.teacher_seed))
+        teacher_key = keys.key(resolve_run(spec, teacher))
     settings = settings_of_variant(spec, identity.method, identity.variant, path)
     return Run(
         path=path,
@@ -167,6 +188,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
         ),
         teacher=teacher,
         seed=identity.seed,
+        teacher_key=teacher_key,
     )
 
 

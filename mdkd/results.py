@@ -1,22 +1,22 @@
 """The records of a plan's runs, and the words for what has become of a run or of a table's cell.
 
-Records of runs with other settings than planned are not used.
+Records of runs with other settings than planned, another cache or another teacher are not used.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mdkd import records
+from mdkd import store
 from mdkd.config import Run
 from mdkd.layout import Layout
-from mdkd.metrics import METRICS, probabilities
+from mdkd.metrics import probabilities
 from mdkd.plan import Cell
-from mdkd.score import scores as scores_of_predictions
+from mdkd.score import stored as stored_scores
 
-RunState = Literal["done", "to do", "failed", "other settings"]
 CellState = Literal["done", "partial", "missing", "failed", "n/a"]
 
 
@@ -57,65 +57,53 @@ class Predictions(NamedTuple):
 
 @dataclass(frozen=True)
 class Results(Layout):
-    """The folders of a protocol, and the records in them of a plan's runs."""
+    """The folders of a protocol, and the store's records of a plan's runs."""
 
     runs: dict[str, Run] = field(default_factory=dict, hash=False)
 
+    def run(self, path: str) -> Path:
+        """The folder of the run's entry in the store."""
+        return store.entry(self.runs[path], self).folder
+
     def record(self, path: str) -> dict[str, Any]:
         """The run's record, ``run.json``."""
-        return records.read_json(self.run(path) / "run.json")
+        return store.entry(self.runs[path], self).record()
 
     def scores(self, path: str) -> dict[str, Any] | None:
-        """The run's ``metrics.json``, or None unless the run is done.
-
-        A missing file, one that belongs to other predictions, or one that lacks a metric is
-        computed again. It is not written, because several tables may be made at the same time.
-        """
-        if self.state(path) != "done":
-            return None
-        file, digest = self.run(path) / "metrics.json", self.record(path)["predictions_sha256"]
-        if file.exists():
-            scores = records.read_json(file)
-            if (
-                scores["predictions_sha256"] == digest
-                and METRICS.keys() <= scores["metrics"].keys()
-            ):
-                return scores
-        return scores_of_predictions(path, self)
+        """The run's metrics (`mdkd.score.stored`), or None unless the run is done."""
+        entry = self._done(path)
+        return None if entry is None else stored_scores(entry)
 
     def predictions(self, path: str) -> Predictions | None:
         """The run's stored predictions, or None unless the run is done."""
-        if self.state(path) != "done":
+        entry = self._done(path)
+        if entry is None:
             return None
-        with np.load(self.run(path) / "predictions.npz") as stored:
-            scores_NC = probabilities(stored["logits_NC"])
+        with np.load(entry.file(store.PREDICTIONS)) as content:
+            scores_NC = probabilities(content["logits_NC"])
             return Predictions(
                 scores_NC,
-                stored["targets_NC"],
-                stored["ids"].tolist(),
-                self.record(path)["classes"],
-                stored.get("ignored_NC"),
+                content["targets_NC"],
+                content["ids"].tolist(),
+                entry.record()["classes"],
+                content.get("ignored_NC"),
             )
 
     def history(self, path: str) -> list[dict[str, Any]] | None:
         """One entry per epoch of the run's training, or None unless the run is done."""
-        if self.state(path) != "done":
+        entry = self._done(path)
+        if entry is None:
             return None
-        lines = (self.run(path) / "history.jsonl").read_text(encoding="utf-8").splitlines()
+        lines = (entry.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
         return [json.loads(line) for line in lines]
 
-    def state(self, path: str) -> RunState:
-        """Whether a run is done, and with the planned settings."""
-        folder = self.run(path)
-        planned = records.canonical(asdict(self.runs[path]))
-        if not (folder / "run.json").exists():
-            failure = folder / "failed.json"
-            if failure.exists() and records.canonical(records.read_json(failure)["run"]) == planned:
-                return "failed"
-            return "to do"
-        if records.canonical(self.record(path)["run"]) != planned:
-            return "other settings"
-        return "done"
+    def state(self, path: str) -> store.RunState:
+        """What has become of a run."""
+        return store.state(self.runs[path], self)
+
+    def _done(self, path: str) -> store.Entry | None:
+        """The entry of a run that is done."""
+        return store.entry(self.runs[path], self) if self.state(path) == "done" else None
 
     def cell_state(self, cell: Cell, found: int | None = None) -> State:
         """The state of a cell of which ``found`` runs have a value; None: those that are done."""

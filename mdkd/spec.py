@@ -30,6 +30,8 @@ class UserConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     data_root: str = "data"  # relative roots of data sets are below it
     weights_folder: str = "weights"  # files of ImageNet weights, used before any download
+    store: str = "store"  # the folder of all trainings; several projects may share it
+    checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,11 +6,13 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
 import yaml
 
+from mdkd import keys, records, store
 from mdkd.layout import Layout
 from mdkd.plan import resolve_dataset, resolve_run
 from mdkd.spec import Specification
@@ -81,15 +83,41 @@ def _leave_the_process_as_it_was():
         signal.signal(number, handler)
 
 
+@dataclass(frozen=True)
+class Folders(Layout):
+    """The folders of a protocol, and those of its runs in the store."""
+
+    spec: Specification = field(default=None, compare=False)
+
+    def run(self, path):
+        return store.entry(resolve_run(self.spec, path), self).folder
+
+
+def facts_of(results, path, run=None):
+    """What a record must say for its run to count as done; ``run`` if it is not as planned."""
+    run = run or results.runs[path]
+    meta, teacher = results.cache(run.dataset.name) / "meta.json", store.teacher_entry(run, results)
+    return {
+        "run": asdict(run),
+        "planned": keys.planned(run),
+        "cache": records.read_json(meta)["fingerprint"] if meta.exists() else "no cache",
+        "teacher": teacher.record()["weights_sha256"] if teacher and teacher.finished else None,
+        "weights_sha256": "not checked",
+    }
+
+
 class Workbench:
     """A working directory with a cache and a teacher, and short cuts to train in it."""
 
     def __init__(self, base, config):
         self.base, self.spec = base, Specification(config)
-        self.layout = Layout("smoke", base)
+        self.layout = Folders("smoke", base, spec=self.spec)
 
     def resolve(self, path):
         return resolve_run(self.spec, path)
+
+    def entry(self, path):
+        return store.entry(self.resolve(path), self.layout)
 
     def train(self, run):
         """Train a run or the path of one; returns the folder of its results."""
@@ -97,11 +125,11 @@ class Workbench:
 
         run = self.resolve(run) if isinstance(run, str) else run
         train(run, self.layout, "cpu")
-        return self.layout.run(run.path)
+        return store.entry(run, self.layout).folder
 
     def copy(self, base):
-        """The same in another directory: cache and finished runs, no checkpoints."""
-        for folder in ("cache", "results"):
+        """The same in another directory: cache, finished and unfinished runs."""
+        for folder in ("cache", "store", "results"):
             shutil.copytree(self.base / folder, base / folder)
         return Workbench(base, self.spec.folder)
 

@@ -46,8 +46,8 @@ def predictions(path):
 def write_run(results, path, p_NC, classes=CLASSES, targets_NC=TARGETS, ids=IDS):
     p_NC = np.clip(p_NC, 1e-9, 1 - 1e-9)
     logits_NC = np.log(p_NC / (1 - p_NC)).astype(np.float32)
-    write_predictions(results, path, logits_NC, targets_NC, ids)
-    reporting_cases.write_record(results, path, classes=classes)
+    digest = write_predictions(results, path, logits_NC, targets_NC, ids)
+    reporting_cases.write_record(results, path, classes=classes, predictions_sha256=digest)
 
 
 def artefact(kind, options):

@@ -6,14 +6,14 @@ kinds share their runs: two pairs of networks, two seeds, and rows with the labe
 
 import json
 import zlib
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields, replace
 
 import numpy as np
 import yaml
-from conftest import copy_config, edit_yaml
+from conftest import copy_config, edit_yaml, facts_of
 from reporting_cases import CPU, fail, write_predictions
 
-from mdkd import attention, methodfiles, records, score
+from mdkd import attention, methodfiles, records, score, store
 from mdkd.attention import Maps
 from mdkd.data.cache import build, open_cache
 from mdkd.kinds import KINDS
@@ -176,7 +176,7 @@ class Bench:
             write_run(results, path, content, split.ids, targets_NC.astype(np.uint8), situation)
             if path in hit and situation.state == "other settings":
                 record = records.read_json(results.run(path) / "run.json")
-                record["run"]["recipe"]["epochs"] += 1
+                record["planned"]["recipe"]["epochs"] += 1
                 records.write_json(results.run(path) / "run.json", record)
         for kind, artefact in artefacts.items():
             if KINDS[kind].maps:
@@ -255,7 +255,7 @@ def write_run(results, path, content, ids, targets_NC, situation):
     logits_NC = content.skill * (2.0 * targets_NC - 1) + random.normal(size=targets_NC.shape)
     digest = write_predictions(results, path, logits_NC.astype(np.float32), targets_NC, ids)
     record = {
-        "run": asdict(results.runs[path]),
+        **facts_of(results, path),
         "classes": [situation.names[name] for name in CLASSES],
         "predictions_sha256": digest,
         "weights_sha256": f"weights {content.seed}",
@@ -266,7 +266,7 @@ def write_run(results, path, content, ids, targets_NC, situation):
         "environment": CPU,
     }
     records.write_json(folder / "run.json", record)
-    score.score(path, results)
+    score.score(store.entry(results.runs[path], results))
     lines = [
         {
             "epoch": epoch,

@@ -10,10 +10,10 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from conftest import copy_config, edit_yaml
+from conftest import copy_config, edit_yaml, facts_of
 from hash_orders import HASH_SEEDS, printed_by_both
 
-from mdkd import records, reporting, score
+from mdkd import records, reporting, score, store
 from mdkd.layout import TABLE_FORMATS
 from mdkd.metrics import METRICS
 from mdkd.plan import Artefact, Cell, Row, resolve_run
@@ -96,8 +96,7 @@ def artefact_of(kind, labels=tuple(METHODS), pairs=(PAIR,), seeds=(0, 1), **chan
 def write_record(results, path, metric_values=(), aps=(), without=(), **keys):
     """A run that is done, with the given content of its two files; other metrics are 0.125."""
     folder, aps = results.run(path), dict(aps)
-    run = {
-        "run": asdict(results.runs[path]),
+    run = facts_of(results, path) | {
         "predictions_sha256": "p",
         "classes": sorted([*aps, *without], reverse=True),
         "dropped": {},
@@ -105,6 +104,7 @@ def write_record(results, path, metric_values=(), aps=(), without=(), **keys):
     }
     records.write_json(folder / "run.json", run | keys)
     scores = {
+        "revision": score.REVISION,
         "predictions_sha256": "p",
         "metrics": dict.fromkeys(METRICS, 0.125) | dict(metric_values),
         "average_precision": aps,
@@ -126,8 +126,7 @@ def predict(results, path, logits_NC, targets_NC, ids=None, ignored_NC=None, mea
     """A run that has predicted and been scored; ``mean_ap`` replaces its mAP."""
     folder = results.run(path)
     ids = ids or [f"image{i}" for i in range(len(targets_NC))]
-    run = {
-        "run": asdict(results.runs[path]),
+    run = facts_of(results, path) | {
         "predictions_sha256": write_predictions(
             results, path, logits_NC, targets_NC, ids, ignored_NC
         ),
@@ -135,7 +134,7 @@ def predict(results, path, logits_NC, targets_NC, ids=None, ignored_NC=None, mea
         "dropped": {},
     }
     records.write_json(folder / "run.json", run)
-    score.score(path, results)
+    score.score(store.entry(results.runs[path], results))
     if mean_ap is not None:
         scores = records.read_json(folder / "metrics.json")
         scores["metrics"]["mAP"] = mean_ap

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import yaml
-from conftest import edit_yaml, python
+from conftest import edit_yaml, facts_of, python
 
 from mdkd import records
 from mdkd.config import Dataset, Head, Method, parse
@@ -80,8 +80,7 @@ def plan_and_results(config, tmp_path):
 
 def record(results, path, images_per_s=10.0, device="cpu", **run):
     """Make a run; further keys are settings that differ from the planned ones."""
-    content = {
-        "run": asdict(results.runs[path]) | run,
+    content = facts_of(results, path, replace(results.runs[path], **run)) | {
         "images_per_s": images_per_s,
         "parameters": {"backbone": 5000, "head": 600, "connectors": 7},
         "environment": {"device": device, "cpu": "Some Processor"},

@@ -179,8 +179,8 @@ def test_nobody_imports_the_workflow_engine():
 
 def loaded(code, *names):
     """Which of the packages a piece of code really loads."""
-    code = f"import sys; from pathlib import Path\n{code}\nprint(sorted({set(names)} & set(sys.modules)))"
-    result = python("-c", code)
+    shown = f"print(sorted({set(names)} & set(sys.modules)))"
+    result = python("-c", f"import sys; from pathlib import Path\n{code}\n{shown}")
     assert result.returncode == 0, result.stderr
     return result.stdout.strip()
 

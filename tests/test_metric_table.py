@@ -1,10 +1,9 @@
 """A metric is one entry of `METRICS`: configuration, records, tables and notes follow."""
 
-from dataclasses import asdict
-
 import numpy as np
 import pytest
 import yaml
+from conftest import facts_of
 
 from mdkd import metrics, records
 from mdkd.plan import make_plan, resolve_run
@@ -43,7 +42,8 @@ def test_finished_runs_get_a_new_metric_from_their_predictions(config, tmp_path,
     folder.mkdir(parents=True)
     np.savez(folder / "predictions.npz", logits_NC=20 * SCORES_NC - 10, targets_NC=TARGETS_NC)
     digest = records.sha256(folder / "predictions.npz")
-    record = {"run": asdict(run), "predictions_sha256": digest, "classes": ["a", "b", "c"]}
+    record = facts_of(results, path)
+    record |= {"predictions_sha256": digest, "classes": ["a", "b", "c"]}
     records.write_json(folder / "run.json", record)
     old = {"predictions_sha256": digest, "metrics": {"mAP": 0.5}}
     records.write_json(folder / "metrics.json", old)

@@ -1,9 +1,11 @@
 """The notes under tables: what must be known to read the numbers rightly."""
 
 import math
+from collections import Counter
 
 import pandas as pd
 
+from mdkd import store
 from mdkd.metrics import METRICS
 from mdkd.plan import Artefact
 from mdkd.reporting import statistics
@@ -12,6 +14,9 @@ from mdkd.reporting.summary import any_run
 from mdkd.reporting.tables import GAP
 from mdkd.results import Results
 
+OTHER_SETTINGS = (
+    "runs are left out: they have other settings, other data or another teacher than planned."
+)
 WANTED = 0.5  # percentage points of mAP: the note says how many seeds would resolve them
 
 
@@ -27,11 +32,20 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
     for state, text in (
         ("failed", "runs failed; `failed.json` in the folder of each says why."),
-        ("other settings", "runs were trained with other settings and are left out."),
+        ("running", "runs are being trained now."),
+        ("other settings", OTHER_SETTINGS),
     ):
         lines += [f"{states.count(state)} {text}"] if state in states else []
+    lines += _other_settings(artefact, results)
     reasons = {row.label: cell.unavailable for row in artefact.rows for cell in row.cells}
     return lines + [f"{row}: n/a: {reason}." for row, reason in reasons.items() if reason]
+
+
+def _other_settings(artefact: Artefact, results: Results) -> list[str]:
+    """How finished runs in the store differ from planned runs that are not done."""
+    missing = [path for path in artefact.runs if results.state(path) != "done"]
+    texts = Counter(text for path in missing for text in store.others(results.runs[path], results))
+    return [f"{n} runs exist with other settings: {text}." for text, n in texts.most_common(3)]
 
 
 def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:

@@ -6,11 +6,14 @@ measured there. Metrics are fractions in records and in frames, percentages in t
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
 from mdkd import records
+from mdkd.config import Run
 from mdkd.errors import UserError
 from mdkd.plan import Artefact
 from mdkd.results import Predictions, Results, State
@@ -158,13 +161,19 @@ def metrics_csv(results: Results) -> None:
 
 
 def collect(results: Results) -> pd.DataFrame:
-    """One tidy row per run and metric of all runs that have been scored.
+    """One tidy row per run and metric of all finished runs of the plan, with any seed.
 
     Columns: kind, dataset, teacher, student, method, variant, seed, metric, value (a fraction).
     """
     rows = []
-    for path in results.runs:
-        scores, identity = results.scores(path), RunPath.parse(path)
+    every = replace(results, runs=results.runs | _other_seeds(results))
+    families = list(dict.fromkeys(Path(path).parent for path in every.runs))  # but for the seed
+
+    def place(path: str) -> tuple[int, int]:
+        return families.index(Path(path).parent), every.runs[path].seed
+
+    for path in sorted(every.runs, key=place):
+        scores, identity = every.scores(path), RunPath.parse(path)
         for metric, value in scores["metrics"].items() if scores else ():
             rows.append(
                 {
@@ -180,3 +189,18 @@ def collect(results: Results) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "metric", "value"])
+
+
+def _other_seeds(results: Results) -> dict[str, Run]:
+    """Runs in the store that differ from planned runs by their seed alone.
+
+    So the file does not depend on the seeds of the last call.
+    """
+    found = {}
+    for run in results.runs.values():
+        for folder in (results.store / run.path).parent.glob("seed*"):
+            path = folder.relative_to(results.store).as_posix()
+            identity = RunPath.parse(path)
+            if path not in results.runs:
+                found[path] = replace(run, path=path, seed=identity.seed)
+    return found

@@ -1,20 +1,24 @@
-"""Checkpoints of an unfinished run: atomic, locked, and valid only for the same settings."""
+"""Checkpoints of an unfinished run: atomic, with a digest, and valid for the same facts only."""
 
 import contextlib
 import hashlib
+import io
 import logging
-import pickle
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mdkd import locks, records
+from mdkd import records
 from mdkd.errors import UserError
 
 log = logging.getLogger(__name__)
+
+DIGEST_BYTES = 32
+NOT_FINITE = "{}; lower the method's weights, or recipe: lr"
 
 
 def fingerprint(facts: Any) -> str:
@@ -23,50 +27,52 @@ def fingerprint(facts: Any) -> str:
 
 
 class Checkpoint:
-    """The checkpoint folder of one run, locked while it is open."""
+    """The checkpoint file of one run; it begins with the digest of its content."""
 
-    def __init__(self, folder: Path, fingerprint: str):
-        self.folder, self.fingerprint = folder, fingerprint
-        self.file = folder / "last.pt"
+    def __init__(self, file: Path, fingerprint: str, minutes: float):
+        self.file, self.fingerprint, self.minutes = file, fingerprint, minutes
+        self.saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None. A checkpoint with other settings is renamed and not used."""
+        """The saved state, or None. A checkpoint with other settings is renamed and not used.
+
+        Raises:
+            UserError: the file was damaged.
+        """
         if not self.file.exists():
             return None
-        try:
-            state = torch.load(self.file, map_location="cpu", weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError):
-            raise UserError(f"{self.file}: damaged checkpoint; delete it and run again") from None
+        content = self.file.read_bytes()
+        digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
+        if hashlib.sha256(content).digest() != digest:
+            raise UserError(f"{self.file}: damaged checkpoint; delete it and run again")
+        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if state["fingerprint"] == self.fingerprint:
             return state
-        aside = self.folder / f"other-{state['fingerprint'][:12]}.pt"
+        aside = self.file.with_name(f"checkpoint-{state['fingerprint'][:12]}.pt")
         self.file.replace(aside)
-        log.warning("the checkpoint has other settings or data; it was moved to %s", aside)
+        log.warning("the checkpoint has other data or weights; it was moved to %s", aside)
         return None
 
     def save(self, state: dict[str, Any]) -> None:
+        """Write the state, or raise a UserError if its weights are not finite."""
+        weights = [value for value in state["student"].values() if value.is_floating_point()]
+        if not torch.stack([value.isfinite().all() for value in weights]).all():  # sync
+            raise UserError(NOT_FINITE.format("the student's weights are not finite"))
+        buffer = io.BytesIO()
+        torch.save(state | {"fingerprint": self.fingerprint}, buffer)
         with records.atomic(self.file) as file:
-            torch.save(state | {"fingerprint": self.fingerprint}, file)
+            file.write(hashlib.sha256(buffer.getbuffer()).digest())
+            file.write(buffer.getbuffer())
+        self.saved_at = time.monotonic()
+
+    @property
+    def due(self) -> bool:
+        """Whether the last checkpoint is older than the setting allows."""
+        return time.monotonic() - self.saved_at > 60 * self.minutes
 
     def delete(self) -> None:
         """Delete the checkpoint of a finished run. Renamed checkpoints are kept."""
         self.file.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def opened(folder: Path, fingerprint: str) -> Iterator[Checkpoint]:
-    """Open the checkpoint folder and lock it.
-
-    Raises:
-        UserError: another process is training the same run.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    busy = f"{folder}: another process is training this run; wait for it or stop it"
-    with locks.held(folder / "lock", busy):
-        yield Checkpoint(folder, fingerprint)
-    # rmdir fails if the folder still contains a checkpoint, for example of an interrupted run.
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 class Stop:

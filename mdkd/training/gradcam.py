@@ -12,6 +12,7 @@ from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
+from mdkd import store
 from mdkd.attention import THRESHOLD, Maps, basis, path_of, state
 from mdkd.config import Recipe
 from mdkd.data.cache import CachedSplit, open_cache
@@ -88,7 +89,7 @@ def _column(
         predictions = results.predictions(cell.runs[0]) if cell.runs else None
         if predictions is None:
             continue
-        network = load_network(results.record(cell.runs[0]), results, cache, device)
+        network = load_network(store.entry(results.runs[cell.runs[0]], results), cache, device)
         recipe = results.runs[cell.runs[0]].recipe
         part["probabilities_PR"][:, r] = predictions.scores_NC[positions_P, labels_P]
         part["maps_PRSS"][:, r] = grad_cam(network, shown, labels_P.tolist(), recipe, device)

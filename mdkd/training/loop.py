@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import methods, metrics, records, rng
+from mdkd import keys, methods, metrics, records, rng, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
+from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
-from mdkd.score import score
+from mdkd.score import scores
 from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import load_network, new_network
 from mdkd.training.progress import Progress, describe
@@ -32,61 +33,99 @@ from mdkd.training.schedule import beta1, learning_rate
 log = logging.getLogger(__name__)
 
 ADAM_BETA2 = 0.999
+CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
 TINY = 1e-30  # minimum of a gradient's norm in a division
 
 
 def train(
-    run: Run, layout: Layout, device_type: str, weights_folder: Path = WEIGHTS_FOLDER
+    run: Run,
+    layout: Layout,
+    device_type: str,
+    weights_folder: Path = WEIGHTS_FOLDER,
+    checkpoint_minutes: float = 10.0,
 ) -> None:
-    """Train ``run`` and write its record, history, weights and predictions to its folder.
+    """Train ``run`` into its entry in the store, and publish it. A finished run is only published.
 
-    If the run has a checkpoint, training resumes from it. On the CPU, the result then has the same
-    bits as that of an uninterrupted run. On SIGTERM, SIGUSR1 or Ctrl-C, a checkpoint is saved and
-    the process exits.
+    If another process trains the same run, this one waits for it. If the run has a checkpoint,
+    training resumes from it. On the CPU, the result then has the same bits as that of an
+    uninterrupted run. On SIGTERM, SIGUSR1 or Ctrl-C, a checkpoint is saved and the process exits.
     """
     # The number of threads changes the last bits of the results. One thread is also faster if
     # several jobs run at the same time.
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
-    device = torch.device(device_type)
-    cache = open_cache(layout.cache(run.dataset.name))
-    teacher_record = _teacher_record(run, layout)
-    facts = {
+    device, entry = torch.device(device_type), store.entry(run, layout)
+    with entry.held():
+        saved_at = entry.folder / "checkpoint.pt"
+        if store.state(run, layout) == "done":
+            saved_at.unlink(missing_ok=True)  # a process was killed just after writing the record
+            log.info("already trained; nothing is trained again")
+        else:
+            cache = _open_cache(run, layout)
+            teacher_entry = store.teacher_entry(run, layout)
+            facts = _facts(run, cache, teacher_entry)
+            if entry.finished:
+                reason = store.disagreement(run, entry.record(), layout)
+                log.warning("the finished run %s; it was moved to %s", reason, entry.move_aside())
+            with _failure_recorded(entry, facts):
+                teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
+                # The protocol and the name of a run change no number: another one may resume.
+                shared = {name: fact for name, fact in facts.items() if name != "run"}
+                fingerprint = checkpoint.fingerprint(shared | {"device": device.type})
+                saved = checkpoint.Checkpoint(saved_at, fingerprint, checkpoint_minutes)
+                _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
+        store.publish(run, layout)
+    log.info("results are in %s", entry.folder)
+
+
+def _open_cache(run: Run, layout: Layout) -> Cache:
+    """The cache of a run's data set, if it was made with the planned settings."""
+    folder = layout.cache(run.dataset.name)
+    cache = open_cache(folder)
+    if cache.meta["dataset"] != dataclasses.asdict(run.dataset):
+        raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
+    return cache
+
+
+def _facts(run: Run, cache: Cache, teacher_entry: store.Entry | None) -> dict[str, Any]:
+    """What a record says about its run: the planned settings, and the data and teacher used."""
+    teacher = teacher_entry and teacher_entry.record(f"train it first: mdkd train {run.teacher}")
+    return {
         "run": dataclasses.asdict(run),
+        "planned": keys.planned(run),
         "cache": cache.fingerprint,
-        "teacher": teacher_record["weights_sha256"] if teacher_record else None,
+        "teacher": teacher["weights_sha256"] if teacher else None,
     }
-    folder = layout.run(run.path)
-    if (folder / "run.json").exists():
-        record = records.read_json(folder / "run.json")
-        if facts.items() <= record.items():
-            log.info("already trained with these settings; delete %s to train again", folder)
-            return
-        (folder / "metrics.json").unlink(missing_ok=True)  # metrics of the replaced run
-    saved_at, fingerprint = layout.checkpoint(run.path), checkpoint.fingerprint(facts)
-    with checkpoint.opened(saved_at, fingerprint) as saved, _failure_recorded(folder, facts):
-        seed = rng.torch_seed(run.seed, "init", run.arch)
-        student = new_network(run, cache, device, seed, weights_folder)
-        teacher = load_network(teacher_record, layout, cache, device) if teacher_record else None
-        torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
-        method = methods.build(
-            run.method.name,
-            student.spec,
-            (teacher or student).spec,
-            run.method.settings,
-        )
-        method.to(device)
-        progress = _fit(run, student, teacher, method, cache, device, saved)
-        _write_results(run, layout, student, method, cache, device, facts, progress)
-        score(run.path, layout)
-        saved.delete()
-        log.info("results are in %s", folder)
+
+
+def _train(
+    run: Run,
+    entry: store.Entry,
+    cache: Cache,
+    teacher: Network | None,
+    device: torch.device,
+    weights_folder: Path,
+    saved: checkpoint.Checkpoint,
+    facts: dict,
+) -> None:
+    """Build the networks, train, and write all files of the entry."""
+    seed = rng.torch_seed(run.seed, "init", run.arch)
+    student = new_network(run, cache, device, seed, weights_folder)
+    torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
+    method = methods.build(
+        run.method.name, student.spec, (teacher or student).spec, run.method.settings
+    )
+    method.to(device)
+    log.info("training on %s; its checkpoint is %s", device.type, saved.file)
+    progress = _fit(run, student, teacher, method, cache, device, saved)
+    _write_results(run, entry.folder, student, method, cache, device, facts, progress)
+    saved.delete()
 
 
 @contextmanager
-def _failure_recorded(folder: Path, facts: dict) -> Iterator[None]:
+def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
     """If the block raises an error, write ``failed.json``, so that tables can print 'failed'."""
-    file = folder / "failed.json"
+    file = entry.folder / "failed.json"
     file.unlink(missing_ok=True)
     try:
         yield
@@ -152,9 +191,12 @@ def _fit(
                 torch.stack(list(losses.values())).sum().backward()
                 optimizer.step()
                 progress.add(losses)
-                if stop.received:
+                if progress.step % CHECK_STEPS == 0:
+                    progress.check(steps_per_epoch)
+                if stop.received or saved.due:
                     break
 
+            progress.check(steps_per_epoch)
             done = progress.step - epoch * steps_per_epoch
             if done == steps_per_epoch:
                 images = (done - first_step) * recipe.batch_size
@@ -250,16 +292,9 @@ def _optimizer(
     return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
 
 
-def _teacher_record(run: Run, layout: Layout) -> dict | None:
-    if run.teacher is None:
-        return None
-    fix = f"train it first: mdkd train {run.teacher}"
-    return records.read_json(layout.run(run.teacher) / "run.json", fix)
-
-
 def _write_results(
     run: Run,
-    layout: Layout,
+    folder: Path,
     student: Network,
     method: nn.Module,
     cache: Cache,
@@ -267,11 +302,10 @@ def _write_results(
     facts: dict,
     progress: Progress,
 ) -> None:
-    """Predict the test split; write weights, predictions and history, and last the record."""
-    folder = layout.run(run.path)
+    """Predict and score the test split; write all files of the run, and last the record."""
     test = cache.splits["test"]
     logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
-    with records.atomic(folder / "model.pt") as file:
+    with records.atomic(folder / store.WEIGHTS) as file:
         torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
     predictions: dict[str, Any] = {
         "logits_NC": logits_NC,
@@ -280,17 +314,20 @@ def _write_results(
     }
     if test.ignored_NC is not None:
         predictions["ignored_NC"] = test.ignored_NC
-    with records.atomic(folder / "predictions.npz") as file:
+    with records.atomic(folder / store.PREDICTIONS) as file:
         np.savez_compressed(file, **predictions)
     with records.atomic(folder / "history.jsonl") as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
+    predictions_file = folder / store.PREDICTIONS
+    digest, classes = records.sha256(predictions_file), list(cache.classes)
+    records.write_json(folder / "metrics.json", scores(predictions_file, digest, classes))
     images = progress.step * run.recipe.batch_size
     record = facts | {
         "initial_weights": student.initial_weights,
-        "weights_sha256": records.sha256(folder / "model.pt"),
-        "predictions_sha256": records.sha256(folder / "predictions.npz"),
-        "classes": list(cache.classes),
+        "weights_sha256": records.sha256(folder / store.WEIGHTS),
+        "predictions_sha256": digest,
+        "classes": classes,
         "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
         "parameters": {
             "backbone": sum(p.numel() for p in student.backbone.parameters()),
@@ -304,4 +341,4 @@ def _write_results(
         "final_epoch": progress.history[-1],
         "environment": provenance.environment(device),
     }
-    records.write_json(folder / "run.json", record)
+    records.write_json(folder / store.RECORD, record)

@@ -2,16 +2,14 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from mdkd import records
 from mdkd.config import Run, parse
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
-from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
+from mdkd.store import WEIGHTS, Entry
 
 
 def new_network(
@@ -35,24 +33,20 @@ def new_network(
     return network.to(device).to(memory_format=torch.channels_last)
 
 
-def load_network(
-    record: dict[str, Any], layout: Layout, cache: Cache, device: torch.device
-) -> Network:
+def load_network(entry: Entry, cache: Cache, device: torch.device) -> Network:
     """The network of a finished run, for inference: in eval mode, merged, without gradients.
 
     Args:
-        record: the run's ``run.json``; it contains the checksum of the weights.
+        entry: of the run in the store.
         cache: the data of the network; it must be the cache that the network was trained on.
 
     Raises:
         UserError: the cache is another one, or the weights are missing or have another checksum.
     """
-    run = parse(Run, record["run"], f"run {record['run']['path']}")
-    file = layout.run(run.path) / "model.pt"
+    record, file = entry.record(), entry.file(WEIGHTS)
+    run = parse(Run, record["run"], f"{entry.folder}: run")
     if record["cache"] != cache.fingerprint:
         raise UserError(f"{file}: trained on another cache of {run.dataset.name}; train it again")
-    if not file.exists() or records.sha256(file) != record["weights_sha256"]:
-        raise UserError(f"{file}: missing, or not the weights of its run.json; train it again")
     network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
     network.load_state_dict(torch.load(file, map_location=device, weights_only=True))
     return merged(network).requires_grad_(False)

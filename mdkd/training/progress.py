@@ -1,6 +1,5 @@
 """The progress of a training run: steps, time, losses and history. Checkpoints contain it."""
 
-import math
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,27 +19,39 @@ class Progress:
     sums: dict[str, Tensor] = field(default_factory=dict)  # of each loss term, over this epoch
     gradient_ratios: dict[str, float] = field(default_factory=dict)  # at the epoch's first batch
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
+    recent: list[Tensor] = field(default_factory=list)  # losses of the steps since the last check
     resumed_at: float = field(default_factory=time.monotonic)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count one step and add its losses. This does not wait for the device."""
         for name, loss in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + loss.detach()
+        self.recent.append(torch.stack([loss.detach() for loss in losses.values()]))
         self.step += 1
 
-    def close_epoch(self, epoch: int, steps: int, **facts: Any) -> dict[str, Any]:
-        """Compute the mean of each loss term over ``steps`` and append an entry to the history.
+    def check(self, steps_per_epoch: int) -> None:
+        """Stop a run whose losses are not finite any more. This waits for the device.
 
         Raises:
-            UserError: a mean is not finite.
+            UserError: it names the epoch, the first step in it and the terms.
         """
+        if not self.recent:
+            return
+        finite_SN = torch.stack(self.recent).isfinite().tolist()  # sync
+        first = self.step - len(self.recent)
+        self.recent = []
+        for i, finite_N in enumerate(finite_SN):
+            if not all(finite_N):
+                epoch, step = divmod(first + i, steps_per_epoch)
+                terms = [name for name, ok in zip(self.sums, finite_N, strict=True) if not ok]
+                what = (
+                    f"losses not finite in epoch {epoch + 1}, step {step + 1}: {', '.join(terms)}"
+                )
+                raise UserError(f"{what}; lower the method's weights, or recipe: lr")
+
+    def close_epoch(self, epoch: int, steps: int, **facts: Any) -> dict[str, Any]:
+        """Compute the mean of each loss term over ``steps`` and append an entry to the history."""
         means = {name: value.item() / steps for name, value in self.sums.items()}  # sync
-        diverged = [name for name, value in means.items() if not math.isfinite(value)]
-        if diverged:  # one infinite term makes the weights NaN, and then every other term too
-            raise UserError(
-                f"losses not finite in epoch {epoch + 1}: {', '.join(diverged)}; "
-                "lower the method's weights, or recipe: lr"
-            )
         entry = {
             "epoch": epoch + 1,
             "losses": means,

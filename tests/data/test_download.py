@@ -223,5 +223,6 @@ def test_the_workflow_downloads_on_request_alone(case, tmp_path):
     case.root = tmp_path / "my data" / "voc2007"
     assert case.loads()
     assert len(case.server.requests) == 2
-    plan = yaml.safe_load((tmp_path / "results/smoke/plan.json").read_text())
+    (file,) = (tmp_path / "results/smoke/plans").iterdir()
+    plan = yaml.safe_load(file.read_text())
     assert "voc2007" not in plan["datasets"]  # asked for by name, used by no experiment

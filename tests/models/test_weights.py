@@ -10,7 +10,7 @@ import torch
 import torchvision
 from torch import nn
 
-from mdkd import records
+from mdkd import store
 from mdkd.config import Head
 from mdkd.errors import UserError
 from mdkd.models import adapters, build_network
@@ -216,7 +216,7 @@ def test_a_run_records_its_initial_weights(bench, tmp_path):
     assert run.net == net
     run = replace(run, weights="imagenet", recipe=replace(run.recipe, epochs=1))
     train(run, bench.layout, "cpu", tmp_path)
-    record = records.read_json(bench.layout.run(run.path) / "run.json")
+    record = store.entry(run, bench.layout).record()
     assert record["initial_weights"]["source"] == str(tmp_path / f"{net}.pth")
     assert record["initial_weights"]["tensors_sha256"] == digest(
         build(net, "imagenet", tmp_path).backbone.model

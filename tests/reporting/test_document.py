@@ -3,10 +3,10 @@
 import logging
 import shutil
 import subprocess
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
-from conftest import python
+from conftest import facts_of, python
 
 from mdkd import __version__, records
 from mdkd.errors import UserError
@@ -169,7 +169,7 @@ def test_the_front_says_what_was_run_with_which_code(plan, results):
     assert rf"mdkd {__version__}.\par" in text(plan, results)
     for path, revision in zip(RUNS[:2], ("0123456789abcdef+", None), strict=True):
         environment = {"git_revision": revision}
-        record = {"run": asdict(results.runs[path]), "environment": environment}
+        record = facts_of(results, path) | {"environment": environment}
         records.write_json(results.run(path) / "run.json", record)
     source = text(plan, results)
     assert "2 of 3 runs done." in source

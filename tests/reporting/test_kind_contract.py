@@ -14,6 +14,7 @@ from reporting_cases import written_by_both
 
 from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
+from mdkd.reporting.notes import OTHER_SETTINGS
 from mdkd.reporting.tables import GAP
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -196,7 +197,7 @@ def test_runs_of_other_settings_give_no_number_to_a_table(kind, printed):
     assert other.table.blocks == missing.table.blocks
     assert other.texts["csv"] == missing.texts["csv"]
     count = [other.results.state(path) for path in other.artefact.runs].count("other settings")
-    note = f"{count} runs were trained with other settings and are left out."
+    note = f"{count} {OTHER_SETTINGS}"
     assert count
     assert set(other.table.notes) - set(missing.table.notes) == {note}
 

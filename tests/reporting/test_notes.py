@@ -7,6 +7,7 @@ from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, text
 from reporting_cases import REASON, markdown_row, row
 
 from mdkd import records
+from mdkd.reporting.notes import OTHER_SETTINGS
 from mdkd.reporting.statistics import resolvable_difference
 
 
@@ -19,11 +20,11 @@ def test_runs_of_other_settings_are_gaps_with_a_note(layout):
     path = of("mld")[0]
     file = layout.run(path) / "run.json"
     record = records.read_json(file)
-    record["run"]["method"]["settings"]["mld"] = 3.0
+    record["planned"]["method"]["settings"]["mld"] = 3.0
     records.write_json(file, record)
     text = texts(ARTEFACT, layout)["md"]
     assert layout.state(path) == "other settings"
-    assert "- 1 runs were trained with other settings and are left out." in text
+    assert f"- 1 {OTHER_SETTINGS}" in text
     assert "14 of 19 runs" in text
     assert markdown_row(text, "MLD")[0] == "**70.00 ± 0.00†**"
 

@@ -1,5 +1,7 @@
 """Which records of runs count, and what is read from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from comparison_case import TEACHER, of, scored
@@ -31,7 +33,7 @@ def test_scores_that_are_missing_or_of_other_predictions_are_computed_anew(layou
     assert layout.state(TEACHER[0]) == "done"
     assert layout.scores(TEACHER[0])["average_precision"] == {"cat": 0.5}
     (folder / "predictions.npz").unlink()
-    with pytest.raises(UserError, match="missing, or not the predictions"):
+    with pytest.raises(UserError, match=r"missing, or not the file that run\.json names"):
         layout.scores(TEACHER[0])
 
 
@@ -51,5 +53,7 @@ def test_scores_that_lack_a_metric_are_computed_anew(tmp_path):
 
 def test_a_failure_under_other_settings_does_not_count(layout):
     path = of("ps")[0]
-    fail(layout, path, seed=99)
+    run = layout.runs[path]
+    other = replace(run, recipe=replace(run.recipe, epochs=99))
+    fail(replace(layout, runs={path: other}), path)
     assert layout.state(path) == "to do"

@@ -1,15 +1,21 @@
 """Checkpoints: a training that is killed or stopped goes on with the same bits."""
 
+import hashlib
+import io
 import logging
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
 import torch
-from conftest import TEACHER, python
+from conftest import TEACHER, edit_yaml, environment, python
 from trainings import LAST_STEP, MLD, REVIEW, STEPS, STUDENT, losses, read
 
+from mdkd import records, store
 from mdkd.errors import UserError
 from mdkd.training import checkpoint
 from mdkd.training import loop as training
@@ -35,9 +41,16 @@ def interrupted(bench, path, number, step):
     return python("-c", DRIVER, str(int(number)), str(step), *arguments, cwd=bench.base)
 
 
-def saved_state(bench, path):
-    file = bench.layout.checkpoint(path) / "last.pt"
-    return torch.load(file, weights_only=True)
+def file_of(bench, path):
+    return bench.layout.run(path) / "checkpoint.pt"
+
+
+def saved_state(bench, path, file=None):
+    """The state behind the digest at the head of the file."""
+    content = (file or file_of(bench, path)).read_bytes()
+    digest, content = content[: checkpoint.DIGEST_BYTES], content[checkpoint.DIGEST_BYTES :]
+    assert hashlib.sha256(content).digest() == digest
+    return torch.load(io.BytesIO(content), weights_only=True)
 
 
 def assert_equal_to_uninterrupted(bench, finished, path):
@@ -45,13 +58,13 @@ def assert_equal_to_uninterrupted(bench, finished, path):
     assert read(folder, "model.pt") == read(expected, "model.pt")
     assert read(folder, "predictions.npz") == read(expected, "predictions.npz")
     assert losses(folder) == losses(expected)
-    assert not bench.layout.checkpoint(path).exists()
+    assert not file_of(bench, path).exists()
 
 
 def test_killed_in_an_epoch_and_resumed_gives_the_same_bits(bench, finished, caplog):
     result = interrupted(bench, REVIEW, signal.SIGKILL, STEPS + 1)
     assert result.returncode == -signal.SIGKILL
-    assert not bench.layout.run(REVIEW).exists()
+    assert not (bench.layout.run(REVIEW) / "run.json").exists()
     assert saved_state(bench, REVIEW)["progress"]["step"] == STEPS
     with caplog.at_level(logging.INFO):
         bench.train(REVIEW)
@@ -98,15 +111,23 @@ def test_a_crash_before_the_record_does_not_repeat_the_training(bench, finished,
     assert_equal_to_uninterrupted(bench, finished, MLD)
 
 
-def test_a_second_process_on_the_same_run_is_refused(bench):
-    folder = bench.layout.checkpoint(STUDENT)
-    arguments = ["train", STUDENT, "--config", str(bench.spec.folder), "--device", "cpu"]
-    with checkpoint.opened(folder, "0" * 64):
-        result = python("-m", "mdkd", *arguments, cwd=bench.base)
-    assert result.returncode == 2
-    assert result.stderr.count("\n") == 1
-    assert f"checkpoints/smoke/{STUDENT}: another process is training this run" in result.stderr
-    assert not bench.layout.run(STUDENT).exists()
+def test_a_second_process_waits_for_the_first_and_takes_its_result(bench, finished):
+    command = ["train", STUDENT, "--config", str(bench.spec.folder), "--device", "cpu"]
+    entry = store.entry(bench.resolve(STUDENT), bench.layout)
+    with entry.held():
+        second = subprocess.Popen(
+            [sys.executable, "-m", "mdkd", *command],
+            cwd=bench.base,
+            env=environment(),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert "another process is training this run; waiting for it" in second.stderr.readline()
+        shutil.copytree(finished.layout.run(STUDENT), entry.folder, dirs_exist_ok=True)
+    _, rest = second.communicate(timeout=60)
+    assert second.returncode == 0
+    assert "epoch" not in rest  # nothing was trained
+    assert read(entry.folder, "run.json") == read(finished.layout.run(STUDENT), "run.json")
 
 
 def stopped(bench, run, step):
@@ -125,36 +146,83 @@ def stopped(bench, run, step):
     assert caught.value.code == 143
 
 
-def test_a_checkpoint_of_other_settings_is_moved_aside(bench, finished, caplog):
+def test_other_settings_have_a_checkpoint_of_their_own(bench, finished):
+    """A setting that is changed and changed back finds its checkpoint again."""
     run = bench.resolve(MLD)
-    other = replace(run, recipe=replace(run.recipe, lr=0.01))
-    stopped(bench, other, STEPS + 1)
-    folder = bench.layout.checkpoint(MLD)
-    made_under = saved_state(bench, MLD)["fingerprint"]
-    stopped(bench, run, 0)
-    aside = folder / f"other-{made_under[:12]}.pt"
-    assert aside.exists()
-    assert f"other settings or data; it was moved to {aside}" in caplog.text
-    assert saved_state(bench, MLD)["progress"]["step"] == 1  # it began anew
+    for other in (
+        replace(run, recipe=replace(run.recipe, lr=0.01)),
+        replace(run, method=replace(run.method, revision=run.method.revision + 1)),
+    ):
+        stopped(bench, run, STEPS + 1)
+        stopped(bench, other, 0)
+        assert store.entry(other, bench.layout).folder != bench.layout.run(MLD)
+        assert saved_state(bench, MLD)["progress"]["step"] == STEPS + 2
+        file_of(bench, MLD).unlink()
     assert read(bench.train(MLD), "model.pt") == read(finished.layout.run(MLD), "model.pt")
 
 
-@pytest.mark.parametrize("what", ["revision", "teacher"])
-def test_a_checkpoint_is_bound_to_revision_and_teacher(bench, what):
-    run = bench.resolve(MLD)
-    stopped(bench, run, STEPS + 1)
-    if what == "revision":
-        run = replace(run, method=replace(run.method, revision=run.method.revision + 1))
-    else:
-        teacher = bench.resolve(TEACHER)
-        bench.train(replace(teacher, recipe=replace(teacher.recipe, lr=0.01)))
-    stopped(bench, run, 0)
-    assert saved_state(bench, MLD)["progress"]["step"] == 1
-
-
-def test_an_unreadable_checkpoint_is_named(bench):
+def test_a_checkpoint_of_another_teacher_is_moved_aside(bench, caplog):
     stopped(bench, MLD, STEPS + 1)
-    file = bench.layout.checkpoint(MLD) / "last.pt"
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"last\.pt"):
+    before = saved_state(bench, MLD)["fingerprint"]
+    teacher = store.entry(bench.resolve(TEACHER), bench.layout)
+    weights = torch.load(teacher.folder / "model.pt", weights_only=True)
+    torch.save({name: value * 1.01 for name, value in weights.items()}, teacher.folder / "model.pt")
+    digest = records.sha256(teacher.folder / "model.pt")
+    record = teacher.record() | {"weights_sha256": digest}
+    records.write_json(teacher.folder / "run.json", record)
+    stopped(bench, MLD, 0)
+    aside = bench.layout.run(MLD) / f"checkpoint-{before[:12]}.pt"
+    assert aside.exists()
+    assert f"other data or weights; it was moved to {aside}" in caplog.text
+    assert saved_state(bench, MLD)["progress"]["step"] == 1  # it began again
+
+
+@pytest.mark.parametrize("place", [0, 40, 5000, -1])
+def test_a_flipped_byte_of_a_checkpoint_is_an_error(bench, place):
+    stopped(bench, MLD, STEPS + 1)
+    content = bytearray(file_of(bench, MLD).read_bytes())
+    content[place] ^= 1
+    file_of(bench, MLD).write_bytes(content)
+    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged checkpoint; delete it"):
         bench.train(MLD)
+
+
+def test_a_cut_checkpoint_is_an_error(bench):
+    stopped(bench, MLD, STEPS + 1)
+    file_of(bench, MLD).write_bytes(file_of(bench, MLD).read_bytes()[:100])
+    with pytest.raises(UserError, match=r"checkpoint\.pt: damaged checkpoint"):
+        bench.train(MLD)
+
+
+def test_checkpoints_are_saved_by_time_within_an_epoch(bench, finished):
+    """A job that is killed before its first epoch ends makes progress all the same."""
+    file = bench.spec.folder / "config.yaml"
+    edit_yaml(file, lambda c: c.update(checkpoint_minutes=0))
+    try:
+        result = interrupted(bench, REVIEW, signal.SIGKILL, STEPS - 1)
+    finally:
+        edit_yaml(file, lambda c: c.pop("checkpoint_minutes"))
+    assert result.returncode == -signal.SIGKILL
+    assert saved_state(bench, REVIEW)["progress"]["step"] == STEPS - 1
+    bench.train(REVIEW)
+    assert_equal_to_uninterrupted(bench, finished, REVIEW)
+
+
+def test_weights_that_are_not_finite_are_never_saved(bench):
+    """The loss becomes infinite in one step; SIGTERM comes before it is looked at."""
+    run = bench.resolve(MLD)
+    wild = replace(run, method=replace(run.method, settings={"mld": 3e38}))
+    original = training.learning_rate
+
+    def stop(recipe, at, last_step):
+        if at == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(recipe, at, last_step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "learning_rate", stop)
+        with pytest.raises(UserError, match="not finite in epoch 1, step 1: mld; lower"):
+            bench.train(wild)
+    folder = store.entry(wild, bench.layout).folder
+    assert not (folder / "checkpoint.pt").exists()
+    assert "step 1: mld" in records.read_json(folder / "failed.json")["error"]

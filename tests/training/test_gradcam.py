@@ -14,7 +14,7 @@ from conftest import ROOT, TEACHER
 from hash_orders import printed_by_both
 from torch.nn.functional import interpolate
 
-from mdkd import records
+from mdkd import records, store
 from mdkd.attention import Maps, path_of
 from mdkd.cli import main
 from mdkd.config import Head, Recipe
@@ -173,7 +173,7 @@ def trained(taught, tmp_path_factory):
     bench = taught.copy(tmp_path_factory.mktemp("trained"))
     bench.train(STUDENT)
     for path in (TEACHER, STUDENT):
-        score(path, bench.layout)
+        score(bench.entry(path))
     runs = {path: bench.resolve(path) for path in ARTEFACT.runs}
     failure = {"run": asdict(runs[FAILED]), "error": "diverged"}
     records.write_json(bench.layout.run(FAILED) / "failed.json", failure)
@@ -183,7 +183,7 @@ def trained(taught, tmp_path_factory):
 @pytest.fixture
 def results(trained, tmp_path):
     """The same, for a test to spoil."""
-    for folder in ("cache", "results"):
+    for folder in ("cache", "store"):
         shutil.copytree(trained.base / folder, tmp_path / folder)
     return replace(trained, base=tmp_path)
 
@@ -208,7 +208,9 @@ def test_maps_are_of_the_right_image_label_and_network(results):
         assert test.targets_NC[position, label]
         np.testing.assert_array_equal(maps.images_PSSC[p], test.images_NSSC[position])
         for r, path in enumerate((TEACHER, STUDENT)):
-            network = load_network(results.record(path), results, cache, CPU).requires_grad_()
+            network = load_network(
+                store.entry(results.runs[path], results), cache, CPU
+            ).requires_grad_()
             layer = network.backbone.final
             map_SS, probability = reference(network, layer, test.images_NSSC[position], label)
             assert maps.probabilities_PR[p, r] == pytest.approx(probability, abs=1e-4)
@@ -241,16 +243,20 @@ def test_weights_must_be_those_of_the_record(results):
     file = results.run(STUDENT) / "model.pt"
     file.write_bytes(file.read_bytes() + b" ")
     for _ in ("changed", "missing"):
-        with pytest.raises(UserError, match=r"resnet8/seed0/model\.pt: missing, or not the weig"):
+        with pytest.raises(UserError, match=r"model\.pt: missing, or not the file that run\.json"):
             attend(ARTEFACT, results, "cpu")
         file.unlink(missing_ok=True)
 
 
-def test_a_network_of_another_cache_is_refused(results):
+def test_a_network_of_another_cache_is_a_gap(results):
     file = results.run(STUDENT) / "run.json"
     records.write_json(file, records.read_json(file) | {"cache": "another"})
+    maps = attended(results)
+    assert maps.states_KR[0, 1] == "missing"
+    assert np.isnan(maps.maps_PRSS[:, 1].astype(np.float32)).all()
+    cache = open_cache(results.cache("scenes"))
     with pytest.raises(UserError, match="trained on another cache of scenes"):
-        attend(ARTEFACT, results, "cpu")
+        load_network(store.entry(results.runs[STUDENT], results), cache, CPU)
 
 
 def test_without_the_teacher_no_image_is_chosen(results):

@@ -9,7 +9,6 @@ import torch
 from conftest import TEACHER, Workbench, copy_config, edit_yaml
 from sklearn.metrics import average_precision_score, f1_score
 
-from mdkd import records
 from mdkd.data.cache import build, open_cache
 from mdkd.data.loader import Loader
 from mdkd.data.sources.voc import CLASSES
@@ -75,7 +74,7 @@ def average_precision_of_the_rest(scores_NC, targets_NC, ignored_NC):
 
 
 def test_the_metrics_are_those_of_the_places_that_count(bench):
-    score(STUDENT, bench.layout)
+    score(bench.entry(STUDENT))
     results = Results("smoke", bench.base, {STUDENT: bench.resolve(STUDENT)})
     predictions, scored = results.predictions(STUDENT), results.scores(STUDENT)
     ignored_NC = ignored_by_hand(predictions.ids, IMAGES["test"])
@@ -97,8 +96,7 @@ def test_validation_leaves_the_same_places_out(bench):
     val, run = cache.splits["val"], bench.resolve(STUDENT)
     ignored_NC = ignored_by_hand(val.ids, IMAGES["trainval"])
     assert ignored_NC.any()
-    record = records.read_json(bench.layout.run(STUDENT) / "run.json")
-    network = load_network(record, bench.layout, cache, cpu)
+    network = load_network(bench.entry(STUDENT), cache, cpu)
     scores_NC = probabilities(training.predict(network, Loader(val, run.recipe, 0, cpu)))
     expected = average_precision_of_the_rest(scores_NC, val.targets_NC, ignored_NC)
     last = json.loads((bench.layout.run(STUDENT) / "history.jsonl").read_text().splitlines()[-1])
@@ -139,7 +137,7 @@ def test_distilled_students_are_scored_on_the_places_that_count(bench, method):
         bench.train(OWN_TEACHER)
     path = DISTILLED.format(method)
     folder = bench.train(path)
-    score(path, bench.layout)
+    score(bench.entry(path))
     epochs = (folder / "history.jsonl").read_text().splitlines()
     for epoch in map(json.loads, epochs):
         assert np.isfinite(list(epoch["losses"].values())).all(), epoch

@@ -6,54 +6,10 @@ import subprocess
 
 import pytest
 import yaml
-from conftest import ROOT, copy_config, edit_text, edit_yaml, environment
+from conftest import ROOT, edit_text, edit_yaml
+from workflow_project import Project
 
 from mdkd.metrics import METRICS
-
-PARTS = ("Snakefile", "workflow", "profiles", "mdkd", "environment.yml")
-
-
-class Project:
-    """A copy of the project in which snakemake runs."""
-
-    def __init__(self, folder, default=False):
-        self.folder = folder
-        for part in PARTS:
-            source = ROOT / part
-            if source.is_dir():
-                shutil.copytree(source, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-            else:
-                shutil.copy(source, folder / part)
-        if default:
-            shutil.copytree(ROOT / "config", folder / "config")
-        else:
-            copy_config(folder / "config")
-
-    def run(self, *command):
-        return subprocess.run(
-            command,
-            cwd=self.folder,
-            env=environment() | {"PYTHONPATH": str(self.folder)},
-            capture_output=True,
-            text=True,
-        )
-
-    def snakemake(self, *arguments):
-        result = self.run("snakemake", "--cores", "1", *arguments)
-        assert result.returncode == 0, result.stdout + result.stderr
-        return result.stdout + result.stderr
-
-    def planned(self, *arguments):
-        """Jobs of a dry run, by rule; empty if there is nothing to do."""
-        text = self.snakemake("--dry-run", *arguments)
-        if "Nothing to be done" in text:
-            return {}
-        lines = re.findall(r"^(\w+) +(\d+)$", text[text.rindex("Job stats:") :], re.MULTILINE)
-        return {rule: int(count) for rule, count in lines}
-
-    @property
-    def results(self):
-        return self.folder / "results" / "smoke"
 
 
 @pytest.fixture(scope="module")
@@ -148,8 +104,9 @@ def test_one_command_makes_tables_and_figures(made):
         assert (made.results / "tables" / name).stat().st_size > 0
     for name in ("comparison.pdf", "comparison.svg", "comparison.png"):
         assert (made.results / "figures" / name).stat().st_size > 0
-    assert {file.parent.name for file in made.results.rglob("metrics.json")} == {"seed0"}
-    assert len(list(made.results.rglob("metrics.json"))) == 3
+    entries = {file.parent for file in (made.folder / "store").rglob("metrics.json")}
+    assert {entry.parent.name for entry in entries} == {"seed0"}
+    assert len(entries) == 3
     assert len((made.results / "metrics.csv").read_text().splitlines()) == 1 + 3 * len(METRICS)
     table = (made.results / "tables" / "comparison.md").read_text()
     rows = re.findall(r"^\| (\w+) \| [*<>/u\d. ]+ \| [*<>/u\d. ]+ \|$", table, re.MULTILINE)
@@ -157,8 +114,9 @@ def test_one_command_makes_tables_and_figures(made):
     assert "–" not in table
     assert table.strip() in made.output  # shown at the end
     assert (made.results / "report.html").stat().st_size > 0
-    assert not list((made.folder / "checkpoints").rglob("*.pt"))
-    log = made.folder / "logs/smoke/train/distill/scenes/resnet8x2--resnet8/mld/default/seed0.log"
+    assert not list((made.folder / "store").rglob("checkpoint*.pt"))
+    logs = made.folder / "logs/smoke/train/distill/scenes/resnet8x2--resnet8/mld/default/seed0"
+    (log,) = logs.iterdir()
     assert "epoch 2/2" in log.read_text()
 
 
@@ -247,8 +205,8 @@ def test_after_a_failure_the_last_lines_are_the_failed_jobs(restored):
     lines = result.stdout.splitlines()
     found = [line for line in lines if line.startswith("failed: ")]
     assert len(found) == 1
-    assert found[0].startswith("failed: losses not finite in epoch 1: ")
-    assert found[0].endswith(f"(log: logs/smoke/train/{run}.log)")
+    assert found[0].startswith("failed: losses not finite in epoch 1, step 1: mse; ")
+    assert re.search(rf"\(log: logs/smoke/train/{run}/\w+\.log\)$", found[0])
     after = lines[lines.index(found[0]) + 1 :]
     assert len(after) <= 5  # Snakemake's own last words
-    shutil.rmtree(restored.results / "runs" / run)
+    shutil.rmtree(restored.folder / "store" / run)

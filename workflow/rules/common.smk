@@ -19,7 +19,7 @@ def files_of(artefact):
 
 def records_of(wildcards):
     """The records of the runs from which an artefact is computed."""
-    return [RECORD.format(run) for run in PLAN.artefacts[wildcards.artefact].runs]
+    return [ancient(RECORDS[run]) for run in PLAN.artefacts[wildcards.artefact].runs]
 
 
 def group_of(wildcards):

@@ -16,8 +16,7 @@ rule prepare_dataset:
         mem_mb=4000,  # Python and 8 decoding processes, of which each needs 52 MB (measured)
         runtime=lambda w: ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]),
     params:
-        plan=PLAN_FILE,
         settings=lambda w: asdict(PLAN.datasets[w.dataset]),
     shell:
-        "python -m mdkd cache {wildcards.dataset} --plan {params.plan} --jobs {threads} "
+        f"python -m mdkd cache {{wildcards.dataset}} --plan {PLAN_FILE} --jobs {{threads}} "
         "--log {log}"

@@ -4,7 +4,7 @@
 
 rule collect:
     input:
-        [RECORD.format(run) for run in SELECTED],
+        [ancient(RECORDS[run]) for run in SELECTED],
     output:
         f"{RESULTS}/metrics.csv",
     log:
@@ -12,10 +12,8 @@ rule collect:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report metrics --plan {params.plan} --log {log}"
+        f"python -m mdkd report metrics --plan {PLAN_FILE} --log {{log}}"
 
 
 rule table:
@@ -42,10 +40,9 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        plan=PLAN_FILE,
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
-        "python -m mdkd report table {wildcards.artefact} --plan {params.plan} --log {log}"
+        f"python -m mdkd report table {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
 
 rule attend:
@@ -63,10 +60,9 @@ rule attend:
         mem_mb=lambda w: memory_mb(PLAN.artefacts[w.artefact].runs),
         runtime=60,
     params:
-        plan=PLAN_FILE,
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
-        "python -m mdkd attend {wildcards.artefact} --plan {params.plan} --log {log}"
+        f"python -m mdkd attend {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
 
 rule figure:
@@ -88,10 +84,9 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        plan=PLAN_FILE,
         artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
     shell:
-        "python -m mdkd report figure {wildcards.artefact} --plan {params.plan} --log {log}"
+        f"python -m mdkd report figure {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
 
 rule document:
@@ -104,10 +99,8 @@ rule document:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report document --plan {params.plan} --log {log}"
+        f"python -m mdkd report document --plan {PLAN_FILE} --log {{log}}"
 
 
 rule partial:
@@ -117,10 +110,8 @@ rule partial:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report partial --plan {params.plan} --log {log}"
+        f"python -m mdkd report partial --plan {PLAN_FILE} --log {{log}}"
 
 
 rule label_statistics:
@@ -143,7 +134,5 @@ rule label_statistics:
     localrule: True
     conda:
         "../../environment.yml"
-    params:
-        plan=PLAN_FILE,
     shell:
-        "python -m mdkd report labels {wildcards.dataset} --plan {params.plan} --log {log}"
+        f"python -m mdkd report labels {{wildcards.dataset}} --plan {PLAN_FILE} --log {{log}}"

@@ -1,23 +1,16 @@
-# The wildcards of a rule name its run. `params` contains all settings that determine the numbers of
-# the run. If a setting changes, Snakemake therefore trains the affected runs again, and no others.
-# The settings are passed as text, because Snakemake notices changes in plain values only. A change
-# of code trains nothing again. If a method's numbers change, raise the revision in its YAML file.
-# Inputs are small records, never weights or pixels.
+# The wildcards of a rule name its run and its key (mdkd/keys.py), a digest of everything that the
+# run's numbers depend on. A changed setting therefore asks for another file, and going back asks for
+# the old one again. A change of code re-runs nothing: raise the revision in the method's YAML file.
+# Times of files do not count: what is finished is known from the store.
 
 
 rule train_supervised:
     input:
-        cache="cache/{protocol}/{dataset}/meta.json",
+        cache=ancient("cache/{protocol}/{dataset}/meta.json"),
     output:
-        multiext(
-            f"results/{{protocol}}/runs/{SUPERVISED}/",
-            "run.json",
-            "history.jsonl",
-            "model.pt",
-            "predictions.npz",
-        ),
+        f"results/{{protocol}}/runs/{SUPERVISED}/{{key}}.json",
     log:
-        f"logs/{{protocol}}/train/{SUPERVISED}.log",
+        f"logs/{{protocol}}/train/{SUPERVISED}/{{key}}.log",
     conda:
         "../../environment.yml"
     threads: 1
@@ -25,28 +18,19 @@ rule train_supervised:
         gpu=min(GPUS, 1),
         mem_mb=lambda w: memory_mb([run_of(w).path]),
         runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
-    params:
-        plan=PLAN_FILE,
-        settings=lambda w: repr(run_of(w)),
     shell:
         f"python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
-        "--plan {params.plan} --log {log}"
+        f"--plan {PLAN_FILE} --log {{log}}"
 
 
 rule distill:
     input:
-        cache="cache/{protocol}/{dataset}/meta.json",
-        teacher=lambda w: RECORD.format(run_of(w).teacher),
+        cache=ancient("cache/{protocol}/{dataset}/meta.json"),
+        teacher=lambda w: ancient(RECORDS[run_of(w).teacher]),
     output:
-        multiext(
-            f"results/{{protocol}}/runs/{DISTILLED}/",
-            "run.json",
-            "history.jsonl",
-            "model.pt",
-            "predictions.npz",
-        ),
+        f"results/{{protocol}}/runs/{DISTILLED}/{{key}}.json",
     log:
-        f"logs/{{protocol}}/train/{DISTILLED}.log",
+        f"logs/{{protocol}}/train/{DISTILLED}/{{key}}.log",
     conda:
         "../../environment.yml"
     threads: 1
@@ -54,9 +38,6 @@ rule distill:
         gpu=min(GPUS, 1),
         mem_mb=lambda w: memory_mb([run_of(w).path]),
         runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
-    params:
-        plan=PLAN_FILE,
-        settings=lambda w: repr(run_of(w)),
     shell:
         f"python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
-        "--plan {params.plan} --log {log}"
+        f"--plan {PLAN_FILE} --log {{log}}"

@@ -1,0 +1,190 @@
+"""The store of runs: every training once, whoever planned it.
+
+    store/{run path}/{key}/
+        run.json            the record, written last: what vouches for all other files
+        model.pt            weights
+        predictions.npz     of the test images
+        history.jsonl       one line per epoch
+        metrics.json        derived from the predictions
+        checkpoint.pt       only of an unfinished run
+        failed.json         only of a run whose last training ended with an error
+        lock                while a process trains it
+
+An entry without ``run.json`` is unfinished. A finished entry never changes: it is used as often as
+its key is planned, and a run whose measured facts differ (another cache, another teacher) moves it
+aside. What a workflow engine declares as its output is a small file that names the entry, so the
+engine may delete its outputs and ask for them again at no cost.
+"""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mdkd import keys, locks, records
+from mdkd.config import Run
+from mdkd.errors import UserError
+from mdkd.layout import Layout
+
+RunState = Literal["done", "running", "failed", "to do", "other settings"]
+RECORD, WEIGHTS, PREDICTIONS = "run.json", "model.pt", "predictions.npz"
+DIGESTS = {WEIGHTS: "weights_sha256", PREDICTIONS: "predictions_sha256"}  # keys of the record
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The folder of one run in the store."""
+
+    folder: Path
+
+    @property
+    def finished(self) -> bool:
+        return (self.folder / RECORD).exists()
+
+    def record(self, fix: str = "train the run first") -> dict[str, Any]:
+        """The record of a finished entry."""
+        return records.read_json(self.folder / RECORD, fix)
+
+    def file(self, name: str) -> Path:
+        """A file of a finished entry, checked against the digest in the record.
+
+        Raises:
+            UserError: it is missing or was changed.
+        """
+        file, expected = self.folder / name, self.record()[DIGESTS[name]]
+        if not file.exists() or records.sha256(file) != expected:
+            hint = f"delete {self.folder} and train the run again"
+            raise UserError(f"{file}: missing, or not the file that {RECORD} names; {hint}")
+        return file
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Lock the entry, after waiting for any other process that holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        message = f"{self.folder}: another process is training this run; waiting for it"
+        with locks.held(self.folder / "lock", message, wait=True):
+            yield
+
+    @property
+    def running(self) -> bool:
+        """Whether a process holds the entry."""
+        return locks.is_held(self.folder / "lock")
+
+    def move_aside(self) -> Path:
+        """Move the files of a finished entry whose data or teacher is not the planned one any more.
+
+        The record is moved last, so that this can be interrupted. The lock of the entry stays.
+        """
+        aside = self.folder.with_name(f"{self.folder.name}.{self.record()['weights_sha256'][:8]}")
+        aside.mkdir(exist_ok=True)
+        files = [file for file in self.folder.iterdir() if file.name != "lock"]
+        for file in sorted(files, key=lambda f: f.name == RECORD):
+            file.replace(aside / file.name)
+        return aside
+
+
+def entry(run: Run, layout: Layout) -> Entry:
+    """The entry of a planned run, whether it exists or not."""
+    return Entry(layout.store_entry(run.path, keys.key(run)))
+
+
+def teacher_entry(run: Run, layout: Layout) -> Entry | None:
+    """The entry of a run's teacher, or None for a supervised run."""
+    if run.teacher is None or run.teacher_key is None:
+        return None
+    return Entry(layout.store_entry(run.teacher, run.teacher_key))
+
+
+def disagreement(run: Run, record: Mapping[str, Any], layout: Layout) -> str | None:
+    """Why the record under a run's key is not that of the planned run, or None.
+
+    If the cache or the teacher's entry is gone, the record decides alone.
+    """
+    if found := keys.differences(keys.planned(run), record["planned"]):
+        return f"it was trained with other settings ({', '.join(found)})"
+    meta = layout.cache(run.dataset.name) / "meta.json"
+    if meta.exists() and records.read_json(meta).get("fingerprint") != record["cache"]:
+        return "it was trained on another cache"
+    teacher = teacher_entry(run, layout)
+    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record["teacher"]:
+        return "its teacher has been trained again"
+    return None
+
+
+def state(run: Run, layout: Layout) -> RunState:
+    """What has become of a planned run."""
+    own = entry(run, layout)
+    if own.finished:
+        return "other settings" if disagreement(run, own.record(), layout) else "done"
+    if own.running:
+        return "running"
+    return "failed" if (own.folder / "failed.json").exists() else "to do"
+
+
+def others(run: Run, layout: Layout) -> list[str]:
+    """How finished entries of the same path differ from the planned run, one text each."""
+    own, texts = keys.key(run), []
+    for file in sorted((layout.store / run.path).glob(f"*/{RECORD}")):
+        found = records.read_json(file)["planned"]
+        if file.parent.name != own:
+            texts.append(", ".join(keys.differences(keys.planned(run), found)) or "other data")
+    return texts
+
+
+def publish(run: Run, layout: Layout) -> None:
+    """Write the small file that declares a finished run to the workflow engine."""
+    own = entry(run, layout)
+    record = own.record()
+    published = {
+        "entry": str(own.folder),
+        **{name: record[name] for name in (*DIGESTS.values(), "cache", "teacher")},
+    }
+    file = layout.published(run.path, keys.key(run))
+    with suppress(OSError, ValueError):  # missing or damaged
+        if json.loads(file.read_text(encoding="utf-8")) == published:
+            return
+    records.write_json(file, published)
+
+
+def publish_all(runs: Mapping[str, Run], layout: Layout, *, withdraw: bool) -> list[str]:
+    """Publish every finished run of a plan; returns the keys of those that are published.
+
+    In a folder that cannot be written, only what is there already counts. Runs of two data sets
+    whose settings are equal have one key; it is returned if all of them are published.
+
+    Args:
+        withdraw: also delete the files of runs that are not done any more. A dry run must not.
+    """
+    finished, open_keys, writable = [], set(), True
+    for run in runs.values():
+        own = keys.key(run)
+        file, found = layout.published(run.path, own), state(run, layout)
+        try:
+            if found == "done" and writable:
+                publish(run, layout)
+            elif withdraw and file.exists() and writable:
+                _withdraw(run, layout, file)
+        except OSError as error:
+            log.warning("%s: cannot be written (%s)", file, error.strerror)
+            writable = False
+        if found == "done" and file.exists():
+            finished.append(own)
+        else:
+            open_keys.add(own)
+    return [own for own in dict.fromkeys(finished) if own not in open_keys]
+
+
+def _withdraw(run: Run, layout: Layout, file: Path) -> None:
+    """Delete the published file of a run, unless a process is just training it."""
+    own = entry(run, layout)
+    if not own.folder.exists():
+        file.unlink(missing_ok=True)
+        return
+    with suppress(locks.Busy), locks.held(own.folder / "lock", "busy"):
+        if state(run, layout) != "done":
+            file.unlink(missing_ok=True)

@@ -1,0 +1,177 @@
+"""`mdkd store`: list, verify and prune the store of runs, and import runs from elsewhere."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mdkd import keys, locks, records, score, store
+from mdkd.config import Run, parse
+from mdkd.errors import UserError
+from mdkd.plan import Plan
+from mdkd.store import RECORD, Entry
+
+DAY_S = 86400.0
+
+
+def listing(plans: list[Plan]) -> str:
+    """One line per entry: its state, size and age, and the artefacts of the plans that use it."""
+    folder, users = plans[0].layout().store, _users(plans)
+    lines, total = [], 0.0
+    for entry in entries(folder):
+        size, last = _size(entry), max(f.stat().st_mtime for f in entry.folder.iterdir())
+        total += size
+        state = "finished" if entry.finished else "running" if entry.running else "unfinished"
+        used = ", ".join(users.get(entry.folder, [])) or "not planned"
+        age = (time.time() - last) / DAY_S
+        place = entry.folder.relative_to(folder)
+        lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}  ({used})")
+    return "\n".join([*lines, f"{len(lines)} entries, {total / 1e9:.2f} GB"])
+
+
+def verify(plan: Plan) -> str:
+    """Check every finished entry of the store: digests of its files, and its metrics.
+
+    Raises:
+        UserError: it lists every entry that is not as its record says.
+    """
+    wrong, checked = [], 0
+    for entry in entries(plan.layout().store):
+        if entry.finished:
+            checked += 1
+            try:
+                _verify(entry)
+            except UserError as error:
+                wrong.append(str(error))
+    if wrong:
+        raise UserError(f"{len(wrong)} of {checked} entries are damaged: {'; '.join(wrong)}")
+    return f"{checked} finished entries are intact"
+
+
+def prune(plans: list[Plan], *, delete: bool) -> str:
+    """Delete the entries that no plan uses, or only say how much that would free."""
+    users = _users(plans)
+    everything = entries(plans[0].layout().store)
+    unused = [entry for entry in everything if entry.folder not in users and not entry.running]
+    size = sum(map(_size, unused)) / 1e9
+    if delete:
+        for entry in unused:
+            with suppress(locks.Busy), locks.held(entry.folder / "lock", "busy"):
+                shutil.rmtree(entry.folder)
+        return f"deleted {len(unused)} entries, {size:.2f} GB"
+    names = [str(entry.folder) for entry in unused]
+    what = f"{len(unused)} entries, {size:.2f} GB, are in the plan of no protocol"
+    return "\n".join([*names, f"{what}; `mdkd store prune --yes` deletes them"])
+
+
+def take_over(plan: Plan, folder: Path) -> str:
+    """Import finished runs from another store, or from the runs of an older version.
+
+    Every run is verified. A run of an older version that the plan has with other settings is
+    refused. Entries of a store that the plan does not have are left out.
+
+    Raises:
+        UserError: nothing can be imported from the folder, or a run is damaged or refused. Runs
+            before the first such run have been imported then.
+    """
+    found = sorted(file.parent for file in folder.rglob(RECORD))
+    if not found:
+        raise UserError(f"{folder}: no {RECORD} below it; name a store, or a folder of runs")
+    imported = known = 0
+    for source in sorted(found, key=lambda f: records.read_json(f / RECORD)["teacher"] is not None):
+        record = _record(source, folder)
+        run = parse(Run, record["run"], f"{source / RECORD}: run")
+        planned = plan.runs.get(run.path)
+        if planned is None or _is_other_entry(source, planned):
+            continue
+        record |= {"run": asdict(run), "planned": keys.planned(run)}
+        if reason := store.disagreement(planned, record, plan.layout()):
+            raise UserError(f"{source}: not the planned run: {reason}")
+        own = store.entry(run, plan.layout())
+        if own.finished:
+            known += 1
+            continue
+        _copy(source, own, record)
+        imported += 1
+    rest = len(found) - imported - known
+    return (
+        f"imported {imported} runs; {known} were there already; {rest} are not in the plan of "
+        f"protocol '{plan.protocol}'"
+    )
+
+
+def entries(folder: Path) -> Iterator[Entry]:
+    """All entries of a store, by path."""
+    files = (*store.DIGESTS, RECORD, "checkpoint.pt", "failed.json", "lock")
+    for place in sorted({file.parent for name in files for file in folder.rglob(name)}):
+        yield Entry(place)
+
+
+def _users(plans: list[Plan]) -> dict[Path, list[str]]:
+    """The artefacts that use each planned entry. A teacher is used where its students are."""
+    users: dict[Path, list[str]] = {}
+    for plan in plans:
+        layout = plan.layout()
+        folders = {path: store.entry(run, layout).folder for path, run in plan.runs.items()}
+        for folder in folders.values():
+            users.setdefault(folder, [])
+        for name, artefact in plan.artefacts.items():
+            teachers = {t for path in artefact.runs if (t := plan.runs[path].teacher)}
+            for path in teachers | set(artefact.runs):
+                users[folders[path]].append(f"{plan.protocol}: {name}")
+    return users
+
+
+def _size(entry: Entry) -> int:
+    """Bytes of all files of an entry."""
+    return sum(file.stat().st_size for file in entry.folder.rglob("*"))
+
+
+def _verify(entry: Entry) -> None:
+    for name in store.DIGESTS:
+        entry.file(name)
+    record, file = entry.record(), entry.folder / "metrics.json"
+    digest = record["predictions_sha256"]
+    found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
+    if file.exists() and records.read_json(file)["metrics"] != found["metrics"]:
+        raise UserError(f"{file}: not the metrics of its predictions; delete it")
+
+
+def _is_other_entry(source: Path, planned: Run) -> bool:
+    """Whether a folder is an entry of a store, and not the entry of the planned run."""
+    in_store = source.parent.as_posix().endswith(f"/{planned.path}")
+    return in_store and source.name != keys.key(planned)
+
+
+def _record(source: Path, folder: Path) -> dict[str, Any]:
+    """The record of a run elsewhere, with the key of its teacher, which older versions lack."""
+    record = records.read_json(source / RECORD)
+    run = parse(Run, record["run"], f"{source / RECORD}: run")
+    if run.teacher is not None and run.teacher_key is None:
+        teachers = [f for f in folder.rglob(RECORD) if f.parent.as_posix().endswith(run.teacher)]
+        if not teachers:
+            raise UserError(f"{source}: the run of its teacher {run.teacher} is not in {folder}")
+        teacher = parse(Run, records.read_json(teachers[0])["run"], f"{teachers[0]}: run")
+        run = replace(run, teacher_key=keys.key(teacher))
+        record["run"]["teacher_key"] = run.teacher_key
+    return record
+
+
+def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
+    """Copy a run's files into its entry, verified, and the record last."""
+    for name, digest in store.DIGESTS.items():
+        if not (source / name).exists() or records.sha256(source / name) != record[digest]:
+            raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
+    if not (source / "history.jsonl").exists():
+        raise UserError(f"{source / 'history.jsonl'}: no such file; copy the whole run")
+    with own.held():
+        for name in (*store.DIGESTS, "history.jsonl"):
+            shutil.copyfile(source / name, own.folder / name)
+        found = score.scores(
+            own.folder / store.PREDICTIONS, record["predictions_sha256"], record["classes"]
+        )
+        records.write_json(own.folder / "metrics.json", found)
+        records.write_json(own.folder / RECORD, record)

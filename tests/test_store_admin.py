@@ -1,0 +1,270 @@
+"""`mdkd store`: list, verify, prune, and import from a store or from the runs of older versions."""
+
+import json
+import shutil
+
+import pytest
+from conftest import TEACHER, edit_yaml
+from store_case import finish, listing, rewrite
+from trainings import MLD, REVIEW, STUDENT, tamper
+
+from mdkd import keys, records, store
+from mdkd.cli import main
+
+METHODS = ["vanilla", "mld"]
+REST = "are not in the plan of protocol 'smoke'"
+
+
+@pytest.fixture
+def kept(bench, monkeypatch):
+    """A bench whose plans have the teacher, a student and a distilled run; it is the directory."""
+    config = bench.base / "config"
+    shutil.copytree(bench.spec.folder, config)
+    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
+    pair = {"dataset": "scenes", "teacher": "resnet20", "student": "resnet8"}
+    experiment = config / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=METHODS, pairs=[pair]))
+    for file in (config / "protocols").glob("*.yaml"):
+        if file.stem not in {"smoke", "quick"}:
+            file.unlink()
+    monkeypatch.chdir(bench.base)
+    return bench
+
+
+@pytest.fixture
+def keep(kept, capsys):
+    """Run a verb of `mdkd store`; returns the exit status and all that was printed."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main(["store", *arguments])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return call
+
+
+def place(bench, path):
+    return bench.entry(path).folder.relative_to(bench.layout.store).as_posix()
+
+
+def older(bench, folder, *paths):
+    """Runs as an older version left them: no keys, one folder per path."""
+    for path in paths:
+        source = bench.entry(path)
+        target = folder / path
+        shutil.copytree(source.folder, target)
+        record = source.record()
+        del record["planned"], record["run"]["teacher_key"]
+        records.write_json(target / "run.json", record)
+    return folder
+
+
+def empty(bench):
+    shutil.rmtree(bench.layout.store)
+
+
+def test_the_list_says_what_there_is_and_who_uses_it(kept, keep):
+    finish(kept, STUDENT)
+    finish(kept, REVIEW)
+    begun = kept.entry(MLD).folder
+    begun.mkdir(parents=True)
+    (begun / "checkpoint.pt").write_bytes(bytes(2_000_000))
+    status, text = keep("list")
+    lines = {line.split("days")[1].split()[0]: line for line in text.splitlines()[:-1]}
+    assert status == 0
+    assert lines.keys() == {place(kept, path) for path in (TEACHER, STUDENT, REVIEW, MLD)}
+    assert lines[place(kept, STUDENT)].startswith("finished")
+    assert lines[place(kept, STUDENT)].endswith("(smoke: comparison)")
+    assert lines[place(kept, TEACHER)].endswith("(smoke: comparison)")
+    assert lines[place(kept, REVIEW)].endswith("(not planned)")
+    assert lines[place(kept, MLD)].startswith("unfinished       2.0 MB    0.0 days")
+    assert text.splitlines()[-1].startswith("4 entries, ")
+    with kept.entry(MLD).held():
+        assert f"running          2.0 MB    0.0 days  {place(kept, MLD)}" in keep("list")[1]
+
+
+def test_an_empty_store_has_a_list(kept, keep):
+    empty(kept)
+    assert keep("list") == (0, "0 entries, 0.00 GB\n")
+    assert keep("verify") == (0, "0 finished entries are intact\n")
+
+
+@pytest.mark.parametrize("name", [*store.DIGESTS, "metrics.json"])
+def test_verify_finds_a_changed_byte(kept, keep, name):
+    finish(kept, STUDENT)
+    assert keep("verify") == (0, "2 finished entries are intact\n")
+    file = kept.entry(STUDENT).folder / name
+    if name == "metrics.json":
+        metrics = records.read_json(file)["metrics"]
+        rewrite(file, metrics=metrics | {"mAP": metrics["mAP"] + 1e-12})
+    else:
+        tamper(file)
+    status, text = keep("verify")
+    assert status == 2
+    assert text.count("\n") == 1
+    assert "1 of 2 entries are damaged: " in text
+    assert f"{place(kept, STUDENT)}/{name}: " in text
+
+
+def test_verify_reports_every_kind_of_damage(kept, keep):
+    """It stops at no entry: a record that is cut, and metrics that are no JSON."""
+    finish(kept, STUDENT)
+    finish(kept, MLD)
+    cut = kept.entry(STUDENT).folder / "run.json"
+    cut.write_bytes(cut.read_bytes()[:50])
+    (kept.entry(MLD).folder / "metrics.json").write_bytes(b"{")
+    status, text = keep("verify")
+    assert status == 2
+    assert text.count("\n") == 1
+    assert "2 of 3 entries are damaged: " in text
+
+
+def test_prune_says_how_much_first_and_deletes_only_with_yes(kept, keep):
+    for path in (STUDENT, MLD, REVIEW):
+        finish(kept, path)
+    before = listing(kept.layout.store)
+    status, text = keep("prune")
+    assert status == 0
+    assert text.splitlines()[0].endswith(place(kept, REVIEW))
+    assert text.splitlines()[1].startswith("1 entries, 0.00 GB, are in the plan of no protocol; ")
+    assert listing(kept.layout.store) == before
+    status, text = keep("prune", "--yes")
+    assert (status, text) == (0, "deleted 1 entries, 0.00 GB\n")
+    gone = before.keys() - listing(kept.layout.store).keys()
+    assert gone == {name for name in before if name.startswith(place(kept, REVIEW))}
+
+
+def test_prune_keeps_what_another_protocol_plans(kept, keep):
+    config = kept.base / "config"
+    finish(kept, STUDENT)
+    edit_yaml(config / "config.yaml", lambda c: c.update(protocol="quick"))
+    assert "0 entries" in keep("prune")[1]
+    (config / "protocols" / "smoke.yaml").unlink()
+    assert "2 entries" in keep("prune")[1]
+
+
+def test_prune_keeps_an_entry_that_a_process_holds(kept, keep):
+    finish(kept, REVIEW)
+    with kept.entry(REVIEW).held():
+        assert keep("prune", "--yes") == (0, "deleted 0 entries, 0.00 GB\n")
+        assert kept.entry(REVIEW).finished
+    assert keep("prune", "--yes")[1].startswith("deleted 1 entries")
+
+
+def test_prune_finds_runs_that_were_moved_aside_and_half_copied_ones(kept, keep):
+    finish(kept, STUDENT)
+    kept.entry(STUDENT).move_aside()
+    finish(kept, MLD)
+    half = kept.entry(MLD).folder.with_name("0123456789abcdef")
+    half.mkdir()
+    (half / "model.pt").touch()
+    assert keep("prune", "--yes")[1].startswith("deleted 2 entries")
+    assert not half.exists()
+
+
+@pytest.mark.parametrize("layout", ["older", "store"])
+def test_runs_are_imported_once_with_the_same_bytes(kept, keep, tmp_path, layout):
+    finish(kept, STUDENT)
+    finish(kept, MLD)
+    finish(kept, REVIEW)  # is not in the plan
+    paths, source = (TEACHER, STUDENT, MLD), tmp_path / "elsewhere"
+    if layout == "older":
+        older(kept, source, *paths, REVIEW)
+    else:
+        shutil.copytree(kept.layout.store, source)
+    names = (*store.DIGESTS, "history.jsonl", "metrics.json", "run.json")
+    before = {path: [(kept.entry(path).folder / n).read_bytes() for n in names] for path in paths}
+    elsewhere = listing(source)
+    empty(kept)
+    status, text = keep("import", str(source))
+    assert (status, text) == (0, f"imported 3 runs; 0 were there already; 1 {REST}\n")
+    assert listing(source) == elsewhere
+    for path in paths:
+        found = [(kept.entry(path).folder / name).read_bytes() for name in names]
+        assert found == before[path]
+        assert store.state(kept.resolve(path), kept.layout) == "done"
+    after = listing(kept.layout.store)
+    assert keep("import", str(source)) == (0, f"imported 0 runs; 3 were there already; 1 {REST}\n")
+    assert listing(kept.layout.store) == after
+
+
+def test_an_import_needs_the_teacher_of_an_older_run(kept, keep, tmp_path):
+    finish(kept, MLD)
+    older(kept, tmp_path / "elsewhere", MLD)
+    empty(kept)
+    status, text = keep("import", str(tmp_path / "elsewhere"))
+    assert status == 2
+    assert f"the run of its teacher {TEACHER} is not in " in text
+
+
+def test_an_import_of_nothing_is_an_error(kept, keep, tmp_path):
+    status, text = keep("import", str(tmp_path / "nowhere"))
+    assert status == 2
+    assert "nowhere: no run.json below it; name a store, or a folder of runs" in text
+
+
+def test_an_import_with_other_settings_is_refused(kept, keep, tmp_path):
+    source = older(kept, tmp_path / "elsewhere", TEACHER)
+    empty(kept)
+    protocol = kept.base / "config" / "protocols" / "smoke.yaml"
+    edit_yaml(protocol, lambda p: p["recipe"].update(epochs=3))
+    status, text = keep("import", str(source))
+    assert status == 2
+    assert "not the planned run: it was trained with other settings (recipe.epochs: 3, fo" in text
+    assert not list(kept.layout.store.rglob("run.json"))
+
+
+def test_an_import_leaves_out_entries_of_other_settings(kept, keep, tmp_path):
+    finish(kept, STUDENT)
+    own = kept.entry(STUDENT).folder
+    shutil.copytree(kept.layout.store, source := tmp_path / "elsewhere")
+    other = source / STUDENT / ("0" * len(own.name))  # sorts before the planned entry
+    shutil.copytree(own, other)
+    record = json.loads((other / "run.json").read_text())
+    record["run"]["recipe"]["epochs"] = 40
+    rewrite(other / "run.json", run=record["run"])
+    empty(kept)
+    text = keep("import", str(source))[1]
+    assert text == f"imported 2 runs; 0 were there already; 1 {REST}\n"
+    assert [f.name for f in (kept.layout.store / STUDENT).iterdir()] == [own.name]
+
+
+def test_an_import_from_another_cache_or_teacher_is_refused(kept, keep, tmp_path):
+    finish(kept, MLD)
+    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
+    empty(kept)
+    rewrite(source / MLD / "run.json", teacher="another")
+    status, text = keep("import", str(source))
+    assert status == 2
+    assert "not the planned run: its teacher has been trained again" in text
+    assert kept.entry(TEACHER).finished  # runs before the first that is refused stay
+    rewrite(source / MLD / "run.json", cache="another")
+    assert "it was trained on another cache" in keep("import", str(source))[1]
+    assert not kept.entry(MLD).finished
+
+
+@pytest.mark.parametrize("name", [*store.DIGESTS, "history.jsonl"])
+def test_an_import_of_a_damaged_run_is_refused(kept, keep, tmp_path, name):
+    source = older(kept, tmp_path / "elsewhere", TEACHER)
+    empty(kept)
+    file = source / TEACHER / name
+    if name == "history.jsonl":
+        file.unlink()
+    else:
+        tamper(file)
+    status, text = keep("import", str(source))
+    assert status == 2
+    assert text.count("\n") == 1
+    assert f"{TEACHER}/{name}: " in text
+    assert not list(kept.layout.store.rglob("*.*"))
+
+
+def test_the_key_of_an_imported_run_has_its_teacher(kept, keep, tmp_path):
+    finish(kept, MLD)
+    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
+    assert "teacher_key" not in json.loads((source / MLD / "run.json").read_text())["run"]
+    empty(kept)
+    keep("import", str(source))
+    found = kept.entry(MLD).record()["run"]["teacher_key"]
+    assert found == keys.key(kept.resolve(TEACHER))
