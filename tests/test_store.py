@@ -112,7 +112,7 @@ def test_a_finished_entry_is_trained_again_for_another_cache_alone(bench, caplog
     assert listing(bench.entry(TEACHER).folder) == before
     rewrite(bench.entry(TEACHER).folder / "run.json", cache="another")
     bench.train(TEACHER)
-    assert "the finished run it was trained on another cache; it was moved to" in caplog.text
+    assert "it was trained on another cache; the finished run was moved to" in caplog.text
     aside = next(bench.entry(TEACHER).folder.parent.glob("*.*"))
     assert store.Entry(aside).record()["cache"] == "another"
     assert bench.resolve(TEACHER).seed == 0

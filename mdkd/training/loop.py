@@ -66,7 +66,7 @@ def train(
             facts = _facts(run, cache, teacher_entry)
             if entry.finished:
                 reason = store.disagreement(run, entry.record(), layout)
-                log.warning("the finished run %s; it was moved to %s", reason, entry.move_aside())
+                log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
             with _failure_recorded(entry, facts):
                 teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
                 # The protocol and the name of a run change no number: another one may resume.
