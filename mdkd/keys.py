@@ -11,7 +11,6 @@ raise `NUMERICS`.
 """
 
 import dataclasses
-import hashlib
 from typing import Any
 
 from mdkd import records, registry
@@ -25,7 +24,7 @@ DIGITS = 16  # of a key
 
 def key(run: Run) -> str:
     """The key of a run: 16 hexadecimal digits."""
-    return hashlib.sha256(records.canonical(planned(run)).encode()).hexdigest()[:DIGITS]
+    return records.digest(planned(run))[:DIGITS]
 
 
 def planned(run: Run) -> dict[str, Any]:

@@ -4,7 +4,6 @@ The workflow asks for runs, tables ask for cells. A cell names its runs, so runs
 all artefacts that need them.
 """
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -99,7 +98,7 @@ class Plan:
 
     def digest(self) -> str:
         """A name for the content of the plan."""
-        return hashlib.sha256(records.canonical(self.to_json()).encode()).hexdigest()[:12]
+        return records.digest(self.to_json())[:12]
 
     def layout(self) -> Layout:
         """The folders of the plan."""

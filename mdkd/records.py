@@ -31,6 +31,11 @@ def canonical(record: Any) -> str:
     return json.dumps(record, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def digest(record: Any) -> str:
+    """The SHA-256 of a record as hexadecimal digits. Equal records have equal digests."""
+    return hashlib.sha256(canonical(record).encode()).hexdigest()
+
+
 def write_json(path: Path, record: Any) -> None:
     """Write a record with sorted keys, so that equal records give equal files."""
     text = json.dumps(record, indent=1, sort_keys=True, allow_nan=False)

@@ -294,8 +294,7 @@ def _fingerprint(facts: dict) -> str:
     from ``meta.json``. For example, tuples become lists.
     """
     others = {key: value for key, value in facts.items() if key != "fingerprint"}
-    text = records.canonical(json.loads(json.dumps(others)))
-    return hashlib.sha256(text.encode()).hexdigest()
+    return records.digest(json.loads(json.dumps(others)))
 
 
 def _sha256(targets_NC: np.ndarray) -> str:

@@ -21,11 +21,6 @@ DIGEST_BYTES = 32
 NOT_FINITE = "{}; lower the method's weights, or recipe: lr"
 
 
-def fingerprint(facts: Any) -> str:
-    """Hex digest of all facts that determine a run's numbers. They must be JSON values."""
-    return hashlib.sha256(records.canonical(facts).encode()).hexdigest()
-
-
 class Checkpoint:
     """The checkpoint file of one run; it begins with the digest of its content."""
 

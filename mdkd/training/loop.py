@@ -71,7 +71,7 @@ def train(
                 teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
                 # The protocol and the name of a run change no number: another one may resume.
                 shared = {name: fact for name, fact in facts.items() if name != "run"}
-                fingerprint = checkpoint.fingerprint(shared | {"device": device.type})
+                fingerprint = records.digest(shared | {"device": device.type})
                 saved = checkpoint.Checkpoint(saved_at, fingerprint, checkpoint_minutes)
                 _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
         store.publish(run, layout)

@@ -27,6 +27,17 @@ def group_of(wildcards):
     return PLAN.artefacts[wildcards.artefact].group
 
 
+def digest_of(settings):
+    """A short parameter that changes with any of these settings; Snakemake prints parameters."""
+    return records.digest(asdict(settings))[:16]
+
+
+def about(wildcards):
+    """What the report's caption says about an artefact."""
+    settings = asdict(PLAN.artefacts[wildcards.artefact])
+    return {key: settings[key] for key in ("title", "columns", "protocol", "seeds", "notes")}
+
+
 def run_of(wildcards):
     """The planned run of a training job."""
     template = DISTILLED if hasattr(wildcards, "teacher") else SUPERVISED

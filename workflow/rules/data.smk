@@ -16,7 +16,7 @@ rule prepare_dataset:
         mem_mb=4000,  # Python and 8 decoding processes, of which each needs 52 MB (measured)
         runtime=lambda w: ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]),
     params:
-        settings=lambda w: asdict(PLAN.datasets[w.dataset]),
+        settings=lambda w: digest_of(PLAN.datasets[w.dataset]),
     shell:
         f"python -m mdkd cache {{wildcards.dataset}} --plan {PLAN_FILE} --jobs {{threads}} "
         "--log {log}"

@@ -40,7 +40,8 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
+        settings=lambda w: digest_of(PLAN.artefacts[w.artefact]),
+        about=about,
     shell:
         f"python -m mdkd report table {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
@@ -60,7 +61,7 @@ rule attend:
         mem_mb=lambda w: memory_mb(PLAN.artefacts[w.artefact].runs),
         runtime=60,
     params:
-        artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
+        settings=lambda w: digest_of(PLAN.artefacts[w.artefact]),
     shell:
         f"python -m mdkd attend {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
@@ -84,7 +85,8 @@ rule figure:
     conda:
         "../../environment.yml"
     params:
-        artefact=lambda w: asdict(PLAN.artefacts[w.artefact]),
+        settings=lambda w: digest_of(PLAN.artefacts[w.artefact]),
+        about=about,
     shell:
         f"python -m mdkd report figure {{wildcards.artefact}} --plan {PLAN_FILE} --log {{log}}"
 
