@@ -6,6 +6,7 @@
         predictions.npz     of the test images
         history.jsonl       one line per epoch
         metrics.json        derived from the predictions
+        train.log           all messages of the trainings, also of those that were interrupted
         checkpoint.pt       only of an unfinished run
         failed.json         only of a run whose last training ended with an error
         lock                while a process trains it
@@ -31,7 +32,12 @@ from mdkd.layout import Layout
 
 RunState = Literal["done", "running", "failed", "to do", "other settings"]
 RECORD, WEIGHTS, PREDICTIONS = "run.json", "model.pt", "predictions.npz"
-DIGESTS = {WEIGHTS: "weights_sha256", PREDICTIONS: "predictions_sha256"}  # keys of the record
+HISTORY, LOG = "history.jsonl", "train.log"
+DIGESTS = {  # keys of the record
+    WEIGHTS: "weights_sha256",
+    PREDICTIONS: "predictions_sha256",
+    HISTORY: "history_sha256",
+}
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +75,19 @@ class Entry:
         message = f"{self.folder}: another process is training this run; waiting for it"
         with locks.held(self.folder / "lock", message, wait=True):
             yield
+
+    @contextmanager
+    def logged(self) -> Iterator[None]:
+        """Append all messages of the block to ``train.log``. Snakemake deletes logs of its own."""
+        handler = logging.FileHandler(self.folder / LOG, encoding="utf-8")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        package = logging.getLogger("mdkd")
+        package.addHandler(handler)
+        try:
+            yield
+        finally:
+            package.removeHandler(handler)
+            handler.close()
 
     @property
     def running(self) -> bool:

@@ -136,7 +136,8 @@ def _verify(entry: Entry) -> None:
     record, file = entry.record(), entry.folder / "metrics.json"
     digest = record["predictions_sha256"]
     found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
-    if file.exists() and records.read_json(file)["metrics"] != found["metrics"]:
+    written = records.read_json(file) if file.exists() else {"revision": "none"}
+    if written != found and written.get("revision", score.REVISION) == score.REVISION:
         raise UserError(f"{file}: not the metrics of its predictions; delete it")
 
 
@@ -162,14 +163,16 @@ def _record(source: Path, folder: Path) -> dict[str, Any]:
 
 def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
     """Copy a run's files into its entry, verified, and the record last."""
+    if not (source / store.HISTORY).exists():
+        raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
+    record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
     for name, digest in store.DIGESTS.items():
         if not (source / name).exists() or records.sha256(source / name) != record[digest]:
             raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
-    if not (source / "history.jsonl").exists():
-        raise UserError(f"{source / 'history.jsonl'}: no such file; copy the whole run")
     with own.held():
-        for name in (*store.DIGESTS, "history.jsonl"):
-            shutil.copyfile(source / name, own.folder / name)
+        for name in (*store.DIGESTS, store.LOG):
+            if (source / name).exists():  # older versions kept no log there
+                shutil.copyfile(source / name, own.folder / name)
         found = score.scores(
             own.folder / store.PREDICTIONS, record["predictions_sha256"], record["classes"]
         )

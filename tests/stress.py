@@ -32,10 +32,11 @@ from workflow_project import TRACE, Project
 
 from mdkd import cli
 from mdkd.data.sources import scenes  # noqa: F401
-from mdkd.store import DIGESTS
+from mdkd.store import PREDICTIONS, WEIGHTS
 from mdkd.training import loop
 
-FILES = {"run.json", "metrics.json", "history.jsonl", *DIGESTS}  # of a finished entry
+SAME = (WEIGHTS, PREDICTIONS)  # files without times
+FILES = {"run.json", "metrics.json", "history.jsonl", "train.log", *SAME}  # of a finished entry
 COLLECT = ("snakemake", "--cores", "2", "collect")
 CHANGES = {
     "os.rename",
@@ -134,7 +135,7 @@ def kill_until_done(begin, seconds: float, counts: Counts, rng: random.Random) -
 def entries(folder: Path, path: str = "") -> dict[str, dict[str, bytes]]:
     """The files of all finished entries that every training must make alike."""
     return {
-        str(file.parent.relative_to(folder)): {n: (file.parent / n).read_bytes() for n in DIGESTS}
+        str(file.parent.relative_to(folder)): {n: (file.parent / n).read_bytes() for n in SAME}
         for file in (folder / "store" / path).rglob("run.json")
     }
 
@@ -264,7 +265,7 @@ def crash_points(base: Path, every: int, rng: random.Random, found: dict[str, Co
 def _content(folder: Path) -> dict[str, bytes]:
     """All files that must not depend on what was interrupted; a record contains times."""
     files = [f for part in PARTS for f in (folder / part).rglob("*") if f.is_file()]
-    varying = {"run.json", "history.jsonl", "lock"}
+    varying = {"run.json", "history.jsonl", "train.log", "lock"}
     return {str(f.relative_to(folder)): f.read_bytes() for f in files if f.name not in varying}
 
 

@@ -55,7 +55,7 @@ def older(bench, folder, *paths):
         target = folder / path
         shutil.copytree(source.folder, target)
         record = source.record()
-        del record["planned"], record["run"]["teacher_key"]
+        del record["planned"], record["history_sha256"], record["run"]["teacher_key"]
         records.write_json(target / "run.json", record)
     return folder
 
@@ -173,7 +173,7 @@ def test_runs_are_imported_once_with_the_same_bytes(kept, keep, tmp_path, layout
         older(kept, source, *paths, REVIEW)
     else:
         shutil.copytree(kept.layout.store, source)
-    names = (*store.DIGESTS, "history.jsonl", "metrics.json", "run.json")
+    names = (*store.DIGESTS, "metrics.json", "run.json")
     before = {path: [(kept.entry(path).folder / n).read_bytes() for n in names] for path in paths}
     elsewhere = listing(source)
     empty(kept)
@@ -244,7 +244,7 @@ def test_an_import_from_another_cache_or_teacher_is_refused(kept, keep, tmp_path
     assert not kept.entry(MLD).finished
 
 
-@pytest.mark.parametrize("name", [*store.DIGESTS, "history.jsonl"])
+@pytest.mark.parametrize("name", store.DIGESTS)
 def test_an_import_of_a_damaged_run_is_refused(kept, keep, tmp_path, name):
     source = older(kept, tmp_path / "elsewhere", TEACHER)
     empty(kept)

@@ -67,7 +67,7 @@ def train(
             if entry.finished:
                 reason = store.disagreement(run, entry.record(), layout)
                 log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
-            with _failure_recorded(entry, facts):
+            with entry.logged(), _failure_recorded(entry, facts):
                 teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
                 # The protocol and the name of a run change no number: another one may resume.
                 shared = {name: fact for name, fact in facts.items() if name != "run"}
@@ -316,7 +316,7 @@ def _write_results(
         predictions["ignored_NC"] = test.ignored_NC
     with records.atomic(folder / store.PREDICTIONS) as file:
         np.savez_compressed(file, **predictions)
-    with records.atomic(folder / "history.jsonl") as file:
+    with records.atomic(folder / store.HISTORY) as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
     predictions_file = folder / store.PREDICTIONS
@@ -327,6 +327,7 @@ def _write_results(
         "initial_weights": student.initial_weights,
         "weights_sha256": records.sha256(folder / store.WEIGHTS),
         "predictions_sha256": digest,
+        "history_sha256": records.sha256(folder / store.HISTORY),
         "classes": classes,
         "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
         "parameters": {

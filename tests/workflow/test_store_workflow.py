@@ -94,6 +94,9 @@ def test_snakemake_is_killed_and_started_again_while_its_job_lives(made):
     assert all(published(made, path) for path in paths)
     assert not list((made.folder / "store").rglob("lock"))
     assert "Nothing to be done" in made.snakemake(*SEEDS, "--", "collect")
+    for path in paths:
+        log = (entry(made, path) / "train.log").read_text()
+        assert log.count("epoch 2/2") == 1  # Snakemake has deleted the log of the first job
 
 
 def test_a_second_command_and_a_job_wait_for_a_training(made):
