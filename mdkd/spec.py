@@ -180,11 +180,13 @@ class Specification:
     def _protocol(self) -> Protocol:
         file = self.protocol_file
         content = read_yaml(file)
-        if (
-            isinstance(content, dict) and "extends" in content
-        ):  # take over all keys that it does not have
-            base_file = self._file(f"protocols/{content.pop('extends')}")
+        if isinstance(content, dict) and "extends" in content:
+            name = content.pop("extends")
+            base_file = self._file(f"protocols/{name}")
             base = read_yaml(base_file)
+            if isinstance(base, dict) and (further := base.get("extends")):
+                reason = f"'{name}' itself extends '{further}'"
+                raise UserError(f"{file}: extends: {reason}; extend that one here")
             parse(Protocol, base, str(base_file))
             content = base | content
         protocol = parse(Protocol, content, str(file))

@@ -109,6 +109,9 @@ def test_a_protocol_takes_what_it_does_not_say_from_the_one_it_extends(config):
     file.write_text("extends: smoke\nepochs: 3\n")
     with pytest.raises(UserError, match=r"mine\.yaml: unknown key 'epochs'"):
         Specification(config, {"protocol": "mine"})
+    (config / "protocols" / "other.yaml").write_text("extends: mine\n")
+    with pytest.raises(UserError, match=r"other\.yaml: extends: 'mine' itself extends 'smoke'; "):
+        Specification(config, {"protocol": "other"})
 
 
 def test_stand_ins_replace_pairs_of_their_data_sets_alone(config):
