@@ -159,9 +159,10 @@ def publish(run: Run, layout: Layout) -> None:
     """Write the small file that declares a finished run to the workflow engine."""
     own = entry(run, layout)
     record = own.record()
+    same = (DIGESTS[WEIGHTS], DIGESTS[PREDICTIONS])  # a history contains times
     published = {
         "entry": str(own.folder),
-        **{name: record[name] for name in (*DIGESTS.values(), "cache", "teacher")},
+        **{name: record[name] for name in (*same, "cache", "teacher")},
     }
     file = layout.published(run.path, keys.key(run))
     with suppress(OSError, ValueError):  # missing or damaged
