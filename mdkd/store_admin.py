@@ -136,7 +136,7 @@ def _verify(entry: Entry) -> None:
     record, file = entry.record(), entry.folder / "metrics.json"
     digest = record["predictions_sha256"]
     found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
-    written = records.read_json(file) if file.exists() else {"revision": "none"}
+    written = records.read_json(file) if file.exists() else found  # it is made again when needed
     if written != found and written.get("revision", score.REVISION) == score.REVISION:
         raise UserError(f"{file}: not the metrics of its predictions; delete it")
 

@@ -120,6 +120,15 @@ def test_verify_reports_every_kind_of_damage(kept, keep):
     assert "2 of 3 entries are damaged: " in text
 
 
+def test_verify_finds_metrics_without_content_and_accepts_an_older_revision(kept, keep):
+    finish(kept, STUDENT)
+    file = kept.entry(STUDENT).folder / "metrics.json"
+    file.write_text("{}")
+    assert "not the metrics of its predictions" in keep("verify")[1]
+    file.write_text('{"revision": 0}')  # it is computed again when it is next needed
+    assert keep("verify")[0] == 0
+
+
 def test_prune_says_how_much_first_and_deletes_only_with_yes(kept, keep):
     for path in (STUDENT, MLD, REVIEW):
         finish(kept, path)
