@@ -7,7 +7,7 @@ import subprocess
 from collections import Counter
 from pathlib import Path
 
-from conftest import ROOT, copy_config, environment
+from conftest import ROOT, copy_config, edit_yaml, environment
 
 # Written to the end of the training loop: one line per step, to a file in the working directory.
 TRACE = """
@@ -106,3 +106,13 @@ class Project:
     @property
     def results(self):
         return self.folder / "results" / "smoke"
+
+
+def small_project(folder):
+    """A project with two methods and one seed. Nothing has been run in it."""
+    project = Project(folder)
+    config = project.folder / "config"
+    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
+    experiment = config / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld"], metrics=["mAP", "CF1_k"]))
+    return project

@@ -13,7 +13,7 @@ import pytest
 import torch
 from conftest import edit_yaml
 from store_case import listing, rewrite
-from workflow_project import Project
+from workflow_project import Project, small_project
 
 from mdkd import records, store
 from mdkd.layout import Layout
@@ -33,11 +33,7 @@ NEW_SEED["total"] = sum(NEW_SEED.values())
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory):
     """A project whose workflow has been run: two methods, one seed. Never change it."""
-    project = Project(tmp_path_factory.mktemp("origin"))
-    config = project.folder / "config"
-    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
-    experiment = config / "experiments" / "comparison.yaml"
-    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld"], metrics=["mAP", "CF1_k"]))
+    project = small_project(tmp_path_factory.mktemp("origin"))
     project.trace()
     project.snakemake()
     assert project.steps() == dict.fromkeys((TEACHER, STUDENT.format(0), MLD.format(0)), STEPS)

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 from conftest import ROOT, edit_text, edit_yaml
-from workflow_project import Project
+from workflow_project import Project, small_project
 
 from mdkd.metrics import METRICS
 
@@ -21,11 +21,7 @@ def default(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A project whose workflow has been run: two methods, one seed."""
-    project = Project(tmp_path_factory.mktemp("made"))
-    config = project.folder / "config"
-    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
-    experiment = config / "experiments" / "comparison.yaml"
-    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld"], metrics=["mAP", "CF1_k"]))
+    project = small_project(tmp_path_factory.mktemp("made"))
     project.output = project.snakemake()
     return project
 
