@@ -10,13 +10,16 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, keys, records, runpath, store
+from mdkd import costs, devices, keys, records, runpath, slurm, store
 from mdkd.cli import last_message
 from mdkd.errors import UserError
 from mdkd.plan import DOCUMENT, Plan, make_plan
 from mdkd.spec import Specification
 
 min_version("9.20")
+
+# Jobs call `python`. It must be the one that runs this file, also if its environment is not active.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 
 # A job on another machine reads this file again. It uses the plan of the main process, because
@@ -42,11 +45,12 @@ RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLA
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
 
-# Each training gets one GPU, so as many trainings run at once as this machine has GPUs. Trainings
-# on the CPU get none.
-GPUS = 0 if PLAN.device == "cpu" else len(devices.visible_gpus())
-if GPUS and "gpu" not in workflow.global_resources:
-    workflow.register_resource("gpu", GPUS)
+# Each training asks for one GPU, unless all trainings are for the CPU. On a machine with GPUs, as
+# many trainings run at once as they have places. A cluster gives each submitted job its own GPU.
+GPU = 0 if PLAN.device == "cpu" else 1
+PLACES = GPU * PLAN.trainings_per_gpu * len(devices.visible_gpus())
+if PLACES and "gpu" not in workflow.global_resources:
+    workflow.register_resource("gpu", PLACES)
 
 
 resource_scopes:
@@ -84,6 +88,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/slurm.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
@@ -121,6 +126,8 @@ for target, artefacts in TARGETS.items():
 onstart:
     os.environ.update(MDKD_PLAN=PLAN_FILE)
     records.write_json(Path(PLAN_FILE), PLAN.to_json())
+    if on_slurm():
+        prepare_slurm()
 
 
 onsuccess:

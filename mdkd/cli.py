@@ -68,11 +68,12 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    device, weights_folder, minutes = args.device, "weights", 10.0
+    device, weights_folder, minutes, per_gpu = args.device, "weights", 10.0, 1
     if args.plan:
         plan = _plan(args)
         run, device, layout = find(plan.runs, args.target), device or plan.device, plan.layout()
         weights_folder, minutes = plan.weights_folder, plan.checkpoint_minutes
+        per_gpu = plan.trainings_per_gpu
     elif args.target.endswith((".yaml", ".yml", ".json")):
         content = read_yaml(Path(args.target))
         if isinstance(content, dict) and isinstance(content.get("run"), dict):
@@ -84,10 +85,10 @@ def train(args: argparse.Namespace) -> None:
         user = (spec := _specification(args)).user
         run, layout = resolve_run(spec, args.target), Layout(user.protocol, store_folder=user.store)
         weights_folder, minutes = user.weights_folder, user.checkpoint_minutes
-    with devices.claim(device or "auto") as device_type:
-        from mdkd.training import loop  # imports torch, now that the device is chosen
+        per_gpu = user.trainings_per_gpu
+    from mdkd.training import loop  # imports torch, which takes a second
 
-        loop.train(run, layout, device_type, Path(weights_folder), minutes)
+    loop.train(run, layout, device or "auto", Path(weights_folder), minutes, per_gpu)
 
 
 def score(args: argparse.Namespace) -> None:
@@ -109,7 +110,7 @@ def score(args: argparse.Namespace) -> None:
 def attend(args: argparse.Namespace) -> None:
     plan = _plan(args)
     artefact = find(plan.artefacts, args.target)
-    with devices.claim(args.device or plan.device) as device_type:
+    with devices.claim(args.device or plan.device, plan.trainings_per_gpu) as device_type:
         from mdkd.training import gradcam  # imports torch, now that the device is chosen
 
         gradcam.attend(artefact, _results(plan), device_type)

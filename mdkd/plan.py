@@ -87,6 +87,7 @@ class Plan:
     weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
     store: str = "store"  # where trainings lie; changes no number
     checkpoint_minutes: float = 10.0  # changes no number
+    trainings_per_gpu: int = 1  # changes no number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -147,6 +148,7 @@ def make_plan(spec: Specification) -> Plan:
         weights_folder=spec.user.weights_folder,
         store=spec.user.store,
         checkpoint_minutes=spec.user.checkpoint_minutes,
+        trainings_per_gpu=spec.user.trainings_per_gpu,
     )
 
 

@@ -6,6 +6,7 @@ from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
+LIMITS = SPEC.user.job_limits
 TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
 FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_FORMATS)
 
@@ -44,10 +45,21 @@ def run_of(wildcards):
     return PLAN.runs[template.format(**wildcards)]
 
 
-def memory_mb(paths):
+def within(limit, value):
+    """The value, but at most a limit of `job_limits` in config.yaml; None is no limit."""
+    return value if limit is None else min(value, round(limit))
+
+
+def minutes(estimate, attempt):
+    """The time to ask for: more at each attempt."""
+    return within(LIMITS.minutes, attempt * estimate)
+
+
+def memory_mb(paths, attempt):
     """Main memory, in MB, for a job that loads these runs one after the other."""
     needed = [ESTIMATOR.memory(PLAN.runs[path]) for path in paths]
-    return 8000 if None in needed else round(max(needed) / 1e6)
+    estimate = 8000 if None in needed else round(max(needed) / 1e6)
+    return within(LIMITS.memory_gb and 1000 * LIMITS.memory_gb, attempt * estimate)
 
 
 def check_targets(rule_names):
