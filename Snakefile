@@ -19,7 +19,8 @@ from mdkd.spec import Specification
 min_version("9.20")
 
 # Jobs call `python`. It must be the one that runs this file, also if its environment is not active.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+os.environ.update(PATH=PATH)
 
 
 # A job on another machine reads this file again. It uses the plan of the main process, because
