@@ -16,7 +16,8 @@ def after_earlier_job(wildcards):
     earlier one has ended, finds the run finished in the store, and ends. Meanwhile it holds no GPU.
     """
     given = (workflow.resource_settings.default_resources or {}).get("slurm_extra")
-    options = [str(given.raw).strip("'\"")] if given else []  # a rule's own value replaces it
+    # A rule's own value replaces the default one, so it is repeated.
+    options = [given.raw.strip("'\"")] if given and given.raw else []
     if on_slurm() and workflow.is_main_process:
         earlier = [job for job, comment in queued_jobs().items() if wildcards.key in comment]
         options += [f"--dependency=afterany:{':'.join(earlier)}"] if earlier else []
