@@ -23,16 +23,25 @@ min_version("9.20")
 # somebody may have edited config/ in the meantime.
 PLAN_OF_MAIN = None if workflow.is_main_process else os.environ.get("MDKD_PLAN")
 
+SETTINGS = dict(config)  # given on the command line, or by a workflow that uses this one
+CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
+
 try:
-    SPEC = Specification(Path("config"), config)  # config: given on the command line
+    SPEC = Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
-    RATES = costs.read_rates(Path("config/rates.yaml"))
+    RATES = costs.read_rates(CONFIG_FOLDER / "rates.yaml")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 # Calls that show something and start no job: they delete nothing.
 LOOKS = {"--lint", "--unlock", "--summary", "-S", "--detailed-summary", "-D", "--report", "--dag"}
 LOOKS |= {"--rulegraph", "--filegraph", "--d3dag", "--list-rules", "--list", "-l", "--archive"}
+
+# Jobs use the code beside this file, also if the working directory is another one.
+CODE = Path(costs.__file__).parents[1]
+if (CODE / "Snakefile").exists():  # it is not an installed package
+    paths = [str(CODE), os.environ.get("PYTHONPATH", "")]
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
 
 LAYOUT = PLAN.layout()
 ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
@@ -41,6 +50,15 @@ PLAN_FILE = PLAN_OF_MAIN or f"{RESULTS}/plans/{PLAN.digest()}.json"  # read by j
 RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLAN.runs.items()}
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
+
+# What another workflow cannot do with this one (README, Use it in another workflow).
+if workflow.modifier.modify_path(RESULTS) != RESULTS:
+    reason = "its jobs write to the working directory: use no prefix and no default storage"
+    raise WorkflowError(f"{workflow.current_basedir}: {reason}")
+IS_AGAIN = hasattr(workflow, "mdkd_plan")  # each `use rule ... from` reads this file once more
+if IS_AGAIN and workflow.mdkd_plan != PLAN_FILE:
+    raise WorkflowError(f"{workflow.current_basedir}: included with two configurations; use one")
+workflow.mdkd_plan = PLAN_FILE
 
 # Each training gets one GPU, so as many trainings run at once as this machine has GPUs. Trainings
 # on the CPU get none.
@@ -63,6 +81,9 @@ if workflow.is_main_process:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    if not only_looks:  # for the jobs
+        os.environ["MDKD_PLAN"] = PLAN_FILE
+        records.write_json(Path(PLAN_FILE), PLAN.to_json())
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
             # A call that starts jobs deletes this file first. Show what it then plans.
@@ -105,7 +126,8 @@ rule all:
 
 
 # Every artefact is a target. So is every group that an experiment names in its `targets`.
-check_targets({rule.name for rule in workflow.rules})
+if not IS_AGAIN:
+    check_targets()
 for target, artefacts in TARGETS.items():
 
     rule:
@@ -116,11 +138,6 @@ for target, artefacts in TARGETS.items():
             [RECORDS[run] for artefact in artefacts for run in PLAN.artefacts[artefact].runs],
             rules.document.output if target == DOCUMENT else [],
         localrule: True
-
-
-onstart:
-    os.environ.update(MDKD_PLAN=PLAN_FILE)
-    records.write_json(Path(PLAN_FILE), PLAN.to_json())
 
 
 onsuccess:

@@ -93,7 +93,7 @@ def test_without_conda_the_workflow_stops_and_says_so(tmp_path, dry):
     project = small_project(tmp_path)
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("bash", "sh"):
+    for name in ("bash", "sh", "which"):
         (programs / name).symlink_to(shutil.which(name))
     for name in ("snakemake", "python"):
         (programs / name).symlink_to(Path(sys.executable).with_name(name))

@@ -50,13 +50,13 @@ def memory_mb(paths):
     return 8000 if None in needed else round(max(needed) / 1e6)
 
 
-def check_targets(rule_names):
+def check_targets():
     """Stop if a target has the name of a rule: Snakemake could not tell the two apart."""
     for name, artefact in PLAN.artefacts.items():
-        for target in {name, *artefact.targets} & rule_names:
+        for target in filter(rules.has, [name, *artefact.targets]):
             raise WorkflowError(
-                f"config/experiments/{name}.yaml: '{target}' is the name of a rule of the workflow "
-                "and cannot be the name of a target; choose another"
+                f"{CONFIG_FOLDER}/experiments/{name}.yaml: '{target}' is the name of a rule of the "
+                "workflow and cannot be the name of a target; choose another"
             )
 
 
