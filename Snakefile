@@ -46,7 +46,7 @@ if (CODE / "Snakefile").exists():  # it is not an installed package
 LAYOUT = PLAN.layout()
 ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
 RESULTS = f"results/{PLAN.protocol}"
-PLAN_FILE = PLAN_OF_MAIN or f"{RESULTS}/plans/{PLAN.digest()}.json"  # read by jobs
+PLAN_FILE = PLAN_OF_MAIN or str(LAYOUT.plan(PLAN.digest()))  # read by jobs
 RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLAN.runs.items()}
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
