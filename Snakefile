@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from mdkd import costs, devices, keys, records, runpath, store
@@ -41,7 +42,7 @@ LOOKS |= {"--rulegraph", "--filegraph", "--d3dag", "--list-rules", "--list", "-l
 CODE = Path(costs.__file__).parents[1]
 if (CODE / "Snakefile").exists():  # it is not an installed package
     paths = [str(CODE), os.environ.get("PYTHONPATH", "")]
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 LAYOUT = PLAN.layout()
 ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
@@ -82,7 +83,7 @@ if workflow.is_main_process:
     except UserError as error:
         raise WorkflowError(str(error)) from None
     if not only_looks:  # for the jobs
-        os.environ["MDKD_PLAN"] = PLAN_FILE
+        os.environ.update(MDKD_PLAN=PLAN_FILE)
         records.write_json(Path(PLAN_FILE), PLAN.to_json())
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
@@ -104,11 +105,18 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+container: SPEC.user.container  # without effect unless Snakemake is called with --sdm apptainer
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
+
+
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    check_container()
 
 
 rule all:

@@ -32,6 +32,7 @@ class UserConfig:
     weights_folder: str = "weights"  # files of ImageNet weights, used before any download
     store: str = "store"  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
+    container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 
 
 @dataclass(frozen=True, kw_only=True)

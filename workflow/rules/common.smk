@@ -60,6 +60,19 @@ def check_targets():
             )
 
 
+def check_container():
+    """Stop if jobs are to run in a container and config.yaml names no image that can be used."""
+    image, where = SPEC.user.container, f"{CONFIG_FOLDER}/config.yaml: container"
+    if image is None:
+        raise WorkflowError(
+            f"{where}: --sdm apptainer needs an image; build one from Dockerfile and name it here"
+        )
+    if "://" not in image and not Path(image).exists():
+        raise WorkflowError(
+            f"{where}: no file '{image}'; name an image file, or an address such as docker://..."
+        )
+
+
 def failed_logs(snakemake_logs):
     """The log files of all jobs that failed, from Snakemake's own logs."""
     text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
