@@ -52,7 +52,7 @@ RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLA
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
 
-# What another workflow cannot do with this one (README, Use it in another workflow).
+# What another workflow cannot do with this one (docs/running.md).
 if workflow.modifier.modify_path(RESULTS) != RESULTS:
     reason = "its jobs write to the working directory: use no prefix and no default storage"
     raise WorkflowError(f"{workflow.current_basedir}: {reason}")

@@ -1,4 +1,4 @@
-"""`mdkd plan --commands`: a benchmark without Snakemake, as the README shows it."""
+"""`mdkd plan --commands`: a benchmark without Snakemake, as docs/running.md shows it."""
 
 import re
 import shlex
@@ -21,10 +21,10 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def computed(project, tmp_path_factory):
-    """A project in which the loop of the README has run, while somebody edited config/."""
+    """A project in which the loop of docs/running.md has run, while somebody edited config/."""
     project = project.copy(tmp_path_factory.mktemp("computed"))
     (script,) = re.findall(
-        r"^(mdkd plan --commands > .*?^done)$", (ROOT / "README.md").read_text(), re.M | re.S
+        r"^(mdkd plan --commands > .*?^done)$", (ROOT / "docs" / "running.md").read_text(), re.M | re.S
     )
     first, loop = script.split("\n", 1)
     assert project.run("sh", "-ec", "python -m " + first).returncode == 0
