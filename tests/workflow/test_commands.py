@@ -24,7 +24,9 @@ def computed(project, tmp_path_factory):
     """A project in which the loop of docs/running.md has run, while somebody edited config/."""
     project = project.copy(tmp_path_factory.mktemp("computed"))
     (script,) = re.findall(
-        r"^(mdkd plan --commands > .*?^done)$", (ROOT / "docs" / "running.md").read_text(), re.M | re.S
+        r"^(mdkd plan --commands > .*?^done)$",
+        (ROOT / "docs" / "running.md").read_text(),
+        re.M | re.S,
     )
     first, loop = script.split("\n", 1)
     assert project.run("sh", "-ec", "python -m " + first).returncode == 0
