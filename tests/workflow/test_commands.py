@@ -63,7 +63,7 @@ def test_data_sets_come_first_then_teachers_then_the_others(project):
 
 
 def test_a_target_has_its_own_commands(project):
-    assert blocks_of(project, "comparison") == blocks_of(project) == blocks_of(project, "all")
+    assert blocks_of(project, "comparison") == blocks_of(project, "all") == blocks_of(project)
     result = project.mdkd("plan", "comparisn", "--commands")
     assert result.returncode == 2
     assert "did you mean 'comparison'?" in result.stderr
@@ -84,7 +84,8 @@ def test_a_command_that_is_started_again_does_nothing(computed):
     meta = computed.folder / "cache" / "smoke" / "scenes" / "meta.json"
     weights = next((computed.folder / "store" / DISTILLED).rglob("model.pt"))
     before = [file.stat().st_mtime_ns for file in (meta, weights)]
-    for line in (computed.folder / "commands.txt").read_text().splitlines():
+    lines = (computed.folder / "commands.txt").read_text().splitlines()
+    for line in [line for line in lines if " cache " in line or DISTILLED in line]:
         assert computed.run("sh", "-c", line).returncode == 0
     assert [file.stat().st_mtime_ns for file in (meta, weights)] == before
 
