@@ -7,13 +7,18 @@ creates the environment, activates it, and runs each job in it. It does not see 
 channels have the packages.
 
     conda_double.py FOLDER ARGUMENTS...     FOLDER: where `install` has put everything
+
+Only this script imports py-rattler, never the process of the tests: its threads may still use
+Python objects while Python ends, and the process then crashes. So the script ends at once.
 """
 
 import asyncio
 import io
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -37,7 +42,7 @@ def install(folder, environment_file):
     program.chmod(0o755)
     activate = 'export CONDA_PREFIX="$1"\nexport PATH="$1/bin:$PATH"\n'
     (folder / "bin" / "activate").write_text(activate)
-    _make_channels(folder, yaml.safe_load(environment_file.read_text())["dependencies"])
+    subprocess.run([program, "make-channels", environment_file], check=True)
     return program.parent
 
 
@@ -47,10 +52,11 @@ def calls(folder, program):
     return [shlex.split(line) for line in file.read_text().splitlines()] if file.exists() else []
 
 
-def _make_channels(folder, dependencies):
+def _make_channels(folder, file):
+    """Write a package for each dependency of an environment file, into the channel that has it."""
     from rattler.index import index_fs
 
-    for text in dependencies:
+    for text in yaml.safe_load(Path(file).read_text())["dependencies"]:
         name, version = re.match(r"([\w-]+) ?(?:>=([\d.]+))?", text).groups()
         place = "bioconda" if name.startswith(BIOCONDA) else "conda-forge"
         payload = {"bin/python": _python(folder)} if name == "python" else {}
@@ -105,7 +111,9 @@ def main(folder, *words):
     with (Path(folder) / "conda.txt").open("a") as log:
         log.write(shlex.join(words) + "\n")
     text = " ".join(words)
-    if text == "info --json":
+    if words[0] == "make-channels":
+        _make_channels(Path(folder), words[1])
+    elif text == "info --json":
         print(json.dumps({"conda_prefix": folder, "platform": "linux-64"}))
     elif words[:2] == ("env", "create"):
         _create(folder, *(words[words.index(option) + 1] for option in ("--file", "--prefix")))
@@ -117,3 +125,5 @@ def main(folder, *words):
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    sys.stdout.flush()
+    os._exit(0)
