@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from mdkd import __version__, devices, store
+from mdkd import __version__, devices, records, store
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
@@ -50,7 +50,7 @@ def download(args: argparse.Namespace) -> None:
 
 
 def cache(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import build, verify
+    from mdkd.data.cache import build, is_complete, verify
 
     if args.plan:
         plan = _plan(args)
@@ -63,7 +63,7 @@ def cache(args: argparse.Namespace) -> None:
     folder = layout.cache(dataset.name)
     if args.verify:
         verify(folder)
-    else:
+    elif not (args.if_needed and is_complete(dataset, folder)):
         build(dataset, root, folder, args.jobs)
 
 
@@ -164,6 +164,9 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd.reporting import plan_listing
 
     plan = _plan(args)
+    if args.commands:
+        _print_commands(plan, args)
+        return
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
@@ -172,6 +175,19 @@ def plan(args: argparse.Namespace) -> None:
     if args.target:  # a group of artefacts, and nothing else
         plan = plan.only(find(plan.targets(), args.target))
     print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+
+
+def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
+    """Print the jobs of a target, after the plan file that they read is written."""
+    from mdkd.reporting.commands import commands
+
+    file = args.plan or plan.layout().plan(plan.digest())
+    if not args.plan:
+        records.write_json(file, plan.to_json())
+    names = plan.selected if args.target is None else list(plan.artefacts)
+    if args.target not in (None, "all"):
+        names = find(plan.targets(), args.target)
+    print(commands(plan.only(names), _results(plan), file))
 
 
 ARTEFACT = {"help": "name of the artefact"}
@@ -224,6 +240,8 @@ def _parser() -> argparse.ArgumentParser:
     caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check an existing cache")
+    help = "do nothing if it is complete and has these settings"
+    caching.add_argument("--if-needed", action="store_true", help=help)
     run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
     training = verb(train, "train one network", run_or_file)
     verb(score, "compute metrics from stored predictions", {"help": "run path"})
@@ -247,7 +265,10 @@ def _parser() -> argparse.ArgumentParser:
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
-    verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
+    what = "print artefacts with their runs, time and disk"
+    planning = verb(plan, what, {"nargs": "?", "help": help})
+    help = "print what is left to compute as commands, to run it without Snakemake"
+    planning.add_argument("--commands", action="store_true", help=help)
     return parser
 
 

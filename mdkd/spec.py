@@ -43,6 +43,7 @@ class UserConfig:
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     job_limits: JobLimits = field(default_factory=JobLimits)
+    container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 
 
 @dataclass(frozen=True, kw_only=True)
