@@ -11,8 +11,8 @@ from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
 from mdkd import costs, devices, keys, records, runpath, slurm, store
-from mdkd.cli import last_message
 from mdkd.errors import UserError
+from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
 from mdkd.spec import Specification
 

@@ -2,7 +2,6 @@
 
 import argparse
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -20,8 +19,6 @@ from mdkd.results import Results
 from mdkd.spec import Specification
 
 log = logging.getLogger("mdkd")
-
-LOG_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "  # at the head of a line in a log file
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -174,6 +171,17 @@ def plan(args: argparse.Namespace) -> None:
     print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
+def status(args: argparse.Namespace) -> None:
+    """Print what has become of every planned run, or of those of a target."""
+    from mdkd.reporting import status_listing
+
+    plan = _plan(args)
+    if args.target:
+        plan = plan.only(find({"default": plan.selected} | plan.targets(), args.target))
+    rates = args.config / "rates.yaml"
+    status_listing.watch(plan, _results(plan), rates, args.watch, all_runs=args.all)
+
+
 ARTEFACT = {"help": "name of the artefact"}
 BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
 REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
@@ -248,7 +256,24 @@ def _parser() -> argparse.ArgumentParser:
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
     verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
+    help = "a target, or `default`: what is made if no target is named; all runs if left out"
+    seeing = verb(
+        status,
+        "print which runs are done, running, failed or waiting",
+        {"nargs": "?", "help": help},
+    )
+    seeing.add_argument("--all", action="store_true", help="list every run")
+    every: dict[str, Any] = {"nargs": "?", "type": _interval, "const": 10.0, "metavar": "SECONDS"}
+    help = "repeat, every 10 s if left out, until no run is left or Ctrl-C"
+    seeing.add_argument("--watch", **every, help=help)
     return parser
+
+
+def _interval(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    if not (seconds := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0 seconds")
+    return seconds
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
@@ -275,13 +300,6 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _results(plan: Plan) -> Results:
     return Results(protocol=plan.protocol, store_folder=plan.store, runs=plan.runs)
-
-
-def last_message(log_file: Path) -> str:
-    """The last line of a job's log, without its time: why the job failed."""
-    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
-    last = next((line for line in reversed(lines) if line.strip()), "no message")
-    return re.sub(LOG_TIME, "", last).removeprefix("error: ")
 
 
 def _start_log(args: argparse.Namespace) -> None:

@@ -1,0 +1,192 @@
+"""`mdkd status`: what has become of every run, as text for a terminal."""
+
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mdkd.costs import Estimator, needed, read_rates
+from mdkd.plan import Plan
+from mdkd.reporting.plan_listing import RATES, TIMES, amount
+from mdkd.results import Results
+from mdkd.status import STATES, Status, statuses
+
+CLEAR = "\033[H\033[2J\033[3J"  # the terminal, and what can be scrolled back to
+
+
+def watch(
+    plan: Plan, results: Results, rates: Path, every_s: float | None, *, all_runs: bool = False
+) -> None:
+    """Print the status once, or every ``every_s`` seconds until no run is left or Ctrl-C."""
+    try:
+        while True:
+            now = time.time()
+            found = statuses(plan, results, now)
+            text = overview(plan, results, found, now, rates, all_runs=all_runs)
+            terminal = every_s is not None and sys.stdout.isatty()
+            print(f"{CLEAR}{text}" if terminal else text, flush=True)
+            if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
+                return
+            time.sleep(every_s)
+            print(flush=True)
+    except KeyboardInterrupt:
+        if every_s is None:
+            raise
+
+
+def overview(
+    plan: Plan,
+    results: Results,
+    found: dict[str, Status],
+    now: float,
+    rates: Path = RATES,
+    *,
+    all_runs: bool = False,
+) -> str:
+    """Totals by group of artefacts, the runs that matter now, and when everything will be done."""
+    counts = Counter(status.state for status in found.values())
+    totals = ", ".join(f"{counts[state]} {state}" for state in STATES)
+    at = time.strftime("%H:%M:%S", time.localtime(now))
+    parts = [[f"Protocol {plan.protocol} at {at}: {len(found)} runs: {totals}."]]
+    if all_runs:
+        parts.append(columns([f"  {s.state}", s.path, *_texts(s, now)] for s in found.values()))
+    else:
+        parts.append(_groups(plan, found))
+        for heading, shown in _sections(found.values()):
+            rows = [[f"  {status.path}", *_texts(status, now)] for status in shown]
+            parts += [[f"{heading}:", *columns(rows)]] if rows else []
+    parts.append([_left(plan, results, found, now, rates)])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def columns(rows: Iterable[Sequence[str]], align: str = "<") -> list[str]:
+    """Lines in which cells stand below each other; the first cells of the rows to the left."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    formats = [f"{{:{align if i else '<'}{width}}}" for i, width in enumerate(widths)]
+    return ["  ".join(formats).format(*row).rstrip() for row in table]
+
+
+def _groups(plan: Plan, found: dict[str, Status]) -> list[str]:
+    """One line per group: how many of the runs that it needs are in each state."""
+    groups: dict[str, set[str]] = {}
+    for artefact in plan.artefacts.values():
+        groups.setdefault(artefact.group, set()).update(needed(artefact, plan))
+    rows = [["", "runs", *STATES]]
+    selected = plan.only([name for name in plan.selected if name in plan.artefacts]).runs
+    totals = {"default: made if no target is named": set(selected), "all": set(found)}
+    for name, paths in (groups | totals).items():
+        counts = Counter(found[path].state for path in paths)
+        rows.append([name, str(len(paths)), *(str(counts[state]) for state in STATES)])
+    return [f"  {line}" for line in columns(rows, ">")]
+
+
+def _sections(found: Iterable[Status]) -> list[tuple[str, list[Status]]]:
+    found = list(found)
+    return [
+        ("running", [s for s in found if s.state == "running"]),
+        ("failed", [s for s in found if s.state == "failed"]),
+        (
+            "interrupted, will continue from the checkpoint when started again",
+            [s for s in found if s.state == "waiting" and s.progress],
+        ),
+    ]
+
+
+def _texts(status: Status, now: float) -> tuple[str, str, str]:
+    """Place, progress and remarks."""
+    if status.state != "running":
+        log = f" (log: {status.log})" if status.log else ""
+        return "", _progress(status), f"{status.note}{log}"
+    return _place(status), _progress(status), _remark(status, now)
+
+
+def _place(status: Status) -> str:
+    holder = status.holder
+    if holder is None or holder.host is None:
+        return "host not known"
+    job = f"Slurm job {holder.slurm_job}" if holder.slurm_job else ""
+    return ", ".join(part for part in (holder.host, job, holder.device) if part)
+
+
+def _progress(status: Status) -> str:
+    progress, holder = status.progress, status.holder
+    if holder and holder.host and holder.device is None:
+        return "starts, or waits for a GPU"
+    if progress is None:
+        return "starts" if status.state == "running" else ""
+    if progress.step == progress.steps:
+        return "trained, is being scored"
+    epochs = f"epoch {progress.epoch}/{progress.epochs}"
+    within = progress.step * progress.epochs % progress.steps > 0  # a long epoch has begun
+    return (
+        f"{epochs} + {_part(progress.step, progress.steps, progress.epochs)}" if within else epochs
+    )
+
+
+def _part(step: int, steps: int, epochs: int) -> str:
+    """How much of the epoch is done.
+
+    >>> _part(25, 100, 10)
+    '50 %'
+    """
+    return f"{100 * (step * epochs % steps) // steps} %"
+
+
+def _remark(status: Status, now: float) -> str:
+    ago = _duration(status.silent_s)
+    if status.dead:
+        return f"no sign of life for {ago}; if it was killed, start the workflow again"
+    left, progress = status.left_s(now), status.progress
+    told = [f"{progress.images_per_s:,.0f} images/s"] if progress else []
+    told += [f"{_duration(left)} left"] if left else []
+    return ", ".join([*told, f"last sign of life {ago} ago"])
+
+
+def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path) -> str:
+    """When everything will be done, and what this assumes."""
+    estimator = Estimator(plan, read_rates(rates), results)
+    estimator.learn(results, {path: status.state for path, status in found.items()})
+    alive = [s for s in found.values() if s.state == "running" and not s.dead]
+    others = [s for s in found.values() if s.state == "waiting" or s.dead]
+    if not alive and not others:
+        return "Nothing is left to train."
+    left = [_seconds_left(status, estimator, now) for status in alive]
+    waiting = [_seconds_left(status, estimator, now) for status in others]
+    known = [seconds for seconds in [*left, *waiting] if seconds is not None]
+    side_by_side = max(len(alive), 1)
+    total_s = max([sum(known) / side_by_side, *(each for each in left if each is not None)])
+    end = time.strftime("%a %d %b, %H:%M", time.localtime(now + total_s))
+    which = f"{side_by_side} trainings at a time, as now" if len(alive) > 1 else "one at a time"
+    unknown = len(left) + len(waiting) - len(known)
+    left_out = f" {unknown} runs of unknown length are left out." if unknown else ""
+    failed = (
+        " Failed runs are left out." if any(s.state == "failed" for s in found.values()) else ""
+    )
+    text = (
+        f"All done in about {_duration(total_s)} ({end}), if {which}. This adds the time left that "
+        "running trainings have measured, and for waiting ones the estimate of `mdkd plan`."
+    )
+    return textwrap.fill(f"{text}{left_out}{failed}", 100)
+
+
+def _seconds_left(status: Status, estimator: Estimator, now: float) -> float | None:
+    """What a training has told, or else an estimate for the steps that are not done."""
+    if (told := status.left_s(now)) is not None and not status.dead:
+        return told
+    hours = estimator.hours_left(estimator.plan.runs[status.path])
+    if hours is None:
+        return None
+    progress = status.progress
+    return 3600 * hours * (1 - progress.step / progress.steps if progress else 1)
+
+
+def _duration(seconds: float) -> str:
+    """In seconds, minutes or hours.
+
+    >>> [_duration(seconds) for seconds in (0, 59, 90, 7200)]
+    ['0 s', '59 s', '1.5 min', '2.0 h']
+    """
+    return amount(seconds / 3600, TIMES) if seconds >= 1 else "0 s"
