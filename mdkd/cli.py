@@ -3,6 +3,7 @@
 import argparse
 import logging
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +23,15 @@ log = logging.getLogger("mdkd")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, 2 for a user's mistake, 1 for a fault of ours."""
+    """Run one verb. Returns the exit status.
+
+    It is 0, 2 for a user's mistake, or 1 for a fault of ours. `doctor` returns 1 if it has found a
+    problem.
+    """
     args = _parser().parse_args(argv)
     _start_log(args)
     try:
-        args.run_verb(args)
+        return args.run_verb(args) or 0
     except UserError as error:
         log.error("error: %s", error)
         return 2
@@ -36,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         log.error("%s", traceback.format_exc())
         return 1
-    return 0
 
 
 def download(args: argparse.Namespace) -> None:
@@ -173,13 +177,30 @@ def plan(args: argparse.Namespace) -> None:
 
 def status(args: argparse.Namespace) -> None:
     """Print what has become of every planned run, or of those of a target."""
-    from mdkd.reporting import status_listing
+    try:
+        from mdkd.reporting import status_listing
 
-    plan = _plan(args)
-    if args.target:
-        plan = plan.only(find({"default": plan.selected} | plan.targets(), args.target))
-    rates = args.config / "rates.yaml"
-    status_listing.watch(plan, _results(plan), rates, args.watch, all_runs=args.all)
+        plan = _plan(args)
+        if args.target:
+            plan = plan.only(find({"default": plan.selected} | plan.targets(), args.target))
+        rates = args.config / "rates.yaml"
+        status_listing.watch(plan, _results(plan), rates, args.watch, all_runs=args.all)
+    except KeyboardInterrupt:  # the usual end of --watch
+        if args.watch is None:
+            raise
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print what this machine lacks for the plan. Returns 1 if there is a problem."""
+    from mdkd.doctor import examination
+    from mdkd.reporting.document import ENGINES
+
+    found = []
+    for check in examination.examine(lambda: _plan(args), args.config, tuple(ENGINES), time.time()):
+        print(check, flush=True)
+        found.append(check)
+    print(examination.summary(found))
+    return int(any(check.verdict == "problem" for check in found))
 
 
 ARTEFACT = {"help": "name of the artefact"}
@@ -213,7 +234,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
     def verb(
-        function: Callable[[argparse.Namespace], None],
+        function: Callable[[argparse.Namespace], int | None],
         help: str,
         target: dict[str, Any] | None,
         name: str | None = None,
@@ -256,6 +277,7 @@ def _parser() -> argparse.ArgumentParser:
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
     verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
+    verb(doctor, "check whether this machine has what the plan needs", None)
     help = "a target, or `default`: what is made if no target is named; all runs if left out"
     seeing = verb(
         status,

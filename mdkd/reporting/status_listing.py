@@ -19,21 +19,17 @@ CLEAR = "\033[H\033[2J\033[3J"  # the terminal, and what can be scrolled back to
 def watch(
     plan: Plan, results: Results, rates: Path, every_s: float | None, *, all_runs: bool = False
 ) -> None:
-    """Print the status once, or every ``every_s`` seconds until no run is left or Ctrl-C."""
-    try:
-        while True:
-            now = time.time()
-            found = statuses(plan, results, now)
-            text = overview(plan, results, found, now, rates, all_runs=all_runs)
-            terminal = every_s is not None and sys.stdout.isatty()
-            print(f"{CLEAR}{text}" if terminal else text, flush=True)
-            if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
-                return
-            time.sleep(every_s)
-            print(flush=True)
-    except KeyboardInterrupt:
-        if every_s is None:
-            raise
+    """Print the status once, or every ``every_s`` seconds until every run is done or failed."""
+    while True:
+        now = time.time()
+        found = statuses(plan, results, now)
+        text = overview(plan, results, found, now, rates, all_runs=all_runs)
+        terminal = every_s is not None and sys.stdout.isatty()
+        print(f"{CLEAR}{text}" if terminal else text, flush=True)
+        if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
+            return
+        time.sleep(every_s)
+        print(flush=True)
 
 
 def overview(
