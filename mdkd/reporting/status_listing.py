@@ -147,25 +147,28 @@ def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, ra
     estimator.learn(results, {path: status.state for path, status in found.items()})
     alive = [s for s in found.values() if s.state == "running" and not s.dead]
     others = [s for s in found.values() if s.state == "waiting" or s.dead]
-    if not alive and not others:
+    left = [_seconds_left(status, estimator, now) for status in [*alive, *others]]
+    if not left:
         return "Nothing is left to train."
-    left = [_seconds_left(status, estimator, now) for status in alive]
-    waiting = [_seconds_left(status, estimator, now) for status in others]
-    known = [seconds for seconds in [*left, *waiting] if seconds is not None]
-    side_by_side = max(len(alive), 1)
-    total_s = max([sum(known) / side_by_side, *(each for each in left if each is not None)])
+    known = [seconds for seconds in left if seconds is not None]
+    if not known:
+        number = len(left)
+        return f"How long the {number} runs that are left take is not known; `mdkd plan` says why."
+    longest = max((seconds for seconds in left[: len(alive)] if seconds is not None), default=0)
+    total_s = max(sum(known) / max(len(alive), 1), longest)
     end = time.strftime("%a %d %b, %H:%M", time.localtime(now + total_s))
-    which = f"{side_by_side} trainings at a time, as now" if len(alive) > 1 else "one at a time"
-    unknown = len(left) + len(waiting) - len(known)
-    left_out = f" {unknown} runs of unknown length are left out." if unknown else ""
-    failed = (
-        " Failed runs are left out." if any(s.state == "failed" for s in found.values()) else ""
-    )
-    text = (
-        f"All done in about {_duration(total_s)} ({end}), if {which}. This adds the time left that "
-        "running trainings have measured, and for waiting ones the estimate of `mdkd plan`."
-    )
-    return textwrap.fill(f"{text}{left_out}{failed}", 100)
+    several = f"{len(alive)} trainings run at once, as now"
+    text = [
+        f"All done in about {_duration(total_s)} ({end}), if",
+        f"{several}." if len(alive) > 1 else "one training runs at a time.",
+        "This adds the time left that running trainings have measured, and for waiting ones the",
+        "estimate of `mdkd plan`.",
+    ]
+    if len(known) < len(left):
+        text.append(f"{len(left) - len(known)} runs of unknown length are left out.")
+    if any(status.state == "failed" for status in found.values()):
+        text.append("Failed runs are left out.")
+    return textwrap.fill(" ".join(text), 100)
 
 
 def _seconds_left(status: Status, estimator: Estimator, now: float) -> float | None:
