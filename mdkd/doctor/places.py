@@ -85,7 +85,8 @@ def judge_locks(names: str, kind: str, said: str, mount: parse.Mount | None) -> 
         return Check("locks", "problem", f"{names}{kind}: {reason}", fix)
     for family, options in LOCAL_LOCKS.items():
         if mount and mount.kind.startswith(family) and (own := mount.options & set(options)):
-            text = f"{names}{kind}: locks hold on one host only (mount option {', '.join(own)})"
+            why = f"mount option {', '.join(sorted(own))}"
+            text = f"{names}{kind}: locks hold on one host only ({why})"
             return Check("locks", "problem", text, f"{fix}; or use one host only")
     shared = mount is not None and mount.kind.startswith(SHARED)
     other = "; between hosts this is not tested" if shared else ""
