@@ -17,7 +17,7 @@ from mdkd.errors import UserError, find
 from mdkd.layout import Layout
 from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
-from mdkd.spec import Specification
+from mdkd.spec import JobLimits, Specification
 
 log = logging.getLogger("mdkd")
 
@@ -195,8 +195,11 @@ def doctor(args: argparse.Namespace) -> int:
     from mdkd.doctor import examination
     from mdkd.reporting.document import ENGINES
 
+    def settings() -> tuple[Plan, JobLimits]:
+        return _plan(args), _specification(args).user.job_limits
+
     found = []
-    for check in examination.examine(lambda: _plan(args), args.config, tuple(ENGINES), time.time()):
+    for check in examination.examine(settings, args.config, tuple(ENGINES), time.time()):
         print(check, flush=True)
         found.append(check)
     print(examination.summary(found))

@@ -102,23 +102,14 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
     """The status of one run; after ``limit_s`` of silence it is thought to be dead."""
     entry, path = store.entry(run, layout), run.path
     holder = _living_holder(entry)  # first: a run that ends now is seen as running or as done
-    if entry.finished:
-        reason = store.disagreement(run, entry.record(), layout)
-        return Status(path=path, state="waiting" if reason else "done", note=reason or "")
+    reason = store.disagreement(run, entry.record(), layout) if entry.finished else None
+    if entry.finished and not reason:
+        return Status(path=path, state="done")
     progress = _progress(entry.folder / store.PROGRESS)
     if holder:
-        told = (_seconds(holder.since), _seconds(progress.time) if progress else None)
-        silent_s = max(now - max(each or 0 for each in told), 0)
-        # A process of this host exists. One that has no device yet may wait for a GPU for long.
-        doubtful = holder.host is None or (holder.device and holder.host != socket.gethostname())
-        return Status(
-            path=path,
-            state="running",
-            progress=progress,
-            holder=holder,
-            silent_s=silent_s,
-            dead=bool(doubtful) and silent_s > limit_s,
-        )
+        return _running(path, holder, progress, now, limit_s)
+    if reason:
+        return Status(path=path, state="waiting", note=reason)
     failed, log = entry.folder / store.FAILED, layout.train_log(path, keys.key(run))
     if failed.exists():
         log = log if log.exists() else entry.folder / store.LOG
@@ -128,6 +119,23 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
         return Status(path=path, state="failed", note=one_line(error), log=log, progress=progress)
     can_go_on = (entry.folder / store.CHECKPOINT).exists()
     return Status(path=path, state="waiting", progress=progress if can_go_on else None)
+
+
+def _running(
+    path: str, holder: Holder, progress: Progress | None, now: float, limit_s: float
+) -> Status:
+    told = (_seconds(holder.since), _seconds(progress.time) if progress else None)
+    silent_s = max(now - max(each or 0 for each in told), 0)
+    # A process of this host exists. One that has no device yet may wait for a GPU for long.
+    doubtful = holder.host is None or (holder.device and holder.host != socket.gethostname())
+    return Status(
+        path=path,
+        state="running",
+        progress=progress,
+        holder=holder,
+        silent_s=silent_s,
+        dead=bool(doubtful) and silent_s > limit_s,
+    )
 
 
 def one_line(text: object) -> str:

@@ -9,11 +9,11 @@ import pytest
 from doctor_case import INFORMATION, SINFO, SMI, make_estimator
 from test_costs import record
 
-from mdkd import cli, devices
-from mdkd.doctor import check, examination, machine, parse, tools
+from mdkd import cli, devices, slurm
+from mdkd.doctor import check, examination, machine, tools
 from mdkd.plan import make_plan
 from mdkd.results import Results
-from mdkd.spec import Specification
+from mdkd.spec import JobLimits, Specification
 
 
 @pytest.fixture
@@ -217,7 +217,7 @@ def test_the_queue_and_accounting(programs, squeue, sacct, verdict, text):
     programs("sinfo", say(SINFO))
     programs("squeue", squeue)
     programs("sacct", sacct)
-    (jobs,) = (found for found in tools.slurm(None) if found.name == "jobs")
+    (jobs,) = (found for found in tools.cluster(None, JobLimits()) if found.name == "jobs")
     assert jobs.verdict == verdict
     assert text in jobs.text
     assert ("slurm-status-command: squeue" in jobs.fix) is (text == DISABLED)
@@ -228,19 +228,19 @@ def test_a_hanging_queue_is_a_warning(programs, monkeypatch):
     programs("sinfo", say(SINFO))
     programs("squeue", f"{shutil.which('sleep', path='/bin:/usr/bin')} 300")
     programs("sacct", "exit 0")
-    (jobs,) = (found for found in tools.slurm(None) if found.name == "jobs")
+    (jobs,) = (found for found in tools.cluster(None, JobLimits()) if found.name == "jobs")
     assert jobs[1:3] == ("warning", "squeue: squeue gave no answer within 0.5 s")
 
 
 def test_slurm_is_told_if_it_is_there(programs, monkeypatch):
-    assert [found[:2] for found in tools.slurm(None)] == [("Slurm", "ok")]
+    assert [found[:2] for found in tools.cluster(None, JobLimits())] == [("Slurm", "ok")]
     programs("sinfo", "echo 'sinfo: fatal: Could not establish a configuration source' >&2; exit 1")
-    (found,) = tools.slurm(None)
+    (found,) = tools.cluster(None, JobLimits())
     assert found.verdict == "warning"
     assert "Could not establish a configuration source" in found.text
     programs("sinfo", say(SINFO))
     monkeypatch.setattr(tools, "PLUGIN", "no_such_plugin")
-    *lines, _jobs, plugin = tools.slurm(None)
+    *lines, _jobs, plugin = tools.cluster(None, JobLimits())
     assert [line.text for line in lines] == [
         "partition debug: 4 nodes with 32 cores, 192 GB, up to 30 min",
         "partition batch (default): 118 nodes with 64 cores, 257 GB, up to 2880 min",
@@ -250,29 +250,59 @@ def test_slurm_is_told_if_it_is_there(programs, monkeypatch):
     ]
     assert plugin.verdict == "warning"
     monkeypatch.setattr(tools, "PLUGIN", "json")
-    assert [*tools.slurm(None)][-1].verdict == "ok"
+    assert [*tools.cluster(None, JobLimits())][-1].verdict == "ok"
 
 
-def lacking(sinfo, estimator):
-    return [
-        (found.verdict, found.text) for found in tools.partitions(parse.sinfo(sinfo), estimator)
-    ]
-
-
-def test_what_partitions_lack_for_the_plan(estimator):
+def test_the_largest_job_of_the_plan(estimator):
     """5008 images twice, 50 a second: 200 s; three times as long, and 30 minutes: 40 minutes."""
-    assert lacking(SINFO, estimator) == []
-    assert lacking("a|up|40:00|4|8000|(null)|1", estimator) == []
-    assert lacking("a|up|39:00|4|8000|(null)|1\nb|up|20:00|4|8000|(null)|1", estimator) == [
-        ("warning", "the longest training asks for 40 min, more than any partition allows")
-    ]
-    assert lacking("a|up|39:00|4|8000|(null)|1\nb|up|infinite|4|8000|(null)|1", estimator) == []
-    assert lacking("a|inact|infinite|4|8000|(null)|1", estimator)[0][0] == "problem"
+    memory_mb = max(estimator.memory(run) for run in estimator.plan.runs.values()) // 10**6
+    assert tools.largest_job(estimator, JobLimits()) == (40, 1, memory_mb, 0)
+    assert memory_mb > 1000
+    limits = JobLimits(minutes=35, memory_gb=1)
+    assert tools.largest_job(estimator, limits) == (35, 1, 1000, 0)
+    limits = JobLimits(minutes=50, memory_gb=100)
+    assert tools.largest_job(estimator, limits) == (40, 1, memory_mb, 0)
     estimator.on_gpu = True
-    assert lacking(SINFO, estimator) == []
-    assert lacking("a|up|infinite|4|8000|(null)|1", estimator) == [
-        ("warning", "the plan is for GPUs, but no partition has any")
+    assert tools.largest_job(estimator, JobLimits()).gpus == 1
+    estimator.done.update({path: {} for path in estimator.plan.runs})
+    assert tools.largest_job(estimator, JobLimits())[:3] == (0, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("node", "reason", "fix"),
+    [
+        ("n1|1:00:00|8|16000|gpu:2", None, None),
+        ("n1|infinite|8|16000|gpu:2", None, None),
+        ("n1|39:00|8|16000|gpu:2", "a job asks for 40 min", "job_limits"),
+        ("n1|1:00:00|8|1000|gpu:2", "a job asks for 2000 MB", "job_limits"),
+        ("n1|1:00:00|8|16000|(null)", "a job asks for 1 GPUs", "device: cpu"),
+    ],
+)
+def test_a_cluster_whose_nodes_are_too_small_is_a_warning(
+    programs, estimator, monkeypatch, node, reason, fix
+):
+    monkeypatch.setattr(tools, "largest_job", lambda *_: slurm.Request(40, 1, 2000, 1))
+    nodes = f'echo "{node}"; exit'
+    programs("sinfo", f"for word; do if test $word = --Node; then {nodes}; fi; done\n{say(SINFO)}")
+    found = [each for each in tools.cluster(estimator, JobLimits()) if each.name == "Slurm"]
+    warnings = [each for each in found if each.verdict != "ok"]
+    assert len(found) == 5 + len(warnings)
+    assert len(warnings) == (reason is not None)
+    for warning in warnings:
+        assert warning.verdict == "warning"
+        assert warning.text.startswith(reason)
+        assert fix in warning.fix
+    nodes = "echo 'sinfo: error: gone' >&2; exit 1"
+    programs("sinfo", f"for word; do if test $word = --Node; then {nodes}; fi; done\n{say(SINFO)}")
+    assert "sinfo: sinfo: error: gone" in [
+        each.text for each in tools.cluster(estimator, JobLimits())
     ]
+
+
+def test_a_cluster_with_no_partition_that_is_up_is_a_problem(programs):
+    programs("sinfo", "echo 'a|inact|infinite|4|8000|(null)|1'")
+    verdicts = [(each.verdict, each.text) for each in tools.cluster(None, JobLimits())]
+    assert ("problem", "no partition is up") in verdicts
 
 
 @pytest.fixture

@@ -9,24 +9,28 @@ from mdkd.doctor.check import Check, plural
 from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.results import Results
+from mdkd.spec import JobLimits
 from mdkd.status import statuses
 
 
 def examine(
-    make_plan: Callable[[], Plan], config: Path, engines: Sequence[str], now: float
+    settings: Callable[[], tuple[Plan, JobLimits]],
+    config: Path,
+    engines: Sequence[str],
+    now: float,
 ) -> Iterator[Check]:
     """Check one thing after the other, and yield each finding at once: some take seconds.
 
     Args:
-        make_plan: makes the plan; its error is one of the findings.
+        settings: reads the plan and the limits of jobs; its error is one of the findings.
         config: the folder with ``rates.yaml`` and ``downloads.yaml``.
         engines: programs that can make a PDF from LaTeX.
     """
     yield machine.python()
     yield machine.packages()
-    plan, estimator = None, None
+    plan, estimator, limits = None, None, JobLimits()
     try:
-        plan = make_plan()
+        plan, limits = settings()
         results = Results(protocol=plan.protocol, store_folder=plan.store, runs=plan.runs)
         estimator = Estimator(plan, read_rates(config / "rates.yaml"), results)
         states = {path: each.state for path, each in statuses(plan, results, now).items()}
@@ -52,7 +56,7 @@ def examine(
         yield places.weights(estimator)
     yield tools.latex(engines)
     yield tools.conda()
-    yield from tools.slurm(estimator)
+    yield from tools.cluster(estimator, limits)
 
 
 def summary(found: Sequence[Check]) -> str:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from mdkd import slurm
+
 
 class Gpu(NamedTuple):
     """One GPU. None: not told."""
@@ -100,37 +102,25 @@ class Partition(NamedTuple):
 
 
 def sinfo(text: str) -> list[Partition]:
-    """The output of ``sinfo`` with `slurm.SINFO`. A partition of unlike nodes has several lines."""
+    """The output of ``sinfo`` with `tools.SINFO`. A partition of unlike nodes has several lines."""
     rows = [line.strip().split("|") for line in text.splitlines()]
     return [_partition(row) for row in rows if len(row) == 7]
 
 
 def _partition(row: list[str]) -> Partition:
     name, state, limit, cores, memory, resources, nodes = row
+    limit_s = slurm.seconds(limit)
     gpus = re.findall(r"gpu(?::[^,(]+)*", resources)
     return Partition(
         name=name.removesuffix("*"),
         default=name.endswith("*"),
         up=state == "up",
-        minutes=slurm_minutes(limit),
+        minutes=None if limit_s is None else limit_s / 60,
         cores=_whole(cores),
         memory_mb=_whole(memory),
         gpus=",".join(gpus),
         nodes=_whole(nodes),
     )
-
-
-def slurm_minutes(text: str) -> float | None:
-    """A time limit of Slurm, days-hours:minutes:seconds; None: there is no limit.
-
-    >>> [slurm_minutes(text) for text in ("2-00:00:00", "8:00:00", "30:00", "infinite")]
-    [2880.0, 480.0, 30.0, None]
-    """
-    found = re.fullmatch(r"(?:(\d+)-)?(?:(\d+):)?(\d+):(\d+)", text.strip())
-    if not found:
-        return None
-    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
-    return (days * 24 + hours) * 60 + minutes + seconds / 60
 
 
 def _whole(text: str) -> int | None:

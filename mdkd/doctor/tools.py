@@ -4,9 +4,12 @@ import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 
+from mdkd import slurm
 from mdkd.costs import Estimator
 from mdkd.doctor import parse
 from mdkd.doctor.check import Check, ask, judged, plural
+from mdkd.errors import UserError
+from mdkd.spec import JobLimits
 
 CONDA = (24, 7, 1)  # the oldest that Snakemake works with
 CONDA_S = 30
@@ -38,7 +41,7 @@ def conda() -> Check:
     return judged("conda", answer.text.strip(), fix, "warning" if found < CONDA else None)
 
 
-def slurm(estimator: Estimator | None) -> Iterator[Check]:
+def cluster(estimator: Estimator | None, limits: JobLimits) -> Iterator[Check]:
     """Slurm's partitions, queue and accounting, and Snakemake's plugin; nothing without Slurm."""
     if shutil.which("sinfo") is None:
         yield Check("Slurm", "ok", "not installed; trainings run on this machine")
@@ -50,7 +53,11 @@ def slurm(estimator: Estimator | None) -> Iterator[Check]:
         return
     found = parse.sinfo(answer.text)
     yield from (Check("Slurm", "ok", describe(partition)) for partition in found)
-    yield from partitions(found, estimator)
+    if not any(partition.up for partition in found):
+        fix = "wait, or ask who looks after the cluster"
+        yield Check("Slurm", "problem", "no partition is up", fix)
+    elif estimator:
+        yield from fits(largest_job(estimator, limits))
     yield queue(ask(SQUEUE, SLURM_S).error, ask(SACCT, SLURM_S).error)
     if importlib.util.find_spec(PLUGIN):
         yield Check("plugin", "ok", "Snakemake can submit jobs to Slurm")
@@ -71,23 +78,30 @@ def describe(partition: parse.Partition) -> str:
     return f"partition {name}: {nodes} with {', '.join(size) or 'unknown size'}, {limit}{state}"
 
 
-def partitions(found: list[parse.Partition], estimator: Estimator | None) -> Iterator[Check]:
-    """What the partitions lack for the jobs of the plan."""
-    up = [partition for partition in found if partition.up]
-    if not up:
-        fix = "wait, or ask who looks after the cluster"
-        yield Check("Slurm", "problem", "no partition is up", fix)
-    elif estimator:
-        if estimator.on_gpu and not any(partition.gpus for partition in up):
-            fix = "set device: cpu in config.yaml, or ask for access to a partition with GPUs"
-            yield Check("Slurm", "warning", "the plan is for GPUs, but no partition has any", fix)
-        left = [run for path, run in estimator.plan.runs.items() if path not in estimator.done]
-        known = [run for run in left if estimator.hours_left(run) is not None]
-        longest = max((estimator.minutes(run) for run in known), default=0)
-        if all(partition.minutes and partition.minutes < longest for partition in up):
-            text = f"the longest training asks for {longest} min, more than any partition allows"
-            fix = "ask for less time; a training that is stopped continues when started again"
-            yield Check("Slurm", "warning", text, fix)
+def largest_job(estimator: Estimator, limits: JobLimits) -> slurm.Request:
+    """The most that any training of the plan that is not done asks for, within the limits."""
+    left = [run for path, run in estimator.plan.runs.items() if path not in estimator.done]
+    known = [run for run in left if estimator.hours_left(run) is not None]
+    minutes = max((estimator.minutes(run) for run in known), default=0)
+    memory_mb = max(((estimator.memory(run) or 0) for run in left), default=0) // 10**6
+    if limits.minutes is not None:
+        minutes = min(minutes, limits.minutes)
+    if limits.memory_gb is not None:
+        memory_mb = min(memory_mb, round(1000 * limits.memory_gb))
+    return slurm.Request(minutes, cores=1, memory_mb=memory_mb, gpus=int(estimator.on_gpu))
+
+
+def fits(request: slurm.Request) -> Iterator[Check]:
+    """A warning if no node of any partition can run a job."""
+    try:
+        reason = slurm.refusal(request, slurm.nodes(None))
+    except UserError as error:
+        yield Check("Slurm", "warning", str(error), "ask who looks after the cluster")
+        return
+    if reason:
+        limits = "set job_limits in config.yaml; a long training then continues in a new job"
+        fix = "set device: cpu in config.yaml" if "GPU" in reason else limits
+        yield Check("Slurm", "warning", reason, fix)
 
 
 def queue(squeue_error: str | None, sacct_error: str | None) -> Check:
@@ -97,7 +111,7 @@ def queue(squeue_error: str | None, sacct_error: str | None) -> Check:
         return Check("jobs", "problem", text, "ask who looks after the cluster")
     if sacct_error:
         text = f"accounting does not work: {sacct_error}"
-        fix = "set `slurm-status-command: squeue` in the profile of Snakemake"
+        fix = "the workflow then asks squeue; `slurm-status-command: squeue` in a profile says so"
         return Check("jobs", "warning", text, fix)
     if squeue_error:
         return Check(
