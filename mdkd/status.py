@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from mdkd import joblog, keys, records, store
 from mdkd.config import Run
@@ -27,7 +27,6 @@ STATES: tuple[State, ...] = ("done", "running", "failed", "waiting")
 # A training gives a sign of life after each epoch and at each checkpoint. If it gives none for so
 # many times the interval of checkpoints, and these seconds, it is thought to be dead.
 MISSED, GRACE_S = 3, 600
-STARTED = time.time()  # of this process, nearly
 CLOCK_S = 60  # a process may seem to begin so much after its lock: clocks are adjusted
 
 
@@ -172,23 +171,15 @@ def _exists(pid: int | None, since: float | None) -> bool:
     except PermissionError:  # of another user
         return True
     try:
-        its, own = (_process(name) for name in (str(pid), "self"))
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         return True
-    begun = STARTED - (own.ticks - its.ticks) / os.sysconf("SC_CLK_TCK")
-    return its.state != "Z" and (since is None or begun <= since + CLOCK_S)
-
-
-class _Process(NamedTuple):
-    state: str  # Z: it has ended, but its parent does not know yet
-    ticks: int  # of the clock, when it began
-
-
-def _process(name: str) -> _Process:
-    """What the kernel says about a process."""
-    text = Path("/proc", name, "stat").read_text(encoding="utf-8", errors="replace")
-    fields = text.rpartition(") ")[2].split()  # a name stands before it and may contain anything
-    return _Process(fields[0], int(fields[19]))
+    values = text.rpartition(") ")[2].split()  # a name stands before it and may contain anything
+    if values[0] == "Z":  # it has ended, but its parent does not know yet
+        return False
+    ticks = int(values[19])  # when it began, from the start of the machine
+    age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return since is None or time.time() - age_s <= since + CLOCK_S
 
 
 def _progress(file: Path) -> Progress | None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -251,6 +252,19 @@ def test_slurm_is_told_if_it_is_there(programs, monkeypatch):
     assert plugin.verdict == "warning"
     monkeypatch.setattr(tools, "PLUGIN", "json")
     assert [*tools.cluster(None, JobLimits())][-1].verdict == "ok"
+
+
+def test_trainings_for_gpus_on_a_machine_without_are_a_warning(estimator, monkeypatch, tmp_path):
+    monkeypatch.setattr(devices, "DEV", tmp_path)
+    estimator.on_gpu = True
+    assert list(machine.device(estimator)) == []  # device: cpu
+    estimator.plan = replace(estimator.plan, device="auto")
+    assert [found.verdict for found in machine.device(estimator)] == ["warning"]
+    (tmp_path / "nvidia0").touch()
+    assert list(machine.device(estimator)) == []
+    (tmp_path / "nvidia0").unlink()
+    estimator.on_gpu = False
+    assert list(machine.device(estimator)) == []
 
 
 def test_the_largest_job_of_the_plan(estimator):

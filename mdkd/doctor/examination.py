@@ -43,6 +43,7 @@ def examine(
         yield Check("settings", "problem", str(error), fix)
     yield from machine.gpus()
     yield machine.torch(plan.device if plan else "auto")
+    yield from machine.device(estimator) if estimator else ()
     yield machine.cores()
     yield from [machine.memory(estimator)] if estimator else []
     yield machine.variables()

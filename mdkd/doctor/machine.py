@@ -135,6 +135,13 @@ def judge_torch(facts: dict, visible: int, device: str) -> Check:
     return Check("torch", "ok", f"{text}; it computes on {plural(facts['gpus'], 'GPU')}")
 
 
+def device(estimator: Estimator) -> Iterator[Check]:
+    """A warning if trainings that are meant for GPUs would run on the CPU of this machine."""
+    if estimator.on_gpu and estimator.plan.device == "auto" and not devices.visible_gpus():
+        text = "the plan is for GPUs; trainings that start here would run on the CPU"
+        yield Check("device", "warning", text, "start them where GPUs are: docs/cluster.md")
+
+
 def cores() -> Check:
     own, everything = available_cores(), os.cpu_count()
     text = f"{own} of {everything} may be used"

@@ -47,12 +47,12 @@ def overview(
     at = time.strftime("%H:%M:%S", time.localtime(now))
     parts = [[f"Protocol {plan.protocol} at {at}: {len(found)} runs: {totals}."]]
     if all_runs:
-        parts.append(columns([f"  {s.state}", s.path, *_texts(s, now)] for s in found.values()))
+        parts.append(_lines([(f"{s.state:7}  {s.path}", s) for s in found.values()], now))
     else:
         parts.append(_groups(plan, found))
         for heading, shown in _sections(found.values()):
-            rows = [[f"  {status.path}", *_texts(status, now)] for status in shown]
-            parts += [[f"{heading}:", *columns(rows)]] if rows else []
+            lines = _lines([(status.path, status) for status in shown], now)
+            parts += [[f"{heading}:", *lines]] if lines else []
     parts.append([_left(plan, results, found, now, rates)])
     return "\n\n".join("\n".join(part) for part in parts)
 
@@ -91,12 +91,20 @@ def _sections(found: Iterable[Status]) -> list[tuple[str, list[Status]]]:
     ]
 
 
+def _lines(shown: Sequence[tuple[str, Status]], now: float) -> list[str]:
+    """Names of runs with place, progress and remarks; below a failed run, its log."""
+    texts = columns([f"  {name}", *_texts(status, now)] for name, status in shown)
+    lines = []
+    for text, (_, status) in zip(texts, shown, strict=True):
+        lines += [text, f"    log: {status.log}"] if status.log else [text]
+    return lines
+
+
 def _texts(status: Status, now: float) -> tuple[str, str, str]:
     """Place, progress and remarks."""
-    if status.state != "running":
-        log = f" (log: {status.log})" if status.log else ""
-        return "", _progress(status), f"{status.note}{log}"
-    return _place(status), _progress(status), _remark(status, now)
+    if status.state == "running":
+        return _place(status), _progress(status), _remark(status, now)
+    return "", _progress(status), status.note
 
 
 def _place(status: Status) -> str:
