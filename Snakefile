@@ -12,8 +12,8 @@ from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from mdkd import costs, devices, keys, records, runpath, slurm, store
-from mdkd.cli import last_message
 from mdkd.errors import UserError
+from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
 from mdkd.spec import Specification
 

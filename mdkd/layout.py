@@ -38,6 +38,10 @@ class Layout:
     def store_entry(self, run_path: str, key: str) -> Path:
         return self.store / run_path / key
 
+    def train_log(self, run_path: str, key: str) -> Path:
+        """The log of the last job that trained a run, or that should have done so."""
+        return self.base / "logs" / self.protocol / "train" / run_path / f"{key}.log"
+
     def published(self, run_path: str, key: str) -> Path:
         return self.results / "runs" / run_path / f"{key}.json"
 
