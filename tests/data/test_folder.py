@@ -56,7 +56,11 @@ FOLDER_DAMAGES = {
     "labels by commas": (HEADER + "b.jpg,train,cat,dog\n", {}, ":2: 4 cells", "semicolons"),
     "open quote": (HEADER + 'b.jpg,train,\nnone.jpg,test,"cat\n\n', {}, ":3: not valid CSV"),
     "no label at all": (HEADER + "b.jpg,train,\n", {}, "at least one label"),
-    "class twice": (HEADER + "b.jpg,train,cat\n", {"classes": ["cat", "cat"]}, "no label twice"),
+    "class twice": (
+        HEADER + "b.jpg,train,cat\n",
+        {"classes": ["cat", "cat"]},
+        "label 'cat' appears twice",
+    ),
     "one split": (HEADER + "b.jpg,train,cat\n", {"test": "train"}, "both 'train'"),
 }
 
