@@ -1,7 +1,6 @@
 """The exception for mistakes that a user can fix. The command line prints it as one line."""
 
 import difflib
-import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
@@ -9,19 +8,7 @@ T = TypeVar("T")
 
 
 class UserError(ValueError):
-    """A bad setting, file or command. The message names the file, the key and the fix.
-
-    The message is one line that can be written in UTF-8, whatever a name in it holds: control
-    characters, line breaks and halves of Unicode pairs are printed as escapes.
-    """
-
-    def __str__(self) -> str:
-        return "".join(_printed(character) for character in super().__str__())
-
-
-def _printed(character: str) -> str:
-    unprintable = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-    return repr(character)[1:-1] if unprintable else character
+    """A bad setting, file or command. The message names the file, the key and the fix."""
 
 
 def nearest(name: object, valid: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from mdkd import locks, records, registry
 from mdkd.config import Dataset, number, parse
 from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
-from mdkd.data.reading import problem
+from mdkd.data.reading import problem, reason_of
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
@@ -138,6 +138,9 @@ def _write(
         part = select(split, kept)
         meta["splits"][name], rows[name] = _finish(name, part, kept, files[name], folder)
         ids[name] = part.ids
+        if unseen := [table.classes[c] for c in np.flatnonzero(~part.targets_NC.any(axis=0))]:
+            text = "%s: no image has %d of %d labels, such as '%s'"
+            log.info(text, name, len(unseen), len(table.classes), unseen[0])
         meta["splits"][name]["damaged"] = [split.ids[i] for i in damaged]
     meta["repeated"] = _repeated(rows, ids)
     meta["fingerprint"] = digests.fingerprint(meta)
@@ -358,7 +361,7 @@ def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
         try:
             array = np.load(path, mmap_mode="r")
         except Exception as error:  # a damaged header can raise almost any exception
-            reason = str(error) or type(error).__name__
+            reason = reason_of(error)
     if reason is not None:
         raise UserError(f"{path}: damaged cache ({reason}); {_anew(path.parent)}")
     if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != np.uint8:

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image
 
-from mdkd.data.reading import problem
+from mdkd.data.reading import problem, reason_of
 from mdkd.errors import UserError
 
 # Pillow warns from half of its limit on; an image up to the limit is decoded without a word.
@@ -80,7 +80,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
         # Only the operating system sets an errno. Such errors are about the disk, not the image.
         of_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if of_system else UndecodableImage
-        raise kind(f"{path}: cannot be decoded ({error}); replace the file") from None
+        raise kind(f"{path}: cannot be decoded ({reason_of(error)}); replace the file") from None
 
 
 def _rgb(image: Image.Image, format: str | None) -> Image.Image:

@@ -103,16 +103,16 @@ def read_json(file: Path, fix: str = FETCH) -> Any:
     """The content of a JSON file.
 
     Raises:
-        UserError: the file cannot be read, is not JSON, or is nested too deeply.
+        UserError: the file cannot be read, is not JSON, or is nested too deeply. The message ends
+            with ``fix`` or, if that is left out, with the advice that fits.
     """
     text = read_text(file, fix)
     try:
         return json.loads(text)
     except (ValueError, RecursionError, MemoryError) as error:
-        reason = str(error) or type(error).__name__
-        raise UserError(
-            f"{file}: not valid JSON ({reason}); replace it by a correct file"
-        ) from None
+        reason = reason_of(error)
+        fix = "replace it by a correct file" if fix == FETCH else fix
+        raise UserError(f"{file}: not valid JSON ({reason}); {fix}") from None
 
 
 def inside(folder: Path, name: str, where: str) -> Path:
@@ -148,6 +148,13 @@ def show(value: object) -> str:
     except (ValueError, RecursionError):  # an integer of thousands of digits, or deeply nested
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def reason_of(error: Exception) -> str:
+    """What an error says, on one line and not long; its kind if it says nothing."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= 4 * SHOWN else f"{text[: 4 * SHOWN - 3]}..."
 
 
 def repeated(values: Iterable[T]) -> T | None:

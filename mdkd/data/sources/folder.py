@@ -22,7 +22,7 @@ from typing import Any
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_text, show
+from mdkd.data.reading import inside, read_text, reason_of, show
 from mdkd.data.sources import Table, common
 from mdkd.errors import UserError, nearest
 
@@ -109,7 +109,9 @@ def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
                 )
             rows[row.file] = row
     except csv.Error as error:
-        raise UserError(f"{file}:{line + 1}: not valid CSV ({error}); check its quotes") from None
+        raise UserError(
+            f"{file}:{line + 1}: not valid CSV ({reason_of(error)}); check its quotes"
+        ) from None
     return list(rows.values())
 
 

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from mdkd import records
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_bytes, read_lines, repeated, show
+from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated, show
 from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError, nearest
 
@@ -113,7 +113,7 @@ def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
     try:
         root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_Tree()))
     except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter: encodings
-        raise UserError(f"{path}: not valid XML ({error}); replace the file") from None
+        raise UserError(f"{path}: not valid XML ({reason_of(error)}); replace the file") from None
     if root.tag != "annotation":
         raise UserError(
             f"{path}: expected the element <annotation> without a namespace, "
