@@ -39,8 +39,9 @@ def refused(source, root, *parts, **options):
         load(source, root, **options)
     message = str(caught.value)
     assert "\n" not in message
+    assert "delete" not in message, "the files belong to the user"
     for part in parts:
-        assert str(part) in message
+        assert str(part) in message, message
     return message
 
 

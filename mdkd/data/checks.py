@@ -80,7 +80,7 @@ def images_once(splits: dict[str, Split], where: str) -> None:
 
 def _places(splits: dict[str, Split]) -> Iterator[tuple[Path, str]]:
     for name, split in splits.items():
-        listed = f" in {split.listed_in}" if split.listed_in else ""
+        listed = f" ({split.listed_in.name})" if split.listed_in else ""
         for image_id, file in zip(split.ids, split.files, strict=False):
             yield file, f"image {show(image_id)} of split '{name}'{listed}"
 

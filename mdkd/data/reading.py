@@ -24,6 +24,7 @@ MARKS = (  # byte-order marks, and the encodings that they announce
     (b"\xfe\xff", "utf-16"),
 )
 SHOWN = 60  # characters of a value that a message repeats
+LONGEST_NAME = 255  # bytes of a file's or folder's name, on nearly all disks
 
 T = TypeVar("T", bound=Hashable)
 
@@ -119,10 +120,12 @@ def inside(folder: Path, name: str, where: str) -> Path:
     """The path of the file ``name`` below ``folder``; ``where`` begins the message of an error.
 
     Raises:
-        UserError: the name is empty, absolute, leads out of the folder, or has control characters.
+        UserError: the name is empty, too long or absolute, leads out of the folder, or has control
+            characters.
     """
     parts = PurePosixPath(name).parts
-    if not parts or name.startswith("/") or ".." in parts or not is_clean(name):
+    usable = parts and is_clean(name) and all(len(p.encode()) <= LONGEST_NAME for p in parts)
+    if not usable or name.startswith("/") or ".." in parts:
         raise UserError(
             f"{where}: {show(name)} is not the path of a file inside {folder}; "
             "write paths relative to this folder, without '..'"

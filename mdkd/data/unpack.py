@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from mdkd.data.reading import is_clean, reason_of, show
+from mdkd.data.reading import LONGEST_NAME, is_clean, reason_of, show
 from mdkd.errors import UserError
 
 REPORT_S = 5.0  # between two progress messages
-LONGEST_NAME, LONGEST_PATH = 255, 1024  # bytes
+LONGEST_PATH = 1024  # bytes
 
 log = logging.getLogger(__name__)
 

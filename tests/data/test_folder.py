@@ -48,7 +48,7 @@ FOLDER_DAMAGES = {
         HEADER + "b.jpg,train,cat\nc.jpg,test,\nd.jpg,test,\n",
         {},
         ":3: ",
-        "c.jpg: no such image (2 of 3 are missing)",
+        "c.jpg: no such image (2 of 3 of ",
     ),
     "no file": (HEADER + ",train,cat\n", {}, ":2: column 'file' is empty"),
     "no split": (HEADER + "b.jpg,,cat\n", {}, ":2: unknown split ''", "test, train"),

@@ -170,7 +170,7 @@ def _split(
         inside(folder, image["file_name"], f"{file}: images[{i}]: file_name")
         for i, image in numbered
     ]
-    common.expect_images(paths)
+    common.expect_images(paths, file)
     ids = [image["id"] for _, image in numbered]
     targets_NC = common.targets([labels[image_id] for image_id in ids], len(classes))
     return common.image_split([str(i) for i in ids], targets_NC, paths, image_size, file)

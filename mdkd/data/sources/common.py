@@ -43,10 +43,12 @@ def missing(paths: Sequence[Path]) -> list[int]:
     return [i for i, path in enumerate(paths) if reading.problem(path) is not None]
 
 
-def expect_images(paths: Sequence[Path], where: str = "", fix: str = "complete the images") -> None:
+def expect_images(
+    paths: Sequence[Path], listed_in: Path, fix: str = "complete the images", where: str = ""
+) -> None:
     """Raise a UserError if images are missing. It names the first one and their number."""
     if gone := missing(paths):
-        counts = f"{len(gone)} of {len(paths)} are missing"
+        counts = f"{len(gone)} of {len(paths)} of {listed_in} are missing"
         raise UserError(f"{where}{paths[gone[0]]}: {no_image(paths[gone[0]])} ({counts}); {fix}")
 
 

@@ -66,7 +66,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
             raise UserError(f"{file}:{row.line}: unknown label {show(min(unknown))}; {hint}")
     paths = [inside(root, row.file, f"{file}:{row.line}: column 'file'") for row in rows]
     if gone := common.missing(paths):
-        common.expect_images(paths, f"{file}:{rows[gone[0]].line}: ")
+        common.expect_images(paths, file, where=f"{file}:{rows[gone[0]].line}: ")
     index = {name: i for i, name in enumerate(classes)}
     splits = {}
     for own, name in names.items():

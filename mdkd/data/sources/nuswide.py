@@ -69,7 +69,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         targets_NC = np.stack(columns, axis=1)
         paths = [inside(images, image_id, str(file)) for image_id in ids]
         if options.missing == "error":
-            common.expect_images(paths, fix="add them, or set missing: drop")
+            common.expect_images(paths, file, fix="add them, or set missing: drop")
         gone = common.missing(paths) if options.missing == "drop" else []
         missing[name] = {"images": len(gone), "first": [ids[i] for i in gone[:NAMED]]}
         kept = np.setdiff1d(np.arange(len(ids)), gone)

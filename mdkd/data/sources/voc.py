@@ -88,7 +88,7 @@ def _split(
         clear.append(image_clear)
         doubtful.append(image_doubtful)
     _check_lists(file, ids, clear, doubtful)
-    common.expect_images(paths, fix="complete the images; their names must end in .jpg")
+    common.expect_images(paths, file, fix="complete the images; their names must end in .jpg")
     targets_NC = common.targets(clear, len(CLASSES))
     only_doubtful_NC = common.targets(doubtful, len(CLASSES)) > targets_NC
     if difficult == "positive":
