@@ -21,6 +21,8 @@ PostScript (EPS)     an error, because decoding runs the file as a program
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +30,6 @@ from PIL import ExifTags, Image
 
 from mdkd.data.reading import problem, reason_of
 from mdkd.errors import UserError
-
-# Pillow warns from half of its limit on; an image up to the limit is decoded without a word.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 RESIZE = "square, bilinear with antialiasing"  # recorded in the rule of a source
 
@@ -68,7 +67,7 @@ def read_image(path: Path, size: int) -> np.ndarray:
     if (reason := no_image(path)) is not None:
         raise UserError(f"{path}: {reason}; replace it by an image")
     try:
-        with Image.open(path) as image:
+        with _without_warnings(), Image.open(path) as image:
             if image.format == "EPS":
                 raise ValueError("PostScript is a program; convert it to PNG or JPEG")
             image.load()
@@ -81,6 +80,14 @@ def read_image(path: Path, size: int) -> np.ndarray:
         of_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if of_system else UndecodableImage
         raise kind(f"{path}: cannot be decoded ({reason_of(error)}); replace the file") from None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns from half of its limit on. Images up to the limit are decoded without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _rgb(image: Image.Image, format: str | None) -> Image.Image:

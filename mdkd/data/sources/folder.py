@@ -97,6 +97,7 @@ def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
         lines = io.StringIO(text, newline="")
         reader = csv.reader(lines, strict=True, delimiter=_delimiter(text))
         header = _header(reader, file)
+        line = reader.line_num
         for cells in reader:
             line = reader.line_num
             if not cells:
