@@ -29,7 +29,7 @@ from mdkd import locks, records, registry
 from mdkd.config import Dataset, number, parse
 from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
-from mdkd.data.reading import problem, reason_of
+from mdkd.data.reading import problem, read_json, reason_of
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
@@ -296,7 +296,9 @@ class _Meta:
 def open_cache(folder: Path) -> Cache:
     """Open a finished cache. Everything except the pixels is checked against ``meta.json``."""
     file = folder / "meta.json"
-    content = records.read_json(file, f"run {_command(folder)} first")
+    if problem(file) == "no such file":
+        raise UserError(f"{file}: no such file; run {_command(folder)} first")
+    content = read_json(file, _anew(folder))
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
         reason = f"cache format {found}, expected {FORMAT}"
@@ -304,8 +306,9 @@ def open_cache(folder: Path) -> Cache:
     try:
         meta = parse(_Meta, content, str(file))
         checks.labels(meta.classes, f"{file}: classes")
-    except UserError as error:
-        raise UserError(f"{error}; {_anew(folder)}") from None
+    except (UserError, OverflowError) as error:  # the latter: an integer too large for a float
+        where = "" if isinstance(error, UserError) else f"{file}: "
+        raise UserError(f"{where}{error}; {_anew(folder)}") from None
     if not {"train", "test"} <= meta.splits.keys() <= set(SPLITS):
         names = ", ".join(meta.splits) or "none"
         raise UserError(f"{file}: splits: expected train and test, found {names}; {_anew(folder)}")
@@ -334,7 +337,7 @@ def _open_split(name: str, facts: _SplitFacts, size: int, labels: int, folder: P
         file = folder / f"ignored_{name}.npy"
         ignored_NC = _load_labels(file, (n, labels), facts.ignored_sha256).astype(bool)
     ids_file = folder / f"ids_{name}.json"
-    ids = records.read_json(ids_file, _anew(folder))
+    ids = read_json(ids_file, _anew(folder))
     if records.sha256(ids_file) != facts.ids_sha256:
         raise _changed(ids_file)
     if not isinstance(ids, list) or len(ids) != n or not all(type(i) is str for i in ids):
@@ -384,7 +387,7 @@ def verify(folder: Path) -> None:
         file = folder / f"images_{name}.npy"
         if digests.pixels(file)[0] != facts["pixels_sha256"]:
             raise _changed(file)
-    if digests.fingerprint(cache.meta) != cache.fingerprint:
+    if not digests.agree(cache.meta):
         reason = "does not match its fingerprint"
         raise UserError(f"{folder / 'meta.json'}: {reason}; {_anew(folder)}")
     counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())

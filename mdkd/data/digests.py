@@ -30,6 +30,14 @@ def fingerprint(facts: dict) -> str:
     return records.digest(json.loads(json.dumps(others)))
 
 
+def agree(facts: dict) -> bool:
+    """Whether the fingerprint among the facts is theirs."""
+    try:
+        return fingerprint(facts) == facts["fingerprint"]
+    except ValueError:  # a number that is infinite, which no cache has
+        return False
+
+
 def labels(targets_NC: np.ndarray) -> str:
     """Hex digest of 0/1 values ``[N, C]``."""
     return hashlib.sha256(targets_NC.astype(np.uint8).tobytes()).hexdigest()

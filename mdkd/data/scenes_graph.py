@@ -133,6 +133,7 @@ def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Gra
 
     def check_keys(value: Any, keys: set[str], where: str) -> None:
         require(isinstance(value, dict), where, f"a mapping with the keys {sorted(keys)} is needed")
+        require(all(isinstance(key, str) for key in value), where, "its keys must be text")
         for key in [*value, *keys]:
             require(key in keys, f"{where}.{key}", f"unknown key; the keys are {sorted(keys)}")
             require(key in value, f"{where}.{key}", "missing key")
