@@ -29,7 +29,7 @@ from mdkd import locks, records, registry
 from mdkd.config import Dataset, number, parse
 from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
-from mdkd.data.reading import problem, read_json, reason_of
+from mdkd.data.reading import problem, read_json, reason_of, show
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
@@ -301,7 +301,7 @@ def open_cache(folder: Path) -> Cache:
     content = read_json(file, _anew(folder))
     found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        reason = f"cache format {found}, expected {FORMAT}"
+        reason = f"cache format {show(found)}, expected {FORMAT}"
         raise UserError(f"{file}: {reason}; {_anew(folder)}")
     try:
         meta = parse(_Meta, content, str(file))

@@ -61,10 +61,10 @@ def put(*keys, value):
 
 
 META = {
-    "no format": (lambda m: m.pop("format"), "cache format None, expected 2"),
+    "no format": (lambda m: m.pop("format"), "cache format null, expected 2"),
     "format of the future": (put("format", value=3), "cache format 3, expected 2"),
     "format of the past": (put("format", value=1), "cache format 1, expected 2"),
-    "format as text": (put("format", value="2"), "cache format 2, expected 2"),
+    "format as text": (put("format", value="2"), "cache format '2', expected 2"),
     "no dataset": (lambda m: m.pop("dataset"), "key 'dataset' is missing"),
     "dataset text": (put("dataset", value="voc"), "dataset: expected keys and values"),
     "size as text": (put("dataset", "image_size", value="8"), "image_size: expected an integer"),
