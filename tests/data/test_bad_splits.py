@@ -6,10 +6,12 @@ import os
 import make_datasets
 import numpy as np
 import pytest
+from conftest import edit_yaml
 from drawn_source import random_images
 from PIL import Image
 from source_cases import SIZE, labels_of, load, make, refused
 
+from mdkd.cli import main
 from mdkd.config import Dataset
 from mdkd.data import checks
 from mdkd.data.cache import build, open_cache, verify
@@ -155,6 +157,26 @@ def test_a_file_of_the_same_name_in_another_folder_is_another_image(tmp_path):
             image["file_name"] = short
         write(root, split, content)
     assert len(load("coco", root).splits["test"].ids) == 2
+
+
+def test_the_command_line_says_it_in_one_line(config, tmp_path, monkeypatch, capsys):
+    root = make("coco", tmp_path / "data")
+    content = images_of(root, "val2014")
+    content["images"][0]["file_name"] = "../train2014/COCO_train2014_000000000009.jpg"
+    write(root, "val2014", content)
+    entry = {"label": "Mine", "source": "coco", "root": str(root)}
+    edit_yaml(config / "datasets.yaml", lambda d: d.update(mine=entry))
+    monkeypatch.chdir(tmp_path)
+    assert main(["cache", "mine", "--config", str(config)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "instances_val2014.json: images[0]: file_name: '../train2014/COCO" in line
+    (root / "val2014" / "link.jpg").symlink_to("../train2014/COCO_train2014_000000000009.jpg")
+    content["images"][0]["file_name"] = "link.jpg"
+    write(root, "val2014", content)
+    assert main(["cache", "mine", "--config", str(config)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is both image '9' of split 'train'" in line and ONCE in line
+    assert not (tmp_path / "cache").exists()
 
 
 # The same picture in two files: counted, not refused
