@@ -170,7 +170,7 @@ def _unpacked(work: Path) -> list[dict[str, Any]]:
     file = work / "files" / RECORD
     if not file.exists():
         return []
-    return _read_record(file, f"delete {work} and run the command again")["archives"]
+    return _read_record(file, "delete it and run the command again")["archives"]
 
 
 def _read_record(file: Path, fix: str) -> dict[str, Any]:

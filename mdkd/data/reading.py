@@ -67,11 +67,12 @@ def read_bytes(file: Path, fix: str = FETCH) -> bytes:
     raise UserError(f"{file}: cannot be read ({reason}); {fix}")
 
 
-def read_text(file: Path, fix: str = FETCH) -> str:
+def read_text(file: Path, fix: str = FETCH, damaged: str = "save it as UTF-8 text") -> str:
     """The text of a file in UTF-8, or in UTF-16 or UTF-32 if it begins with a byte-order mark.
 
     Raises:
-        UserError: the file cannot be read, has another encoding, or contains null bytes.
+        UserError: the file cannot be read; the message ends with ``fix``. Or it has another
+            encoding or contains null bytes; the message ends with ``damaged``.
     """
     content = read_bytes(file, fix)
     encoding = next((name for mark, name in MARKS if content.startswith(mark)), "utf-8")
@@ -80,9 +81,9 @@ def read_text(file: Path, fix: str = FETCH) -> str:
     except UnicodeDecodeError as error:
         name = "UTF-8" if encoding.startswith("utf-8") else encoding.upper()
         where = f"byte {error.start}: {error.reason}"
-        raise UserError(f"{file}: not {name} text ({where}); save it as UTF-8") from None
+        raise UserError(f"{file}: not {name} text ({where}); {damaged}") from None
     if "\0" in text:
-        raise UserError(f"{file}: contains null bytes, so it is no text; save it as UTF-8 text")
+        raise UserError(f"{file}: contains null bytes, so it is no text; {damaged}")
     return text
 
 
@@ -100,19 +101,19 @@ def read_lines(file: Path, fix: str = FETCH) -> list[str]:
     return lines
 
 
-def read_json(file: Path, fix: str = FETCH) -> Any:
+def read_json(file: Path, fix: str | None = None) -> Any:
     """The content of a JSON file.
 
     Raises:
         UserError: the file cannot be read, is not JSON, or is nested too deeply. The message ends
-            with ``fix`` or, if that is left out, with the advice that fits.
+            with ``fix``; without it, with the advice for a file of the user.
     """
-    text = read_text(file, fix)
+    text = read_text(file, fix or FETCH, fix or "save it as UTF-8 text")
     try:
         return json.loads(text)
     except (ValueError, RecursionError, MemoryError) as error:
         reason = reason_of(error)
-        fix = "replace it by a correct file" if fix == FETCH else fix
+        fix = fix or "replace it by a correct file"
         raise UserError(f"{file}: not valid JSON ({reason}); {fix}") from None
 
 
