@@ -6,15 +6,18 @@ import os
 import make_datasets
 import numpy as np
 import pytest
+from conftest import ROOT
 from source_cases import SIZE, load, make
 
 from mdkd import records
 from mdkd.cli import main
 from mdkd.config import Dataset, Recipe
-from mdkd.data import digests
+from mdkd.data import digests, sources
 from mdkd.data.cache import build, open_cache, verify
+from mdkd.data.sources import coco
 from mdkd.errors import UserError
 from mdkd.reporting import dataset as dataset_report
+from mdkd.spec import Specification
 
 pytestmark = pytest.mark.usefixtures("no_power_cut")
 
@@ -227,6 +230,14 @@ def test_the_fingerprint_covers_what_it_always_did():
 def test_the_rule_names_the_options_that_it_always_did(tmp_path, source, options):
     rule = load(source, make(source, tmp_path)).rule
     assert list(rule["options"]) == options.split()
+
+
+def test_settings_of_a_data_set_are_those_that_older_caches_have():
+    """Else they would have to be made again, with another fingerprint."""
+    options = Specification(ROOT / "config").resolved["coco2014"].options
+    names = "annotations images train test train_images test_images labels"
+    assert sorted(options) == sorted(names.split())
+    assert sources.facts(coco.Options(unannotated="keep"))["unannotated"] == "keep"
 
 
 def test_a_cache_that_is_missing_names_the_command(config, tmp_path, monkeypatch, capsys):

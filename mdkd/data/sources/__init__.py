@@ -9,11 +9,32 @@ print the numbers.
 Shape key: N images, C labels, S pixels on a side.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+
+def added(default: Any) -> Any:
+    """A field of ``Options`` that was added when caches existed already; see `facts`."""
+    return field(default=default, metadata={"added": True})
+
+
+def facts(options: Any) -> dict[str, Any]:
+    """The fields of ``Options`` by name, without those of `added` that have their default.
+
+    So a cache that is older than a field keeps its settings and its fingerprint.
+    """
+    fields = dataclasses.fields(options)
+    values = {f.name: getattr(options, f.name) for f in fields}
+    return {
+        f.name: values[f.name]
+        for f in fields
+        if not ("added" in f.metadata and values[f.name] == f.default)
+    }
 
 
 @dataclass(frozen=True)

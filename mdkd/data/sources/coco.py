@@ -6,7 +6,7 @@ Images without any annotation are dropped, as in the papers that report on MS-CO
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
 from mdkd.data.reading import inside, is_clean, read_json, repeated, show
-from mdkd.data.sources import Split, Table, common
+from mdkd.data.sources import Split, Table, added, common, facts
 from mdkd.errors import UserError
 
 Id = int | str
@@ -49,7 +49,7 @@ class Options:
     images: str = "{split}"
     train: str = "train2014"  # replaces {split} in the paths of the training split
     test: str = "val2014"  # the same for the test split
-    unannotated: Literal["drop", "keep"] = "drop"  # images without any annotation
+    unannotated: Literal["drop", "keep"] = added("drop")  # images without any annotation
     train_images: int | None = None
     test_images: int | None = None
     labels: int | None = None
@@ -86,11 +86,8 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         expected = options.train_images if name == "train" else options.test_images
         used = "images" if keep else "annotated images"
         common.expect(len(splits[name].ids), expected, used, files[name])
-    shown = asdict(options)
-    if options.unannotated == "drop":  # caches older than this option have the same fingerprint
-        del shown["unannotated"]
     rule = {
-        "options": shown,
+        "options": facts(options),
         "category_ids": {name: key for key, name in categories["train"].items()},
         "annotations_sha256": {name: records.sha256(file) for name, file in files.items()},
         "resize": RESIZE,
