@@ -142,6 +142,9 @@ class Metric:
 
     of: Callable[[Judged], float]  # a fraction
     note: str = ""  # which labels it takes as predicted, printed under tables
+    # Whether it is made of means over all labels. A label without a positive image then counts as
+    # 0 whatever is predicted: the best value is the share of the labels with a positive image.
+    over_all_labels: bool = False
 
 
 def _mean_ap(judged: Judged) -> float:
@@ -159,11 +162,11 @@ TOP3 = "the three labels with the highest probabilities are predicted"
 METRICS = {  # add a metric here: configuration, records, tables and notes follow
     "mAP": Metric(_mean_ap),
     "OF1": Metric(lambda judged: judged.at_half.overall, HALF),
-    "CF1": Metric(lambda judged: judged.at_half.harmonic, HALF),
+    "CF1": Metric(lambda judged: judged.at_half.harmonic, HALF, over_all_labels=True),
     "OF1_k": Metric(lambda judged: judged.oracle_k.overall, ORACLE_K),
-    "CF1_k": Metric(lambda judged: judged.oracle_k.macro, ORACLE_K),
+    "CF1_k": Metric(lambda judged: judged.oracle_k.macro, ORACLE_K, over_all_labels=True),
     "OF1_top3": Metric(lambda judged: judged.top3.overall, TOP3),
-    "CF1_top3": Metric(lambda judged: judged.top3.harmonic, TOP3),
+    "CF1_top3": Metric(lambda judged: judged.top3.harmonic, TOP3, over_all_labels=True),
 }
 
 

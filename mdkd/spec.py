@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mdkd import methodfiles, registry
 from mdkd.config import Dataset, Head, Recipe, number, parse, read_yaml
+from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
@@ -262,13 +263,13 @@ class Specification:
             source = registry.load("mdkd.data.sources", entry.source)
         except UserError as error:
             raise UserError(f"{where}: source: {error}") from None
-        options = asdict(parse(source.Options, entry.options, f"{where}: options"))
+        options = facts(parse(source.Options, entry.options, f"{where}: options"))
         settings = {key: getattr(entry, key) for key in CACHE_SETTINGS}
         given = self.protocol.datasets.get(name, {})
         for changes, place in (({}, where), (given, f"{self.protocol_file}: datasets: {name}")):
             settings |= {key: value for key, value in changes.items() if key in CACHE_SETTINGS}
             options |= {k: value for k, value in changes.items() if k not in CACHE_SETTINGS}
-            options = asdict(parse(source.Options, options, place))
+            options = facts(parse(source.Options, options, place))
             whole = {"name": name, "source": entry.source, "image_size": self.protocol.image_size}
             self.resolved[name] = parse(Dataset, whole | settings | {"options": options}, place)
 

@@ -6,14 +6,18 @@ import pytest
 
 from mdkd import registry
 from mdkd.config import parse
+from mdkd.data import checks
 from mdkd.errors import UserError
 
 SIZE = 8
 
 
 def load(source, root, **options):
+    """What `mdkd.data.cache.build` gets from a source, checked in the same way."""
     module = registry.load("mdkd.data.sources", source)
-    return module.load(parse(module.Options, options, source), root, SIZE)
+    table = module.load(parse(module.Options, options, source), root, SIZE)
+    checks.check(table, "data set 'tiny'")
+    return table
 
 
 def make(source, root, *args, **kwargs):
@@ -35,8 +39,9 @@ def refused(source, root, *parts, **options):
         load(source, root, **options)
     message = str(caught.value)
     assert "\n" not in message
+    assert "delete" not in message, "the files belong to the user"
     for part in parts:
-        assert str(part) in message
+        assert str(part) in message, message
     return message
 
 

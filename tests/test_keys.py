@@ -62,6 +62,7 @@ DEFAULTS = {
         "images": "{split}",
         "train": "train2014",
         "test": "val2014",
+        "unannotated": "drop",
         "train_images": None,
         "test_images": None,
         "labels": None,

@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from mdkd.metrics import (
+    METRICS,
     average_precision,
     average_precisions,
     evaluate,
@@ -219,6 +220,25 @@ def test_perfect_scores_are_one_everywhere():
     targets_NC = targets_NC[:, :4] | np.roll(targets_NC[:, :4], 1, 1)  # three labels each
     assert set(targets_NC.sum(axis=1)) == {3}
     assert set(evaluate(targets_NC.astype(float), targets_NC).values()) == {1.0}
+
+
+def test_labels_that_no_image_has_bound_the_metrics_over_all_labels():
+    """The bound that notes under tables print: reached by perfect scores, exceeded by none."""
+    for seed in range(20):
+        _, targets_NC = random_case(seed)
+        targets_NC[:, 5] = 0  # label 2 has no image either
+        perfect = evaluate(targets_NC.astype(np.float32), targets_NC)
+        bound = 5 / 7
+        for name, metric in METRICS.items():
+            if metric.over_all_labels:
+                for other in range(10):
+                    scores_NC = np.random.default_rng([seed, other]).random(targets_NC.shape)
+                    mixed_NC = (0.7 * targets_NC + 0.3 * scores_NC).clip(0, 1)
+                    assert evaluate(mixed_NC, targets_NC)[name] <= bound + 1e-12
+        assert perfect["CF1"] == pytest.approx(bound)
+        assert perfect["CF1_k"] == pytest.approx(bound)
+        assert perfect["CF1_top3"] <= bound
+        assert perfect["mAP"] == perfect["OF1"] == perfect["OF1_k"] == 1
 
 
 def test_no_positive_at_all_gives_zeros_and_no_average_precision():

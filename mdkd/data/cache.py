@@ -16,23 +16,25 @@ Shape key: N images, C labels, S pixels on a side.
 """
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from mdkd import locks, records, registry
-from mdkd.config import Dataset, parse
+from mdkd.config import Dataset, number, parse
+from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
+from mdkd.data.reading import problem, read_json, reason_of, show
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
 FORMAT = 2  # increase it when the layout of the folder changes
+SPLITS = ("train", "val", "test")
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +53,10 @@ class CachedSplit:
 class Cache:
     """An opened cache. Its `fingerprint` changes if any pixel, label or rule changes.
 
-    ``meta["dropped"][split]`` counts the images that were left out: those with a ``missing`` file
-    and those with a ``damaged`` file.
+    ``meta["dropped"][split]`` counts the images that were left out, by reason: their files are
+    ``missing`` or ``damaged``, or a rule of the source drops them (``unannotated``).
+    ``meta["repeated"][split]`` counts the images with the same pixels as an image of another split
+    that comes earlier in train, val, test.
     """
 
     classes: tuple[str, ...]
@@ -79,10 +83,15 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
     table: Table = source.load(options, root, dataset.image_size)
+    checks.check(table, f"data set '{dataset.name}'")
     splits = carve(table.splits, dataset.val)
     for name, split in splits.items():
+        left_out = _counts(table.dropped.get(name, {}))
+        if left_out:
+            log.info("%s: images left out: %s", name, left_out)
         if not split.ids:
             hint = "raise val" if name == "val" else "check its options"
+            hint += f" (images left out: {left_out})" if left_out else ""
             raise UserError(f"data set '{dataset.name}': split '{name}' has no image; {hint}")
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another process is building this cache; wait for it or stop it"
@@ -94,8 +103,8 @@ def is_complete(dataset: Dataset, folder: Path) -> bool:
     """Whether the cache at ``folder`` is complete and has the settings of ``dataset``."""
     file = folder / "meta.json"
     meta = records.read_json(file) if file.exists() else {}
-    settings = json.loads(json.dumps(asdict(dataset)))  # tuples become lists, as in the file
-    return meta.get("format") == FORMAT and meta.get("dataset") == settings
+    planned = records.canonical(asdict(dataset))  # as text, because the file has no tuples
+    return meta.get("format") == FORMAT and records.canonical(meta.get("dataset")) == planned
 
 
 def _write(
@@ -118,26 +127,40 @@ def _write(
         )
         for name, split in splits.items()
     }
-    work = {name: [split.ids, _sha256(split.targets_NC)] for name, split in splits.items()}
-    progress = Progress(folder / "progress.npz", _fingerprint(facts | {"work": work}), files)
+    work = {name: [split.ids, digests.labels(split.targets_NC)] for name, split in splits.items()}
+    progress = Progress(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
     decode(progress, dataset.damaged == "drop", jobs)
 
     if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
         progress.delete()  # _finish moves rows, so the saved row states become wrong
     meta: dict = facts | {"splits": {}, "dropped": {}}
+    rows: dict[str, list[bytes]] = {}  # a digest of the pixels of each image
+    ids: dict[str, list[str]] = {}
     for name, split in splits.items():
         damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
-        missing = table.rule.get("missing", {}).get(name, {}).get("images", 0)
-        meta["dropped"][name] = {"missing": missing, "damaged": len(damaged)}
+        counts = {"missing": 0, "damaged": len(damaged)} | table.dropped.get(name, {})
+        meta["dropped"][name] = counts
+        if damaged:
+            log.warning("%s: %d damaged images left out", name, len(damaged))
         kept = np.flatnonzero(progress.states[name] == DONE).tolist()
-        meta["splits"][name] = _finish(name, select(split, kept), kept, files[name], folder)
+        part = select(split, kept)
+        meta["splits"][name], rows[name] = _finish(name, part, kept, files[name], folder)
+        ids[name] = part.ids
+        if unseen := [table.classes[c] for c in np.flatnonzero(~part.targets_NC.any(axis=0))]:
+            text = "%s: no image has %d of %d labels, such as '%s'"
+            log.info(text, name, len(unseen), len(table.classes), unseen[0])
         meta["splits"][name]["damaged"] = [split.ids[i] for i in damaged]
-    meta["fingerprint"] = _fingerprint(meta)
+    meta["repeated"] = _repeated(rows, ids)
+    meta["fingerprint"] = digests.fingerprint(meta)
     if table.extras is not None:
         table.extras(folder)
     records.write_json(folder / "meta.json", meta)
     progress.delete()
-    _contact_sheet(open_cache(folder), folder / "contact_sheet.png")
+    cache = open_cache(folder)
+    train = cache.splits["train"]
+    contact_sheet.write(
+        folder / "contact_sheet.png", train.images_NSSC, train.targets_NC, cache.classes
+    )
 
 
 def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
@@ -153,8 +176,8 @@ def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
     if fraction == 0:
         return splits
     train = splits["train"]
-    digests = (hashlib.sha256(image_id.encode()).digest() for image_id in train.ids)
-    aside_N = [int.from_bytes(digest[:8]) < fraction * 2**64 for digest in digests]
+    hashes = (hashlib.sha256(image_id.encode()).digest() for image_id in train.ids)
+    aside_N = [int.from_bytes(found[:8]) < fraction * 2**64 for found in hashes]
     return {
         "train": select(train, [i for i, aside in enumerate(aside_N) if not aside]),
         "val": select(train, [i for i, aside in enumerate(aside_N) if aside]),
@@ -178,8 +201,38 @@ def _image_at(image: Callable[[int], np.ndarray], indices: list[int], i: int) ->
     return image(indices[i])
 
 
-def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: Path) -> dict:
-    """Write the labels and ids of a split; return its counts and checksums for ``meta.json``."""
+def _counts(dropped: dict[str, int]) -> str:
+    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
+
+
+def _repeated(rows: dict[str, list[bytes]], ids: dict[str, list[str]]) -> dict[str, int]:
+    """How many images of a split have the same pixels as one of a split before it.
+
+    Splits without such images are left out. Within a split, images may have equal pixels.
+    """
+    found: dict[str, int] = {}
+    seen: dict[bytes, str] = {}
+    for name in sorted(rows, key=SPLITS.index):
+        twice = [i for i, row in enumerate(rows[name]) if row in seen]
+        if twice:
+            found[name] = len(twice)
+            log.warning(
+                "%s: %d of %d images have the same pixels as an image of another split, such as "
+                "'%s' and '%s': scores become too high; remove these images from one of the splits",
+                *(name, len(twice), len(rows[name])),
+                *(ids[name][twice[0]], seen[rows[name][twice[0]]]),
+            )
+        seen |= {row: i for row, i in zip(rows[name], ids[name], strict=True) if row not in seen}
+    return found
+
+
+def _finish(
+    name: str, split: Split, kept: list[int], file: PixelFile, folder: Path
+) -> tuple[dict, list[bytes]]:
+    """Write the labels and ids of a split.
+
+    Returns its counts and checksums for ``meta.json``, and a digest of the pixels of each image.
+    """
     n, targets_NC = len(split.ids), split.targets_NC.astype(np.uint8)
     if n == 0:
         raise UserError(
@@ -189,14 +242,16 @@ def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: P
         file.close_gaps(kept)
     np.save(folder / f"labels_{name}.npy", targets_NC)
     records.write_json(folder / f"ids_{name}.json", split.ids)
-    return _finish_ignored(split, folder / f"ignored_{name}.npy") | {
+    pixels_sha256, rows = digests.pixels(file.path)
+    facts = _finish_ignored(split, folder / f"ignored_{name}.npy") | {
         "images": n,
         "labels_per_image": float(targets_NC.sum(axis=1).mean()),
         "images_per_label": targets_NC.sum(axis=0).tolist(),
-        "pixels_sha256": _pixels_sha256(file.path),
-        "labels_sha256": _sha256(targets_NC),
+        "pixels_sha256": pixels_sha256,
+        "labels_sha256": digests.labels(targets_NC),
         "ids_sha256": records.sha256(folder / f"ids_{name}.json"),
     }
+    return facts, rows
 
 
 def _finish_ignored(split: Split, file: Path) -> dict:
@@ -213,68 +268,119 @@ def _finish_ignored(split: Split, file: Path) -> dict:
     np.save(file, ignored_NC)
     return {
         "ignored_per_label": ignored_NC.sum(axis=0).tolist(),
-        "ignored_sha256": _sha256(ignored_NC),
+        "ignored_sha256": digests.labels(ignored_NC),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SplitFacts:
+    """What ``meta.json`` says of a split."""
+
+    images: int = number(1)
+    labels_per_image: float
+    images_per_label: list[int]
+    pixels_sha256: str
+    labels_sha256: str
+    ids_sha256: str
+    damaged: list[str]  # ids of images that were left out
+    ignored_per_label: list[int] | None = None
+    ignored_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Meta:
+    """The content of ``meta.json``."""
+
+    format: int
+    dataset: Dataset
+    rule: dict[str, Any]
+    classes: list[str]
+    splits: dict[str, _SplitFacts]
+    dropped: dict[str, dict[str, int]]
+    repeated: dict[str, int] = field(default_factory=dict)
+    fingerprint: str
 
 
 def open_cache(folder: Path) -> Cache:
     """Open a finished cache. Everything except the pixels is checked against ``meta.json``."""
     file = folder / "meta.json"
-    meta = records.read_json(file)
-    found = meta.get("format") if isinstance(meta, dict) else None
+    if problem(file) == "no such file":
+        raise UserError(f"{file}: no such file; run {_command(folder)} first")
+    content = read_json(file, _anew(folder))
+    found = content.get("format") if isinstance(content, dict) else None
     if found != FORMAT:
-        raise UserError(f"{file}: cache format {found}, expected {FORMAT}; delete {folder}")
+        reason = f"cache format {show(found)}, expected {FORMAT}"
+        raise UserError(f"{file}: {reason}; {_anew(folder)}")
     try:
-        size, classes = meta["dataset"]["image_size"], tuple(meta["classes"])
-        splits = {
-            name: _open_split(name, facts, size, len(classes), folder)
-            for name, facts in meta["splits"].items()
-        }
-        return Cache(classes, splits, meta["fingerprint"], meta)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{file}: not a valid cache record ({error!r}); delete {folder}") from None
+        meta = parse(_Meta, content, str(file))
+        checks.labels(meta.classes, f"{file}: classes")
+    except (UserError, OverflowError) as error:  # the latter: an integer too large for a float
+        where = "" if isinstance(error, UserError) else f"{file}: "
+        raise UserError(f"{where}{error}; {_anew(folder)}") from None
+    if not {"train", "test"} <= meta.splits.keys() <= set(SPLITS):
+        names = ", ".join(meta.splits) or "none"
+        raise UserError(f"{file}: splits: expected train and test, found {names}; {_anew(folder)}")
+    splits = {
+        name: _open_split(name, facts, meta.dataset.image_size, len(meta.classes), folder)
+        for name, facts in meta.splits.items()
+    }
+    return Cache(tuple(meta.classes), splits, meta.fingerprint, content)
 
 
-def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) -> CachedSplit:
-    n = facts["images"]
+def _command(folder: Path) -> str:
+    """The command that makes the cache in this folder, which is ``cache/PROTOCOL/DATASET``."""
+    return f"`mdkd cache {folder.name} --protocol {folder.parent.name}`"
+
+
+def _anew(folder: Path) -> str:
+    return f"delete {folder}, then run {_command(folder)}"
+
+
+def _open_split(name: str, facts: _SplitFacts, size: int, labels: int, folder: Path) -> CachedSplit:
+    n = facts.images
     images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))
-    targets_NC = _load_labels(folder / f"labels_{name}.npy", (n, labels), facts["labels_sha256"])
+    targets_NC = _load_labels(folder / f"labels_{name}.npy", (n, labels), facts.labels_sha256)
     ignored_NC = None
-    if "ignored_sha256" in facts:
+    if facts.ignored_sha256 is not None:
         file = folder / f"ignored_{name}.npy"
-        ignored_NC = _load_labels(file, (n, labels), facts["ignored_sha256"]).astype(bool)
+        ignored_NC = _load_labels(file, (n, labels), facts.ignored_sha256).astype(bool)
     ids_file = folder / f"ids_{name}.json"
-    ids = records.read_json(ids_file)
-    if records.sha256(ids_file) != facts["ids_sha256"]:
+    ids = read_json(ids_file, _anew(folder))
+    if records.sha256(ids_file) != facts.ids_sha256:
         raise _changed(ids_file)
+    if not isinstance(ids, list) or len(ids) != n or not all(type(i) is str for i in ids):
+        raise UserError(f"{ids_file}: expected a list of {n} texts; {_anew(folder)}")
     return CachedSplit(ids, images_NSSC, targets_NC, ignored_NC)
 
 
 def _load_labels(file: Path, shape: tuple[int, int], sha256: str) -> np.ndarray:
     """Read a uint8 ``[N, C]`` file into memory and compare it with its checksum."""
     values_NC = np.array(_load(file, shape))
-    if _sha256(values_NC) != sha256:
+    if digests.labels(values_NC) != sha256 or values_NC.max() > 1:
         raise _changed(file)
     return values_NC
 
 
 def _changed(file: Path) -> UserError:
-    return UserError(
-        f"{file}: was changed after caching (checksum in meta.json); delete {file.parent}"
-    )
+    reason = "was changed after caching (it does not match meta.json)"
+    return UserError(f"{file}: {reason}; {_anew(file.parent)}")
 
 
 def _load(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Memory-map a uint8 ``.npy`` file. Its shape and its size on disk must match ``shape``."""
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: damaged cache ({error}); delete {path.parent}") from None
+    if (reason := problem(path)) is None:
+        try:
+            array = np.load(path, mmap_mode="r")
+        except Exception as error:  # a damaged header can raise almost any exception
+            reason = reason_of(error)
+    if reason is not None:
+        raise UserError(f"{path}: damaged cache ({reason}); {_anew(path.parent)}")
     if not isinstance(array, np.memmap) or array.shape != shape or array.dtype != np.uint8:
         found = f"{getattr(array, 'dtype', 'no array')} {getattr(array, 'shape', '')}"
-        raise UserError(f"{path}: {found}, expected uint8 {shape}; delete {path.parent}")
-    if path.stat().st_size != array.offset + array.nbytes:
-        raise UserError(f"{path}: extra bytes after its {shape[0]} rows; delete {path.parent}")
+        raise UserError(f"{path}: {found}, expected uint8 {shape}; {_anew(path.parent)}")
+    if not array.flags.c_contiguous or path.stat().st_size != array.offset + array.nbytes:
+        reason = f"its bytes are not those of {shape[0]} rows in order"
+        raise UserError(f"{path}: {reason}; {_anew(path.parent)}")
     return array
 
 
@@ -287,49 +393,10 @@ def verify(folder: Path) -> None:
     cache = open_cache(folder)
     for name, facts in cache.meta["splits"].items():
         file = folder / f"images_{name}.npy"
-        if _pixels_sha256(file) != facts["pixels_sha256"]:
+        if digests.pixels(file)[0] != facts["pixels_sha256"]:
             raise _changed(file)
-    if _fingerprint(cache.meta) != cache.fingerprint:
-        raise UserError(f"{folder / 'meta.json'}: does not match its fingerprint; delete {folder}")
+    if not digests.agree(cache.meta):
+        reason = "does not match its fingerprint"
+        raise UserError(f"{folder / 'meta.json'}: {reason}; {_anew(folder)}")
     counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())
     log.info("cache is complete: %s images, fingerprint %s", counts, cache.fingerprint)
-
-
-def _fingerprint(facts: dict) -> str:
-    """Hex digest of all facts except the fingerprint itself.
-
-    The facts are converted to JSON and back first, so that they are the same as those read later
-    from ``meta.json``. For example, tuples become lists.
-    """
-    others = {key: value for key, value in facts.items() if key != "fingerprint"}
-    return records.digest(json.loads(json.dumps(others)))
-
-
-def _sha256(targets_NC: np.ndarray) -> str:
-    return hashlib.sha256(targets_NC.astype(np.uint8).tobytes()).hexdigest()
-
-
-def _pixels_sha256(path: Path) -> str:
-    """Hex digest of all rows, in order. Reads in small pieces, to save memory."""
-    start = np.load(path, mmap_mode="r").offset
-    with path.open("rb") as file:
-        file.seek(start)
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _contact_sheet(cache: Cache, path: Path, columns: int = 8, rows: int = 6) -> None:
-    """Write a picture of the first training images with their labels, as the networks see them."""
-    split = cache.splits["train"]
-    side, text = 128, 44
-    sheet = Image.new("RGB", (columns * (side + 8), rows * (side + text)), "white")
-    draw = ImageDraw.Draw(sheet)
-    for i in range(min(columns * rows, len(split.ids))):
-        x, y = (i % columns) * (side + 8) + 4, (i // columns) * (side + text) + 4
-        image = Image.fromarray(np.asarray(split.images_NSSC[i]))
-        sheet.paste(image.resize((side, side), Image.Resampling.NEAREST), (x, y))
-        names = [cache.classes[c] for c in np.flatnonzero(split.targets_NC[i])]
-        for line in range(3):
-            words = ", ".join(names[2 * line : 2 * line + 2])
-            draw.text((x, y + side + 1 + 12 * line), words, "black")
-    with records.atomic(path) as file:
-        sheet.save(file, format="PNG")

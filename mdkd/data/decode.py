@@ -148,7 +148,13 @@ class Progress:
             with np.load(self.record) as saved:
                 if saved["fingerprint"] != self.fingerprint:
                     return False
-                self.states = {name: saved[f"state_{name}"] for name in self.files}
+                states = {name: saved[f"state_{name}"] for name in self.files}
+                if any(
+                    state_N.shape != self.states[name].shape or state_N.dtype != np.uint8
+                    for name, state_N in states.items()
+                ):
+                    return False
+                self.states = states
         except Exception:  # the file is missing or damaged; damage can raise almost any exception
             return False
         return True

@@ -17,6 +17,7 @@ from typing import Any
 from mdkd import locks, records
 from mdkd.config import parse, read_yaml
 from mdkd.data.fetch import fetch, received
+from mdkd.data.reading import read_json
 from mdkd.data.unpack import unpack
 from mdkd.errors import UserError
 
@@ -126,7 +127,7 @@ def _is_complete(root: Path, entry: Download) -> bool:
             f"{root}: contains files that were not downloaded by this program; "
             "use them as they are, or move them away and run the command again"
         )
-    record = records.read_json(root / RECORD, "move the folder away and run the command again")
+    record = _read_record(root / RECORD, f"move {root} away and run the command again")
     if record["archives"] != [archive.identity for archive in entry.archives]:
         raise UserError(
             f"{root}: was downloaded from other archives; move it away and run the command again"
@@ -167,7 +168,20 @@ def _bring(entry: Download, root: Path, work: Path, mirror: str | None) -> None:
 def _unpacked(work: Path) -> list[dict[str, Any]]:
     """The identities of the archives that an earlier call has unpacked."""
     file = work / "files" / RECORD
-    return records.read_json(file, "run the command again")["archives"] if file.exists() else []
+    if not file.exists():
+        return []
+    return _read_record(file, "delete it and run the command again")["archives"]
+
+
+def _read_record(file: Path, fix: str) -> dict[str, Any]:
+    """The record of a download, which has the keys ``archives`` and ``files``."""
+    record = read_json(file, fix)
+    kinds = (("archives", list), ("files", int))
+    if not isinstance(record, dict) or any(
+        type(record.get(key)) is not kind for key, kind in kinds
+    ):
+        raise UserError(f"{file}: not the record of a download; {fix}")
+    return record
 
 
 def _expect_space(entry: Download, work: Path, mirror: str | None) -> None:

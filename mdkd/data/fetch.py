@@ -87,8 +87,8 @@ def _receive(url: str, part: Path, size: int) -> None:
 
 def _start(url: str, part: Path, size: int, response: Any) -> None:
     """Start an empty part file and save the server's validator (ETag or date) beside it."""
-    length = response.headers.get("Content-Length")
-    if length is not None and int(length) != size:
+    length = response.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) != size:  # if it is no number, the bytes are counted
         raise UserError(f"{url}: the server's file has {int(length):,} bytes, expected {size:,}")
     part.write_bytes(b"")
     etag = response.headers.get("ETag", "")

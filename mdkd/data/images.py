@@ -15,14 +15,20 @@ EXIF orientation     the image is turned upright; other tags and damaged tags ar
 Animations           the first frame
 Colour profiles      ignored
 Damaged, truncated   an error; missing pixels are never filled with grey
+Very large           an error above 179 million pixels (Pillow's limit against "bombs")
+PostScript (EPS)     an error, because decoding runs the file as a program
 ==================== ============================================================================
 """
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import ExifTags, Image
 
+from mdkd.data.reading import problem, reason_of
 from mdkd.errors import UserError
 
 RESIZE = "square, bilinear with antialiasing"  # recorded in the rule of a source
@@ -42,6 +48,12 @@ class UndecodableImage(UserError):
     """The content of an image file is damaged or unsupported. A data set may drop such images."""
 
 
+def no_image(path: Path) -> str | None:
+    """Why ``path`` cannot be an image, whatever its content is; None if it is an ordinary file."""
+    reason = problem(path)
+    return "no such image" if reason == "no such file" else reason
+
+
 def read_image(path: Path, size: int) -> np.ndarray:
     """Decode an image, turn it upright, convert it to RGB and resize it.
 
@@ -52,20 +64,30 @@ def read_image(path: Path, size: int) -> np.ndarray:
         UndecodableImage: the file is truncated, is not an image, or has no fixed range of values.
         UserError: the file is missing or cannot be read.
     """
+    if (reason := no_image(path)) is not None:
+        raise UserError(f"{path}: {reason}; replace it by an image")
     try:
-        with Image.open(path) as image:
+        with _without_warnings(), Image.open(path) as image:
+            if image.format == "EPS":
+                raise ValueError("PostScript is a program; convert it to PNG or JPEG")
             image.load()
             turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
             upright = image if turn is None else image.transpose(turn)
             rgb = _rgb(upright, image.format)
             return np.asarray(rgb.resize((size, size), Image.Resampling.BILINEAR))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such image") from None
     except Exception as error:  # damaged files can make a decoder raise almost any exception
         # Only the operating system sets an errno. Such errors are about the disk, not the image.
         of_system = isinstance(error, MemoryError) or getattr(error, "errno", None) is not None
         kind = UserError if of_system else UndecodableImage
-        raise kind(f"{path}: cannot be decoded ({error}); replace the file") from None
+        raise kind(f"{path}: cannot be decoded ({reason_of(error)}); replace the file") from None
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Pillow warns from half of its limit on. Images up to the limit are decoded without a word."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 def _rgb(image: Image.Image, format: str | None) -> Image.Image:

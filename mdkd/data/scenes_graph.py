@@ -17,6 +17,7 @@ import numpy as np
 
 from mdkd import rng
 from mdkd.codependence import conditional_information, marginals, pairs, phi, psi
+from mdkd.data.reading import show
 from mdkd.errors import UserError, nearest
 
 MAX_LABELS_PER_SCENE = 12
@@ -133,6 +134,7 @@ def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Gra
 
     def check_keys(value: Any, keys: set[str], where: str) -> None:
         require(isinstance(value, dict), where, f"a mapping with the keys {sorted(keys)} is needed")
+        require(all(isinstance(key, str) for key in value), where, "its keys must be text")
         for key in [*value, *keys]:
             require(key in keys, f"{where}.{key}", f"unknown key; the keys are {sorted(keys)}")
             require(key in value, f"{where}.{key}", "missing key")
@@ -151,15 +153,17 @@ def parse_graph(data: Any, known: tuple[str, ...], source: str = "graph") -> Gra
             "probabilities strictly between 0 and 1",
         )
         parent = classes.index(rule[0]) if rule[0] in classes else None
-        require(parent in earlier, where, f"parent {rule[0]!r} is not a label of this scene above")
-        require(parent < index, where, f"parent {rule[0]!r} must come earlier in 'classes'")
+        require(
+            parent in earlier, where, f"parent {show(rule[0])} is not a label of this scene above"
+        )
+        require(parent < index, where, f"parent {show(rule[0])} must come earlier in 'classes'")
         return Node(index, parent, (rule[1], rule[2]))
 
     check_keys(data, {"classes", "scenes"}, "graph")
     classes = data["classes"]
     require(isinstance(classes, list) and len(classes) > 1, "classes", "a list of 2 or more labels")
     for name in classes:
-        require(name in known, "classes", f"no picture of {name!r}; {nearest(name, known)}")
+        require(name in known, "classes", f"no picture of {show(name)}; {nearest(name, known)}")
     require(len(set(classes)) == len(classes), "classes", "a label appears twice")
 
     require(isinstance(data["scenes"], dict) and bool(data["scenes"]), "scenes", "1 or more scenes")

@@ -108,19 +108,37 @@ def _power(frame: pd.DataFrame) -> list[str]:
 
 
 def _left_out(artefact: Artefact, results: Results) -> list[str]:
-    """Labels without a positive test image, and images that are missing or damaged."""
+    """Labels without a positive test image, images left out, and images in two splits."""
     notes = []
     for i, column in enumerate(artefact.columns):
         path = any_run(artefact, i, results)
         scores = results.scores(path) if path else None
         if path is None or scores is None:
             continue
-        out, there = len(scores["labels_without_positives"]), len(scores["average_precision"])
-        if out:
-            labels = f"{out} of {out + there} labels, which no test image has"
-            notes.append(f"{column}: mAP leaves out {labels}.")
-        for split, dropped in results.record(path)["dropped"].items():
+        absent, present = len(scores["labels_without_positives"]), len(scores["average_precision"])
+        notes += [f"{column}: {text}" for text in _absent_labels(artefact, absent, present)]
+        record = results.record(path)
+        for split, dropped in record["dropped"].items():
             if any(dropped.values()):
                 counts = ", ".join(f"{n} {why}" for why, n in dropped.items() if n)
                 notes.append(f"{column}: images left out of {split}: {counts}.")
+        for split, n in record.get("repeated", {}).items():  # records of older versions have none
+            same = f"{n} images of {split} have the same pixels as an image of another split"
+            notes.append(f"{column}: {same}. Numbers on {split} are too high.")
     return notes
+
+
+def _absent_labels(artefact: Artefact, absent: int, present: int) -> list[str]:
+    """What labels without a positive test image do to the metrics of the artefact."""
+    if not absent:
+        return []
+    labels = f"{absent} of {absent + present} labels, which no test image has"
+    lines = [f"mAP leaves out {labels}."] if "mAP" in artefact.metrics else []
+    lowered = [name for name in artefact.metrics if METRICS[name].over_all_labels]
+    if lowered:
+        verb = "counts" if len(lowered) == 1 else "count"
+        best = 100 * present / (absent + present)
+        lines.append(
+            f"{', '.join(lowered)} {verb} {labels}, as 0. The best possible value is {best:.2f}."
+        )
+    return lines

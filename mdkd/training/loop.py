@@ -360,6 +360,7 @@ def _write_results(
         "history_sha256": records.sha256(folder / store.HISTORY),
         "classes": classes,
         "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
+        "repeated": cache.meta.get("repeated", {}),  # numbers of images as in another split
         "parameters": {
             "backbone": sum(p.numel() for p in student.backbone.parameters()),
             "head": sum(p.numel() for p in student.head.parameters()),

@@ -213,7 +213,7 @@ def test_memory_does_not_grow_with_the_images(tmp_path):
 def test_damaged_images_are_dropped_and_counted(make_cache, decode_log, tmp_path, many_processes):
     damaged = (0, 7, 8, 39)
     drawn = table(decode_log, 101, damaged=damaged)
-    drawn = replace(drawn, rule={"missing": {"train": {"images": 3}}})
+    drawn = replace(drawn, dropped={"train": {"missing": 3, "unannotated": 2}})
     cache = make_cache(drawn, damaged="drop")
     for name, count in (("train", 101), ("test", 40)):
         split, whole = cache.splits[name], drawn.splits[name]
@@ -227,7 +227,7 @@ def test_damaged_images_are_dropped_and_counted(make_cache, decode_log, tmp_path
         assert facts["images_per_label"] == whole.targets_NC[kept].sum(axis=0).tolist()
         assert facts["damaged"] == [whole.ids[i] for i in damaged]
     assert cache.meta["dropped"] == {
-        "train": {"missing": 3, "damaged": 4},
+        "train": {"missing": 3, "damaged": 4, "unannotated": 2},
         "test": {"missing": 0, "damaged": 4},
     }
     verify(tmp_path / "cache")

@@ -158,6 +158,21 @@ def test_files_lost_later_are_noticed(case):
         case.download()
 
 
+@pytest.mark.parametrize("text", ["[]", "{}", '{"archives": 3, "files": 1}', "[", "\0", "null"])
+@pytest.mark.parametrize("where", ["root", "work/files"])
+def test_records_of_others_are_one_line(case, text, where):
+    folder = case.root if where == "root" else case.work / "files"
+    folder.mkdir(parents=True)
+    (folder / "download.json").write_text(text)
+    with pytest.raises(UserError) as caught:
+        case.download()
+    message = str(caught.value)
+    assert message.startswith(f"{folder / 'download.json'}: ")
+    assert "run the command again" in message
+    assert ("delete it" in message) == (where != "root")
+    assert "\n" not in message and not case.server.requests
+
+
 def test_other_archives_are_not_taken_for_the_same(case):
     case.download()
     case.serve("voc2007", TRAINVAL)

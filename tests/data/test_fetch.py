@@ -1,9 +1,12 @@
 """Fetching a file from a server that cuts connections and lies."""
 
+from types import SimpleNamespace
+
 import pytest
 from download_case import TEST, TRAINVAL
 
 from mdkd.data import fetch
+from mdkd.errors import UserError
 
 
 def test_a_cut_connection_goes_on_where_it_broke(case, archives):
@@ -71,6 +74,16 @@ def test_another_size_is_refused_before_it_is_fetched(case):
     case.server.files[TRAINVAL] += b"more"
     case.refused(TRAINVAL, "bytes, expected", "--mirror")
     assert not list(case.work.rglob("*.part"))
+
+
+@pytest.mark.parametrize("length", ["", "many", "-5", "1e3"])
+def test_a_length_that_is_no_number_is_not_believed(tmp_path, length):
+    response = SimpleNamespace(headers={"Content-Length": length})
+    fetch._start("http://x/a.tar", tmp_path / "a.tar.part", 3, response)
+    assert (tmp_path / "a.tar.part").read_bytes() == b""
+    response.headers["Content-Length"] = "4"
+    with pytest.raises(UserError, match="has 4 bytes, expected 3"):
+        fetch._start("http://x/a.tar", tmp_path / "a.tar.part", 3, response)
 
 
 def test_a_missing_file_names_address_and_fix(case):

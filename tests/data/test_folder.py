@@ -48,7 +48,7 @@ FOLDER_DAMAGES = {
         HEADER + "b.jpg,train,cat\nc.jpg,test,\nd.jpg,test,\n",
         {},
         ":3: ",
-        "c.jpg: no such image (2 of 3 are missing)",
+        "c.jpg: no such image (2 of 3 of ",
     ),
     "no file": (HEADER + ",train,cat\n", {}, ":2: column 'file' is empty"),
     "no split": (HEADER + "b.jpg,,cat\n", {}, ":2: unknown split ''", "test, train"),
@@ -56,7 +56,11 @@ FOLDER_DAMAGES = {
     "labels by commas": (HEADER + "b.jpg,train,cat,dog\n", {}, ":2: 4 cells", "semicolons"),
     "open quote": (HEADER + 'b.jpg,train,\nnone.jpg,test,"cat\n\n', {}, ":3: not valid CSV"),
     "no label at all": (HEADER + "b.jpg,train,\n", {}, "at least one label"),
-    "class twice": (HEADER + "b.jpg,train,cat\n", {"classes": ["cat", "cat"]}, "no label twice"),
+    "class twice": (
+        HEADER + "b.jpg,train,cat\n",
+        {"classes": ["cat", "cat"]},
+        "label 'cat' appears twice",
+    ),
     "one split": (HEADER + "b.jpg,train,cat\n", {"test": "train"}, "both 'train'"),
 }
 

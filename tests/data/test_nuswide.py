@@ -51,7 +51,7 @@ def test_nuswide_may_drop_missing_images_and_tells_which(tmp_path):
 
 def test_nuswide_names_at_most_twenty_missing_images(tmp_path):
     images = {f"sky\\{i:04d}.jpg": "sky" for i in range(30)}
-    root = make("nuswide", tmp_path, {"Train": images, "Test": images})
+    root = make("nuswide", tmp_path, {"Train": images, "Test": {"sky\\t.jpg": "sky"}})
     for i in range(25):
         (root / "Flickr" / "sky" / f"{i:04d}.jpg").unlink()
     missing = load("nuswide", root, missing="drop").rule["missing"]["train"]
@@ -75,7 +75,7 @@ NUS_DAMAGES = {
     "other labels": ("Labels_sky_Test.txt", lambda t: t.replace("1", "-1"), "found '-1'"),
     "no labels": ("Labels_sky_Test.txt", None, "cannot be read"),
     "nothing": ("Labels_sky_Test.txt", lambda t: " \n", "is empty"),
-    "no text": ("Labels_sky_Test.txt", b"\xff\xfe0\x001", "not UTF-8"),
+    "no text": ("Labels_sky_Test.txt", b"\xff\xfe0\x001", "not UTF-16"),
 }
 
 

@@ -128,7 +128,7 @@ VOC_DAMAGES = {
     "image twice": (
         "ImageSets/Main/trainval.txt",
         lambda t: t + "000007\n",
-        "000007 appears twice",
+        "'000007' appears twice",
     ),
     "list gone": ("ImageSets/Main/trainval.txt", None, "trainval.txt: cannot be read"),
 }

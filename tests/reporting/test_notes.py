@@ -7,6 +7,7 @@ from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, text
 from reporting_cases import REASON, markdown_row, row
 
 from mdkd import records
+from mdkd.metrics import METRICS
 from mdkd.reporting.notes import OTHER_SETTINGS
 from mdkd.reporting.statistics import resolvable_difference
 
@@ -35,8 +36,39 @@ def test_labels_absent_in_the_test_split_are_counted(layout):
         file = layout.run(path) / "metrics.json"
         record = records.read_json(file) | {"labels_without_positives": ["d", "e"]}
         records.write_json(file, record)
-    note = "- Scenes: ResNet20 → ResNet8: mAP leaves out 2 of 5 labels, which no test image has."
-    assert note in texts(ARTEFACT, layout)["md"]
+    text = texts(ARTEFACT, layout)["md"]
+    absent = "2 of 5 labels, which no test image has"
+    assert f"- Scenes: ResNet20 → ResNet8: mAP leaves out {absent}.\n" in text
+    best = "The best possible value is 60.00."  # 3 of 5 labels
+    assert f"- Scenes: ResNet20 → ResNet8: CF1_k counts {absent}, as 0. {best}\n" in text
+    text = texts(replace(ARTEFACT, metrics=list(METRICS)), layout)["md"]
+    assert f": CF1, CF1_k, CF1_top3 count {absent}, as 0. {best}\n" in text
+    text = texts(replace(ARTEFACT, metrics=["OF1", "OF1_k"]), layout)["md"]
+    assert absent not in text
+
+
+LEFT_OUT = {
+    "train": {"missing": 1, "damaged": 2, "unannotated": 3},
+    "test": {"missing": 0, "damaged": 0, "unannotated": 5},
+    "val": {"missing": 0, "damaged": 0},
+}
+
+
+def test_images_left_out_are_counted_by_reason(layout):
+    column = "- Scenes: ResNet20 → ResNet8"
+    plain = texts(ARTEFACT, layout)["md"]
+    assert "left out of" not in plain and "same pixels" not in plain
+    for path in VALUES:
+        file = layout.run(path) / "run.json"
+        changed = {"dropped": LEFT_OUT, "repeated": {"test": 7}}
+        records.write_json(file, records.read_json(file) | changed)
+    text = texts(ARTEFACT, layout)["md"]
+    counts = "2 damaged, 1 missing, 3 unannotated"
+    assert f"{column}: images left out of train: {counts}.\n" in text
+    assert f"{column}: images left out of test: 5 unannotated.\n" in text
+    assert "left out of val" not in text
+    same = "7 images of test have the same pixels as an image of another split"
+    assert f"{column}: {same}. Numbers on test are too high.\n" in text
 
 
 def test_notes_say_protocol_seeds_counts_and_reasons(layout):

@@ -1,22 +1,40 @@
 """Folders in the COCO format (``instances_*.json`` and images): MS-COCO 2014 or your own data.
 
 An image has a label if at least one object of that category is annotated in it; crowds count too.
-Images without any annotation are dropped, as in the papers that report on MS-COCO. Labels are
-ordered by name.
+Images without any annotation are dropped, as in the papers that report on MS-COCO; the option
+``unannotated`` keeps them. Labels are ordered by name.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from mdkd import records
+from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.sources import Split, Table, common
+from mdkd.data.reading import inside, is_clean, read_json, repeated, show
+from mdkd.data.sources import Split, Table, added, common, facts
 from mdkd.errors import UserError
 
-KEYS = {  # the required keys of the entries in each part of the JSON file
-    "images": {"id", "file_name"},
-    "annotations": {"image_id", "category_id"},
-    "categories": {"id", "name"},
+Id = int | str
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int or (type(value) is str and is_clean(value))  # a bool is no int here
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+# The required keys of the entries in each part of the JSON file, what their values must be, and the
+# same in words. Names of files and labels are checked further where they are used.
+ID, TEXT = (_is_id, "an integer or text on one line"), (_is_text, "text")
+KEYS: dict[str, dict[str, tuple[Callable[[Any], bool], str]]] = {
+    "images": {"id": ID, "file_name": TEXT},
+    "annotations": {"image_id": ID, "category_id": ID},
+    "categories": {"id": ID, "name": TEXT},
 }
 
 
@@ -31,6 +49,7 @@ class Options:
     images: str = "{split}"
     train: str = "train2014"  # replaces {split} in the paths of the training split
     test: str = "val2014"  # the same for the test split
+    unannotated: Literal["drop", "keep"] = added("drop")  # images without any annotation
     train_images: int | None = None
     test_images: int | None = None
     labels: int | None = None
@@ -42,74 +61,113 @@ def load(options: Options, root: Path, image_size: int) -> Table:
     Raises:
         UserError: a file is missing or has another format, or a number is not the expected one.
     """
-    files = {
-        name: root / options.annotations.replace("{split}", split)
-        for name, split in (("train", options.train), ("test", options.test))
-    }
+    names = (("train", options.train), ("test", options.test))
+    files = {name: root / options.annotations.replace("{split}", split) for name, split in names}
+    common.two_splits(options.train, options.test, files["train"])
     contents = {name: _read(file) for name, file in files.items()}
     categories = {
         name: {c["id"]: c["name"] for c in content["categories"]}
         for name, content in contents.items()
     }
     if categories["train"] != categories["test"]:
-        raise UserError(f"{files['test']}: its categories differ from those of {files['train']}")
+        raise UserError(
+            f"{files['test']}: its categories differ from those of {files['train']}; "
+            "write the same 'categories' into both files"
+        )
     classes = tuple(sorted(categories["train"].values()))
     common.expect(len(classes), options.labels, "labels", files["train"])
-    splits = {}
-    for name, split in (("train", options.train), ("test", options.test)):
+    splits, dropped = {}, {}
+    for name, split in names:
         folder = root / options.images.replace("{split}", split)
-        splits[name] = _split(contents[name], classes, folder, image_size, files[name])
+        keep = options.unannotated == "keep"
+        splits[name] = _split(contents[name], classes, folder, image_size, files[name], keep)
+        unannotated = len(contents[name]["images"]) - len(splits[name].ids)
+        dropped[name] = {"unannotated": unannotated} if unannotated else {}
         expected = options.train_images if name == "train" else options.test_images
-        common.expect(len(splits[name].ids), expected, "annotated images", files[name])
+        used = "images" if keep else "annotated images"
+        common.expect(len(splits[name].ids), expected, used, files[name])
     rule = {
-        "options": asdict(options),
+        "options": facts(options),
         "category_ids": {name: key for key, name in categories["train"].items()},
         "annotations_sha256": {name: records.sha256(file) for name, file in files.items()},
         "resize": RESIZE,
     }
-    return Table(classes, splits, rule)
+    return Table(classes, splits, rule, dropped=dropped)
 
 
 def _read(file: Path) -> dict:
-    content = records.read_json(file, common.FETCH)
+    """The content of an annotation file, with every part, key and type that is used."""
+    content = read_json(file)
     for part, keys in KEYS.items():
         if not isinstance(content, dict) or part not in content:
             raise UserError(f"{file}: no '{part}'; expected COCO's instances format")
+        if not isinstance(content[part], list):
+            raise UserError(
+                f"{file}: {part}: expected a list, found {show(content[part])}; "
+                "write it in COCO's instances format"
+            )
         for i, entry in enumerate(content[part]):
-            if not isinstance(entry, dict) or not keys.issubset(entry):
-                raise UserError(f"{file}: {part}[{i}]: expected the keys {', '.join(sorted(keys))}")
+            _check_entry(entry, keys, f"{file}: {part}[{i}]")
     for part, key in (("images", "id"), ("categories", "id"), ("categories", "name")):
         values = [entry[key] for entry in content[part]]
-        if len(set(values)) < len(values):
-            twice = next(value for value in values if values.count(value) > 1)
+        if (twice := repeated(values)) is not None:
             raise UserError(
-                f"{file}: {part}: {key} {twice!r} appears twice; remove one of the entries"
+                f"{file}: {part}: {key} {show(twice)} appears twice; remove one of the entries"
             )
+        other = next((v for v in values if type(v) is not type(values[0])), None)
+        if other is not None:
+            raise UserError(
+                f"{file}: {part}: {key} is {show(values[0])} in one entry and {show(other)} in "
+                "another; write all of them as numbers or all as text"
+            )
+    checks.labels([category["name"] for category in content["categories"]], f"{file}: categories")
     return content
 
 
+def _check_entry(
+    entry: Any, keys: dict[str, tuple[Callable[[Any], bool], str]], where: str
+) -> None:
+    if not isinstance(entry, dict) or not keys.keys() <= entry.keys():
+        names = ", ".join(sorted(keys))
+        raise UserError(f"{where}: expected the keys {names}, found {show(entry)}; correct it")
+    for key, (is_right, expected) in keys.items():
+        if not is_right(entry[key]):
+            found = show(entry[key])
+            raise UserError(f"{where}: {key}: expected {expected}, found {found}; correct it")
+
+
 def _split(
-    content: dict, classes: tuple[str, ...], folder: Path, image_size: int, file: Path
+    content: dict,
+    classes: tuple[str, ...],
+    folder: Path,
+    image_size: int,
+    file: Path,
+    keep: bool,
 ) -> Split:
+    """One split; images without annotation are in it only if ``keep``."""
     index = {name: i for i, name in enumerate(classes)}
     label_of = {c["id"]: index[c["name"]] for c in content["categories"]}
-    labels: dict[int, set[int]] = {}
-    for annotation in content["annotations"]:
-        if annotation["category_id"] not in label_of:
+    labels: dict[Id, set[int]] = {image["id"]: set() for image in content["images"]}
+    for i, annotation in enumerate(content["annotations"]):
+        image_id, category = annotation["image_id"], annotation["category_id"]
+        if category not in label_of:
             raise UserError(
-                f"{file}: annotations: unknown category {annotation['category_id']}; "
+                f"{file}: annotations[{i}]: unknown category {show(category)}; "
                 "add it to 'categories' or remove the annotation"
             )
-        labels.setdefault(annotation["image_id"], set()).add(label_of[annotation["category_id"]])
-    images = sorted((i for i in content["images"] if i["id"] in labels), key=lambda i: i["id"])
-    unknown = labels.keys() - {image["id"] for image in images}
-    if unknown:
-        raise UserError(
-            f"{file}: annotations of image {min(unknown)}, which is not listed; "
-            "add it to 'images' or remove the annotations"
-        )
-    paths = [folder / image["file_name"] for image in images]
-    common.expect_images(paths)
-    ids = [str(image["id"]) for image in images]
-    targets_NC = common.targets([labels[image["id"]] for image in images], len(classes))
-    return common.image_split(ids, targets_NC, paths, image_size)
+        if image_id not in labels:
+            raise UserError(
+                f"{file}: annotations[{i}] is of image {show(image_id)}, which is not listed; "
+                "add it to 'images' or remove the annotation"
+            )
+        labels[image_id].add(label_of[category])
+    numbered = [(i, m) for i, m in enumerate(content["images"]) if keep or labels[m["id"]]]
+    numbered.sort(key=lambda pair: pair[1]["id"])
+    paths = [
+        inside(folder, image["file_name"], f"{file}: images[{i}]: file_name")
+        for i, image in numbered
+    ]
+    common.expect_images(paths, file)
+    ids = [image["id"] for _, image in numbered]
+    targets_NC = common.targets([labels[image_id] for image_id in ids], len(classes))
+    return common.image_split([str(i) for i in ids], targets_NC, paths, image_size, file)

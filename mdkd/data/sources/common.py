@@ -1,43 +1,35 @@
-"""Code shared by sources that read image files: text lists, checks, and splits of images."""
+"""Code shared by sources that read image files: places, counts, and splits of images."""
 
+import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from mdkd.data.images import read_image
+from mdkd.data import reading
+from mdkd.data.images import no_image, read_image
 from mdkd.data.sources import Split
 from mdkd.errors import UserError
-
-FETCH = "download it (`mdkd download` does this for public data sets), or set the data set's root"
 
 
 def first(root: Path, places: tuple[str, ...]) -> Path:
     """The first of the ``places`` below ``root`` that exists; a UserError if none exists."""
     for place in places:
-        if (root / place).exists():
+        if os.path.exists(root / place):  # Path.exists can raise an error
             return root / place
-    raise UserError(f"{root}: found none of {', '.join(places)}; {FETCH}")
+    if (reason := reading.problem(root)) != "is a folder":
+        fix = "unpack it" if reason is None else reading.FETCH
+        raise UserError(f"{root}: {reason or 'is a file, not a folder'}; {fix}")
+    raise UserError(f"{root}: found none of {', '.join(places)}; {reading.FETCH}")
 
 
-def read_lines(file: Path, fix: str = FETCH) -> list[str]:
-    """The lines of a text file, without white space at both ends and without blank lines.
-
-    All kinds of line ends and a byte-order mark are accepted.
-
-    Raises:
-        UserError: the file is missing, empty or not UTF-8. The message ends with ``fix``.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}); {fix}") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text ({error}); {fix}") from None
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{file}: is empty; {fix}")
-    return lines
+def two_splits(train: str, test: str, file: Path) -> None:
+    """Raise a UserError if the options ``train`` and ``test`` name the same split."""
+    if train == test:
+        raise UserError(
+            f"{file}: options train and test are both '{train}'; give two different splits"
+        )
 
 
 def expect(found: int, expected: int | None, what: str, file: Path) -> None:
@@ -46,17 +38,18 @@ def expect(found: int, expected: int | None, what: str, file: Path) -> None:
         raise UserError(f"{file}: {found} {what}, expected {expected}; is the file complete?")
 
 
-def missing(paths: list[Path]) -> list[int]:
-    """The indices of the paths where no file exists."""
-    return [i for i, path in enumerate(paths) if not path.is_file()]
+def missing(paths: Sequence[Path]) -> list[int]:
+    """The indices of the paths that are not ordinary files."""
+    return [i for i, path in enumerate(paths) if reading.problem(path) is not None]
 
 
-def expect_images(paths: list[Path], fix: str = "complete the images") -> None:
+def expect_images(
+    paths: Sequence[Path], listed_in: Path, fix: str = "complete the images", where: str = ""
+) -> None:
     """Raise a UserError if images are missing. It names the first one and their number."""
-    gone = missing(paths)
-    if gone:
-        counts = f"{len(gone)} of {len(paths)} are missing"
-        raise UserError(f"{paths[gone[0]]}: no such image ({counts}); {fix}")
+    if gone := missing(paths):
+        counts = f"{len(gone)} of {len(paths)} of {listed_in} are missing"
+        raise UserError(f"{where}{paths[gone[0]]}: {no_image(paths[gone[0]])} ({counts}); {fix}")
 
 
 def targets(labels: list[set[int]], count: int) -> np.ndarray:
@@ -72,10 +65,12 @@ def image_split(
     targets_NC: np.ndarray,
     paths: list[Path],
     image_size: int,
+    listed_in: Path,
     ignored_NC: np.ndarray | None = None,
 ) -> Split:
     """A split whose images are files. They are decoded later, one by one."""
-    return Split(ids, targets_NC, partial(_image, paths, image_size), ignored_NC)
+    image = partial(_image, paths, image_size)
+    return Split(ids, targets_NC, image, ignored_NC, paths, listed_in)
 
 
 def _image(paths: list[Path], image_size: int, i: int) -> np.ndarray:

@@ -8,19 +8,26 @@ order, for example ::
     photos/2.jpg,test,
 
 Paths in ``file`` are relative to the folder. Several labels are separated by semicolons. An image
-without labels is kept.
+without labels is kept. Spreadsheets write such tables in many ways: columns may also be separated
+by tabs or semicolons, cells may be quoted, and the text may be UTF-16 with a byte-order mark. If
+semicolons separate the columns, a cell with several labels must be quoted.
 """
 
 import csv
+import io
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mdkd import records
+from mdkd.data import checks
 from mdkd.data.images import RESIZE
+from mdkd.data.reading import inside, read_text, reason_of, show
 from mdkd.data.sources import Table, common
 from mdkd.errors import UserError, nearest
 
 COLUMNS = ("file", "split", "labels")
+DELIMITERS = ",\t;"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,26 +55,18 @@ def load(options: Options, root: Path, image_size: int) -> Table:
     """
     file = root / options.csv
     names = {options.train: "train", options.test: "test"}
-    if len(names) < 2:
-        raise UserError(
-            f"{file}: options train and test are both '{options.train}'; give two different splits"
-        )
+    common.two_splits(options.train, options.test, file)
     rows = _read(file, names)
     found = {label for row in rows for label in row.labels}
     classes = sorted(found) if options.classes is None else options.classes
-    if not classes or len(set(classes)) < len(classes):
-        raise UserError(
-            f"{file}: expected at least one label and no label twice, found {classes}; "
-            "change the table or the option classes"
-        )
+    checks.labels(classes, file)
     for row in rows:
         if unknown := row.labels - set(classes):
             hint = nearest(min(unknown), classes)
-            raise UserError(f"{file}:{row.line}: unknown label '{min(unknown)}'; {hint}")
-    paths = [root / row.file for row in rows]
+            raise UserError(f"{file}:{row.line}: unknown label {show(min(unknown))}; {hint}")
+    paths = [inside(root, row.file, f"{file}:{row.line}: column 'file'") for row in rows]
     if gone := common.missing(paths):
-        counts = f"{len(gone)} of {len(rows)} are missing"
-        raise UserError(f"{file}:{rows[gone[0]].line}: {paths[gone[0]]}: no such image ({counts})")
+        common.expect_images(paths, file, where=f"{file}:{rows[gone[0]].line}: ")
     index = {name: i for i, name in enumerate(classes)}
     splits = {}
     for own, name in names.items():
@@ -76,7 +75,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         common.expect(len(part), expected, f"images of split '{own}'", file)
         targets_NC = common.targets([{index[n] for n in row.labels} for row in part], len(classes))
         ids, files = [row.file for row in part], [root / row.file for row in part]
-        splits[name] = common.image_split(ids, targets_NC, files, image_size)
+        splits[name] = common.image_split(ids, targets_NC, files, image_size, file)
     rule = {"options": asdict(options), "csv_sha256": records.sha256(file), "resize": RESIZE}
     return Table(tuple(classes), splits, rule)
 
@@ -91,48 +90,67 @@ class _Row:
 
 def _read(file: Path, splits: dict[str, str]) -> list[_Row]:
     """The rows of the table. Every row has a different file and one of the ``splits``."""
+    text = read_text(file, "set the data set's root or csv")
     rows: dict[str, _Row] = {}
     line = 0
     try:
-        with file.open(newline="", encoding="utf-8-sig") as lines:
-            reader = csv.reader(lines, strict=True)
-            header = [name.strip() for name in next(reader, [])]
-            for column in COLUMNS:
-                if column not in header:
-                    needed = ", ".join(COLUMNS)
-                    raise UserError(f"{file}:1: no column '{column}'; the header needs {needed}")
-            for cells in reader:
-                line = reader.line_num
-                if not cells:
-                    continue
-                row = _row(header, [cell.strip() for cell in cells], line, f"{file}:{line}", splits)
-                if row.file in rows:
-                    first = rows[row.file].line
-                    raise UserError(
-                        f"{file}:{line}: '{row.file}' also appears in line {first}; remove one line"
-                    )
-                rows[row.file] = row
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-        raise UserError(f"{file}: {reason}; set the data set's root or csv") from None
-    except UnicodeDecodeError as error:
-        raise UserError(f"{file}: not UTF-8 text ({error}); save it as UTF-8") from None
+        lines = io.StringIO(text, newline="")
+        reader = csv.reader(lines, strict=True, delimiter=_delimiter(text))
+        header = _header(reader, file)
+        line = reader.line_num
+        for cells in reader:
+            line = reader.line_num
+            if not cells:
+                continue
+            row = _row(header, [cell.strip() for cell in cells], line, file, splits)
+            if row.file in rows:
+                first = rows[row.file].line
+                raise UserError(
+                    f"{file}:{line}: {show(row.file)} also appears in line {first}; remove one line"
+                )
+            rows[row.file] = row
     except csv.Error as error:
-        raise UserError(f"{file}:{line + 1}: not valid CSV ({error}); check its quotes") from None
+        raise UserError(
+            f"{file}:{line + 1}: not valid CSV ({reason_of(error)}); check its quotes"
+        ) from None
     return list(rows.values())
 
 
-def _row(header: list[str], cells: list[str], line: int, where: str, splits: dict) -> _Row:
+def _header(reader: Any, file: Path) -> list[str]:
+    """The names of the columns, which must include `COLUMNS`, each once."""
+    header = [name.strip() for name in next(reader, [])]
+    for column in COLUMNS:
+        if header.count(column) != 1:
+            count = "no column" if column not in header else "more than one column"
+            raise UserError(
+                f"{file}:1: {count} '{column}'; the header needs {', '.join(COLUMNS)}, each once"
+            )
+    return header
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter with which the header has all columns; a comma if there is none."""
+    for delimiter in DELIMITERS:
+        header = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
+        if set(COLUMNS) <= {name.strip() for name in header}:
+            return delimiter
+    return DELIMITERS[0]
+
+
+def _row(header: list[str], cells: list[str], line: int, file: Path, splits: dict) -> _Row:
+    where = f"{file}:{line}"
     if len(cells) != len(header):
         raise UserError(
-            f"{where}: {len(cells)} cells, but the header has {len(header)}; "
-            "separate labels by semicolons"
+            f"{where}: {len(cells)} cells, but the header has {len(header)}; separate labels by "
+            "semicolons, and put cells with several labels into quotes"
         )
     named = dict(zip(header, cells, strict=True))
     if not named["file"]:
         raise UserError(f"{where}: column 'file' is empty; write the image's path in the folder")
     if named["split"] not in splits:
         hint = nearest(named["split"], splits)
-        raise UserError(f"{where}: unknown split '{named['split']}'; {hint}")
+        raise UserError(f"{where}: unknown split {show(named['split'])}; {hint}")
     labels = {label.strip() for label in named["labels"].split(";")} - {""}
+    if labels:
+        checks.labels(sorted(labels), where)
     return _Row(line, named["file"], named["split"], labels)

@@ -4,14 +4,17 @@ Images without any label are kept. The photographs are not part of the official 
 copies of them are incomplete: see the option ``missing``.
 """
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from mdkd import records
+from mdkd.data import checks
 from mdkd.data.images import RESIZE
+from mdkd.data.reading import inside, read_lines, repeated, show
 from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError
 
@@ -45,28 +48,33 @@ def load(options: Options, root: Path, image_size: int) -> Table:
             number is not the expected one.
     """
     concepts, labels = common.first(root, CONCEPTS), common.first(root, LABELS)
-    classes = tuple(common.read_lines(concepts))
+    classes = tuple(read_lines(concepts))
+    checks.labels(classes, concepts)
     common.expect(len(classes), options.labels, "concepts", concepts)
     images = root / options.images
-    if not images.is_dir():
+    if not os.path.isdir(images):  # Path.is_dir can raise an error
         raise UserError(f"{images}: no such folder of images; set the data set's root or images")
     counts = {"train": options.train_images, "test": options.test_images}
     splits: dict[str, Split] = {}
-    missing, lists_sha256 = {}, {}
+    missing: dict[str, dict[str, Any]] = {}
+    lists_sha256 = {}
     for name, part in (("train", "Train"), ("test", "Test")):
         file = root / "ImageList" / f"{part}Imagelist.txt"
-        ids = [line.replace("\\", "/") for line in common.read_lines(file)]
+        ids = [line.replace("\\", "/") for line in read_lines(file)]
         common.expect(len(ids), counts[name], "images", file)
-        columns = [_column(labels / f"Labels_{c}_{part}.txt", len(ids), file) for c in classes]
+        if (twice := repeated(ids)) is not None:
+            raise UserError(f"{file}: image {show(twice)} appears twice; remove one of the lines")
+        files = [inside(labels, f"Labels_{c}_{part}.txt", str(concepts)) for c in classes]
+        columns = [_column(column, len(ids), file) for column in files]
         targets_NC = np.stack(columns, axis=1)
-        paths = [images / image_id for image_id in ids]
+        paths = [inside(images, image_id, str(file)) for image_id in ids]
         if options.missing == "error":
-            common.expect_images(paths, "add them, or set missing: drop")
+            common.expect_images(paths, file, fix="add them, or set missing: drop")
         gone = common.missing(paths) if options.missing == "drop" else []
         missing[name] = {"images": len(gone), "first": [ids[i] for i in gone[:NAMED]]}
         kept = np.setdiff1d(np.arange(len(ids)), gone)
         splits[name] = common.image_split(
-            [ids[i] for i in kept], targets_NC[kept], [paths[i] for i in kept], image_size
+            [ids[i] for i in kept], targets_NC[kept], [paths[i] for i in kept], image_size, file
         )
         lists_sha256[name] = records.sha256(file)
     rule = {
@@ -75,12 +83,13 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         "missing": missing,
         "resize": RESIZE,
     }
-    return Table(classes, splits, rule)
+    dropped = {name: {"missing": facts["images"]} for name, facts in missing.items()}
+    return Table(classes, splits, rule, dropped=dropped)
 
 
 def _column(file: Path, count: int, images: Path) -> np.ndarray:
     """One label of all ``count`` images, uint8 ``[N]``; the file ``images`` lists the images."""
-    lines = common.read_lines(file)
+    lines = read_lines(file)
     if len(lines) != count:
         raise UserError(
             f"{file}: {len(lines)} labels for the {count} images of {images}; "
@@ -88,6 +97,6 @@ def _column(file: Path, count: int, images: Path) -> np.ndarray:
         )
     if strange := set(lines) - {"0", "1"}:
         raise UserError(
-            f"{file}: expected 0 or 1 in every line, found '{min(strange)}'; replace the file"
+            f"{file}: expected 0 or 1 in every line, found {show(min(strange))}; replace the file"
         )
     return np.array(lines, np.uint8)

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 
 from mdkd import records
 from mdkd.data.images import RESIZE
+from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated, show
 from mdkd.data.sources import Split, Table, common
 from mdkd.errors import UserError, nearest
 
@@ -53,6 +54,7 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         name: main / f"{split}.txt"
         for name, split in (("train", options.train), ("test", options.test))
     }
+    common.two_splits(options.train, options.test, main)
     counts = {"train": options.train_images, "test": options.test_images}
     splits, annotations_sha256 = {}, {}
     for name, file in lists.items():
@@ -72,56 +74,77 @@ def _split(
     folder: Path, file: Path, expected: int | None, difficult: str, image_size: int
 ) -> tuple[Split, str]:
     """The split listed in ``file``, and one SHA-256 checksum of all its annotation files."""
-    ids = common.read_lines(file)
+    ids = read_lines(file)
     common.expect(len(ids), expected, "images", file)
-    if len(set(ids)) < len(ids):
-        raise UserError(
-            f"{file}: image {next(i for i in ids if ids.count(i) > 1)} appears twice; "
-            "remove one of the lines"
-        )
+    if (twice := repeated(ids)) is not None:
+        raise UserError(f"{file}: image {show(twice)} appears twice; remove one of the lines")
+    paths = [inside(folder / "JPEGImages", f"{image_id}.jpg", str(file)) for image_id in ids]
     digest, clear, doubtful = hashlib.sha256(), [], []
     for image_id in ids:
         path = folder / "Annotations" / f"{image_id}.xml"
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            reason = f"cannot be read ({error.strerror})"
-            raise UserError(f"{path}: {reason}; it is needed for an image of {file}") from None
+        content = read_bytes(path, f"it is needed for an image of {file}")
         digest.update(content)
         image_clear, image_doubtful = _objects(content, path)
         clear.append(image_clear)
         doubtful.append(image_doubtful)
     _check_lists(file, ids, clear, doubtful)
-    paths = [folder / "JPEGImages" / f"{image_id}.jpg" for image_id in ids]
-    common.expect_images(paths)
+    common.expect_images(paths, file, fix="complete the images; their names must end in .jpg")
     targets_NC = common.targets(clear, len(CLASSES))
     only_doubtful_NC = common.targets(doubtful, len(CLASSES)) > targets_NC
     if difficult == "positive":
         targets_NC |= only_doubtful_NC
     ignored_NC = only_doubtful_NC if difficult == "ignore" else None
-    split = common.image_split(ids, targets_NC, paths, image_size, ignored_NC)
+    split = common.image_split(ids, targets_NC, paths, image_size, file, ignored_NC)
     return split, digest.hexdigest()
+
+
+class _Tree(ElementTree.TreeBuilder):
+    """A document without a document type, which could define entities or name other files."""
+
+    def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
+        raise ValueError(f"it has a document type, <!DOCTYPE {name}>, which is not read")
 
 
 def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
     """The classes of an image's objects: first of those not marked difficult, then of the others.
 
-    One class can be in both sets.
+    One class can be in both sets. An annotation without objects is an image without labels.
     """
     try:
-        root = ElementTree.fromstring(content)
-    except ElementTree.ParseError as error:
-        raise UserError(f"{path}: not valid XML ({error}); replace the file") from None
+        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_Tree()))
+    except (ElementTree.ParseError, ValueError, LookupError) as error:  # the latter: encodings
+        raise UserError(f"{path}: not valid XML ({reason_of(error)}); replace the file") from None
+    if root.tag != "annotation":
+        raise UserError(
+            f"{path}: expected the element <annotation> without a namespace, "
+            f"found <{root.tag}>; convert it to the VOC format"
+        )
     found: tuple[set[int], set[int]] = (set(), set())
-    for thing in root.findall("object"):
-        name = (thing.findtext("name") or "").strip()
+    things = root.findall("object")
+    if len(things) < sum(element.tag.rpartition("}")[2] == "object" for element in root.iter()):
+        raise UserError(
+            f"{path}: an <object> is not directly inside <annotation>; convert it to the VOC format"
+        )
+    for thing in things:
+        name = _only(thing, "name", path)
         if name not in CLASSES:
-            raise UserError(f"{path}: object of unknown class '{name}'; {nearest(name, CLASSES)}")
-        difficult = (thing.findtext("difficult") or "0").strip()
+            hint = nearest(name, CLASSES)
+            raise UserError(f"{path}: object of unknown class {show(name)}; {hint}")
+        difficult = _only(thing, "difficult", path) or "0"
         if difficult not in ("0", "1"):
-            raise UserError(f"{path}: difficult: expected 0 or 1, found '{difficult}'")
+            raise UserError(
+                f"{path}: difficult: expected 0 or 1, found {show(difficult)}; correct it"
+            )
         found[int(difficult)].add(CLASSES.index(name))
     return found
+
+
+def _only(thing: ElementTree.Element, tag: str, path: Path) -> str:
+    """The text of an object's only element ``tag``; empty if there is none."""
+    texts = [element.text or "" for element in thing.findall(tag)]
+    if len(texts) > 1:
+        raise UserError(f"{path}: an object has {len(texts)} elements <{tag}>; remove all but one")
+    return texts[0].strip() if texts else ""
 
 
 def _check_lists(
@@ -134,15 +157,18 @@ def _check_lists(
     meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
     for label, name in enumerate(CLASSES):
         path = file.with_name(f"{name}_{file.name}")
-        if not path.is_file():
+        if not path.exists():
             continue
-        lines = [line.split() for line in common.read_lines(path)]
+        lines = [line.split() for line in read_lines(path)]
         if [words[0] for words in lines] != ids:
-            raise UserError(f"{path}: lists other images than {file}; replace or delete it")
+            raise UserError(
+                f"{path}: lists other images than {file}; correct the list, or move it away"
+            )
         for image_id, words, sure, unsure in zip(ids, lines, clear, doubtful, strict=True):
             value = "1" if label in sure else "0" if label in unsure else "-1"
             if words[1:] != [value]:
                 raise UserError(
                     f"{path}: image {image_id}: {' '.join(words[1:]) or 'nothing'} in the list, "
-                    f"but its annotation has {meaning[value]} ({value}); replace or delete the list"
+                    f"but its annotation has {meaning[value]} ({value}); "
+                    "correct one of them, or move the list away"
                 )
