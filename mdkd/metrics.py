@@ -19,7 +19,7 @@ def probabilities(logits_NC: np.ndarray) -> np.ndarray:
     [[0.5, 1.0, 0.0]]
     """
     small = np.exp(-np.abs(logits_NC.astype(np.float32)))
-    return np.where(logits_NC >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    return np.where(logits_NC >= 0, np.float32(1), small) / (1 + small)
 
 
 def average_precision(scores_N: np.ndarray, targets_N: np.ndarray) -> float:
