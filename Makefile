@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install quick quick-full smoke smoke-full notebooks test stress lint format lock clean
+.PHONY: help install quick quick-full smoke smoke-full notebooks test stress bench bench-check lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,8 @@ help:
 	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
 	@echo "make test        run the tests"
 	@echo "make stress      kill trainings and workflows at random times; takes a few minutes"
+	@echo "make bench       measure what grows with the data, and the step of every method"
+	@echo "make bench-check say which ratios fell by more than 10 % since they were committed"
 	@echo "make smoke       run the jobs of quick in tiny form; the numbers mean nothing"
 	@echo "make smoke-full  run the jobs of quick-full in tiny form, with one seed"
 	@echo "make notebooks   run the notebooks on the results of smoke-full"
@@ -52,6 +54,12 @@ test: install
 
 stress: install
 	python tests/stress.py $(STRESS)
+
+bench: install
+	python -m benchmarks
+
+bench-check: install
+	python -m benchmarks --check
 
 lint: install
 	ruff check

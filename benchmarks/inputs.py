@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.losses import interleaved
+from benchmarks.harness import medians
 from mdkd.config import Recipe
 from mdkd.data.augment import augment_on_host, draw
 from mdkd.data.cache import CachedSplit
@@ -58,7 +58,7 @@ def compare(paths: list[Path], pixels: np.ndarray) -> None:
     def changed(images_BSS3: np.ndarray) -> None:
         augment_on_host(images_BSS3, draw(indices_B, SIZE, 0, 0, flip=True, cutout=0.5), FILL)
 
-    times = interleaved(
+    times = medians(
         {
             "decode + resize + augment": lambda: changed(
                 np.stack([read_image(paths[i], SIZE) for i in indices_B])

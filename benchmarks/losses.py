@@ -1,30 +1,17 @@
 """Time of the losses, forward and backward, on one thread: `python -m benchmarks.losses`.
 
-Ratios are taken within rounds that run every variant once, so that a busy machine slows all alike.
+Every round runs every variant once, so that a busy machine slows all alike.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.harness import medians
 from mdkd import methodfiles, methods
 from mdkd.dependencies import multi_order_losses
 from mdkd.outputs import Output, Spec
-
-
-def interleaved(variants: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median seconds of each variant over rounds in which each runs once."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for i in range(rounds + 1):
-        for name, run in variants.items():
-            start = time.perf_counter()
-            run()
-            if i:  # the first round warms up
-                times[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in times.items()}
 
 
 def six_terms(num_labels: int, orders: tuple[int, ...], num_images: int = 32) -> Callable[[], None]:
@@ -92,7 +79,7 @@ def main() -> None:
     defaults = methodfiles.read_all()
 
     print("Dependency losses, both levels, forward and backward, 32 images")
-    small = interleaved(
+    small = medians(
         {
             "C=80, orders 2-4": six_terms(80, (2, 3, 4)),
             "C=80, orders 2-6": six_terms(80, (2, 3, 4, 5, 6)),
@@ -102,7 +89,7 @@ def main() -> None:
         rounds=1000,
     )
     large = {f"C={c}, orders 2-4": six_terms(c, (2, 3, 4)) for c in (9_600, 100_000)}
-    for name, seconds in (small | interleaved(large, rounds=20)).items():
+    for name, seconds in (small | medians(large, rounds=20)).items():
         print(f"  {name:24} {1e3 * seconds:9.3f} ms")
 
     width = 768
@@ -133,7 +120,7 @@ def main() -> None:
         )
         for name, fast, slow, x in (("PS", flat_ps, slow_ps, z), ("LED", flat_led, slow_led, e)):
             torch.testing.assert_close(fast(x), slow(x), rtol=1e-4, atol=1e-6)
-            times = interleaved({"fast": step(fast, x), "slow": step(slow, x)}, rounds=20)
+            times = medians({"fast": step(fast, x), "slow": step(slow, x)}, rounds=20)
             print(
                 f"  {name:4} {1e3 * times['fast']:9.3f} ms, loop {1e3 * times['slow']:9.3f} ms, "
                 f"{times['slow'] / times['fast']:6.1f} times as fast"

@@ -14,7 +14,11 @@ def counted_joint(targets_NC: np.ndarray) -> np.ndarray:
     [[0.5, 0.25], [0.25, 0.25]]
     """
     y_NC = targets_NC.astype(np.float64)
-    joint_CCC = np.stack([(y_NC * y_NC[:, [k]]).T @ y_NC for k in range(y_NC.shape[1])])
+    size = y_NC.shape[1]
+    joint_CCC = np.empty((size, size, size))
+    for k in range(size):
+        having_MC = y_NC[y_NC[:, k] == 1]  # the M images that have the label k
+        joint_CCC[k] = having_MC.T @ having_MC
     return joint_CCC / len(y_NC)
 
 

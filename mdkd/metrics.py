@@ -19,7 +19,7 @@ def probabilities(logits_NC: np.ndarray) -> np.ndarray:
     [[0.5, 1.0, 0.0]]
     """
     small = np.exp(-np.abs(logits_NC.astype(np.float32)))
-    return np.where(logits_NC >= 0, 1 / (1 + small), small / (1 + small)).astype(np.float32)
+    return np.where(logits_NC >= 0, np.float32(1), small) / (1 + small)
 
 
 def average_precision(scores_N: np.ndarray, targets_N: np.ndarray) -> float:
@@ -31,12 +31,19 @@ def average_precision(scores_N: np.ndarray, targets_N: np.ndarray) -> float:
     >>> round(average_precision(np.array([0.9, 0.8, 0.7]), np.array([1, 0, 1])), 4)
     0.8333
     """
-    if not targets_N.any():
+    positives = scores_N[targets_N.astype(bool)]
+    if not positives.size:
         return float("nan")
-    order = np.argsort(-scores_N, kind="stable")
-    ends = np.append(np.flatnonzero(np.diff(scores_N[order])), len(order) - 1)  # last of each tie
-    hits = np.cumsum(targets_N[order], dtype=np.float64)[ends]
-    return float(np.sum(np.diff(hits, prepend=0.0) * hits / (ends + 1)) / hits[-1])
+    ascending_N = np.sort(scores_N)  # values sort faster than indices
+    changes = np.flatnonzero(ascending_N[1:] != ascending_N[:-1])  # the last of each tie but one
+    levels_G, hits_G = np.unique(positives, return_counts=True)  # distinct scores of positives
+    first_G = np.searchsorted(ascending_N, levels_G)
+    retrieved_G, found_G = len(scores_N) - first_G, np.cumsum(hits_G[::-1])[::-1]
+    # One term for each distinct score of any image, the highest first. Those without a positive
+    # stay 0: without them the sum would be the same but for rounding.
+    terms = np.zeros(len(changes) + 1)
+    terms[len(changes) - np.searchsorted(changes, first_G)] = hits_G * found_G / retrieved_G
+    return float(np.sum(terms) / len(positives))
 
 
 def average_precisions(
@@ -49,9 +56,12 @@ def average_precisions(
     >>> average_precisions(np.array([[0.9, 0.3], [0.4, 0.8]]), np.array([[1, 0], [0, 0]])).tolist()
     [1.0, nan]
     """
-    counts_NC = counting(scores_NC.shape, ignored_NC)
-    columns = zip(scores_NC.T, targets_NC.T, counts_NC.T, strict=True)
-    return np.array([average_precision(s[counts_N], t[counts_N]) for s, t, counts_N in columns])
+    scores_CN, targets_CN = np.ascontiguousarray(scores_NC.T), np.ascontiguousarray(targets_NC.T)
+    if ignored_NC is None:
+        return np.array(list(map(average_precision, scores_CN, targets_CN)))
+    counts_CN = np.ascontiguousarray(counting(scores_NC.shape, ignored_NC).T)
+    labels = zip(scores_CN, targets_CN, counts_CN, strict=True)
+    return np.array([average_precision(s[counts_N], t[counts_N]) for s, t, counts_N in labels])
 
 
 class F1(NamedTuple):
@@ -87,9 +97,18 @@ def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
     >>> top_k(np.array([[0.2, 0.9, 0.5]]), np.array([2])).tolist()
     [[False, True, True]]
     """
-    order_NC = np.argsort(-scores_NC, axis=1, kind="stable")
-    predicted_NC = np.zeros(scores_NC.shape, bool)
-    taken_NC = np.arange(scores_NC.shape[1]) < np.asarray(k_N)[:, None]
+    return _first(_best_first(scores_NC), k_N)
+
+
+def _best_first(scores_NC: np.ndarray) -> np.ndarray:
+    """The labels of each image by descending score, ``[N, C]``; ties in the order of labels."""
+    return np.argsort(-scores_NC, axis=1, kind="stable")
+
+
+def _first(order_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
+    """Mark the first ``k_N[i]`` labels in the order of image i."""
+    predicted_NC = np.zeros(order_NC.shape, bool)
+    taken_NC = np.arange(order_NC.shape[1]) < np.asarray(k_N)[:, None]
     np.put_along_axis(predicted_NC, order_NC, taken_NC, axis=1)
     return predicted_NC
 
@@ -99,11 +118,22 @@ class Judged:
     """A test set's predictions under every rule of prediction, each computed once.
 
     An ignored place is neither predicted nor true.
+
+    Raises:
+        ValueError: shapes differ, or a score is outside [0, 1] or NaN (a logit, for example).
     """
 
     scores_NC: np.ndarray
     targets_NC: np.ndarray
     ignored_NC: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        scores_NC, targets_NC = self.scores_NC, self.targets_NC
+        if scores_NC.shape != targets_NC.shape or scores_NC.ndim != 2:
+            shapes = f"scores {scores_NC.shape} and targets {targets_NC.shape}"
+            raise ValueError(f"{shapes} must be [N, C]")
+        if not ((scores_NC >= 0) & (scores_NC <= 1)).all():
+            raise ValueError("scores must be probabilities in [0, 1]")
 
     @cached_property
     def counts_NC(self) -> np.ndarray:
@@ -119,6 +149,10 @@ class Judged:
         return np.where(self.counts_NC, self.scores_NC, -1)
 
     @cached_property
+    def order_NC(self) -> np.ndarray:
+        return _best_first(self.ranked_NC)
+
+    @cached_property
     def average_precisions_C(self) -> np.ndarray:
         return average_precisions(self.scores_NC, self.targets_NC, self.ignored_NC)
 
@@ -128,12 +162,12 @@ class Judged:
 
     @cached_property
     def oracle_k(self) -> F1:
-        return f1_scores(top_k(self.ranked_NC, self.true_NC.sum(axis=1)), self.true_NC)
+        return f1_scores(_first(self.order_NC, self.true_NC.sum(axis=1)), self.true_NC)
 
     @cached_property
     def top3(self) -> F1:
-        three_N = np.full(len(self.ranked_NC), 3)
-        return f1_scores(top_k(self.ranked_NC, three_N) & self.counts_NC, self.true_NC)
+        three_N = np.full(len(self.order_NC), 3)
+        return f1_scores(_first(self.order_NC, three_N) & self.counts_NC, self.true_NC)
 
 
 @dataclass(frozen=True)
@@ -188,11 +222,11 @@ def evaluate(
     Raises:
         ValueError: shapes differ, or a score is outside [0, 1] or NaN (a logit, for example).
     """
-    if scores_NC.shape != targets_NC.shape or scores_NC.ndim != 2:
-        raise ValueError(f"scores {scores_NC.shape} and targets {targets_NC.shape} must be [N, C]")
-    if not ((scores_NC >= 0) & (scores_NC <= 1)).all():
-        raise ValueError("scores must be probabilities in [0, 1]")
-    judged = Judged(scores_NC, targets_NC, ignored_NC)
+    return of_judged(Judged(scores_NC, targets_NC, ignored_NC))
+
+
+def of_judged(judged: Judged) -> dict[str, float]:
+    """All of `METRICS`, as `evaluate` gives them."""
     return {name: metric.of(judged) for name, metric in METRICS.items()}
 
 

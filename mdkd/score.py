@@ -44,14 +44,15 @@ def scores(file: Path, digest: str, classes: list[str]) -> dict[str, Any]:
     with np.load(file) as content:
         scores_NC = metrics.probabilities(content["logits_NC"])
         targets_NC, ignored_NC = content["targets_NC"], content.get("ignored_NC")
-    aps_C = metrics.average_precisions(scores_NC, targets_NC, ignored_NC)
+    judged = metrics.Judged(scores_NC, targets_NC, ignored_NC)
+    aps_C = judged.average_precisions_C
     if not np.isfinite(aps_C).any():
         raise UserError(f"{file}: no label has a positive test image; use a larger test split")
     return {
         "revision": REVISION,
         "predictions_sha256": digest,
         "test_images": len(targets_NC),
-        "metrics": metrics.evaluate(scores_NC, targets_NC, ignored_NC),
+        "metrics": metrics.of_judged(judged),
         "average_precision": {
             name: float(ap) for name, ap in zip(classes, aps_C, strict=True) if np.isfinite(ap)
         },

@@ -24,3 +24,12 @@ def test_a_pair_that_a_mediator_explains_is_not_direct():
     assert direct[0, 2] == pytest.approx(0, abs=1e-12)
     assert direct[0, 1] > 0.05
     assert direct[1, 2] > 0.05
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_counted_joint_has_the_bits_of_products_over_all_images(share):
+    targets_NC = (np.random.default_rng(1).random((500, 9)) < share).astype(np.uint8)
+    targets_NC[:, 4] = 0
+    y_NC = targets_NC.astype(np.int64)
+    counts_CCC = np.einsum("nk,nl,nm->klm", y_NC, y_NC, y_NC)
+    np.testing.assert_array_equal(labels.counted_joint(targets_NC), counts_CCC / 500)

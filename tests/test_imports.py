@@ -196,6 +196,12 @@ def test_planning_loads_neither_torch_nor_pandas_nor_matplotlib():
     assert loaded(PLANNING, *TORCH, "snakemake", "pandas", "matplotlib", "scipy") == "[]"
 
 
+def test_listing_the_plan_loads_neither_pandas_nor_matplotlib():
+    code = "from mdkd import cli\nassert cli.main(['plan', '--set', 'protocol=smoke']) == 0"
+    shown = loaded(code, *TORCH, "pandas", "matplotlib", "seaborn", "scipy").splitlines()
+    assert shown[-1] == "[]"
+
+
 def test_reporting_loads_no_torch():
     code = "import mdkd.cli, mdkd.reporting, mdkd.registry as r\n"
     code += "for n in r.names('mdkd.reporting.kinds'): r.load('mdkd.reporting.kinds', n)"

@@ -279,3 +279,40 @@ def test_probabilities_are_the_sigmoid_at_any_logit():
     assert p[0, 0] == 0
     assert p[0, -1] == 1
     assert p[0, 7] == 0.5
+
+
+def average_precision_by_argsort(scores_N, targets_N):
+    """The definition step by step: sort the images, end each tie, count the hits."""
+    if not targets_N.any():
+        return float("nan")
+    order = np.argsort(-scores_N, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores_N[order])), len(order) - 1)
+    hits = np.cumsum(targets_N[order], dtype=np.float64)[ends]
+    return float(np.sum(np.diff(hits, prepend=0.0) * hits / (ends + 1)) / hits[-1])
+
+
+def test_average_precision_has_the_bits_of_the_definition_step_by_step():
+    random = np.random.default_rng(0)
+    for case in range(400):
+        images, ties = int(random.integers(1, 300)), int(random.integers(1, 40))
+        scores_N = random.random(images).astype((np.float32, np.float64)[case % 2])
+        if case % 4 < 2:
+            scores_N = np.round(scores_N * ties) / ties
+        targets_N = (random.random(images) < random.random()).astype(
+            (np.uint8, bool)[case % 3 == 0]
+        )
+        expected = average_precision_by_argsort(scores_N, targets_N)
+        np.testing.assert_array_equal(average_precision(scores_N, targets_N), expected)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_average_precisions_are_those_of_the_labels_one_by_one(seed):
+    scores_NC, targets_NC, ignored_NC = ignoring_case(seed)
+    for ignored in (None, ignored_NC):
+        counts_NC = np.ones(targets_NC.shape, bool) if ignored is None else ~ignored
+        expected = [
+            average_precision_by_argsort(scores_NC[n, c], targets_NC[n, c])
+            for c, n in enumerate(counts_NC.T)
+        ]
+        found = average_precisions(scores_NC, targets_NC, ignored)
+        np.testing.assert_array_equal(found, expected)

@@ -5,26 +5,32 @@ Table``, ``figure(artefact, results) -> Figure``, or both, as `mdkd.kinds` decla
 
 `mdkd report KIND NAME` calls ``report_KIND``. The name is that of an artefact or of a data set. The
 text that such a function returns is printed on the terminal.
+
+Functions import what they need themselves, because `mdkd plan` lives in this package too and must
+load neither pandas nor matplotlib.
 """
 
 from pathlib import Path
 
 from mdkd import registry
-from mdkd.data.cache import open_cache
 from mdkd.errors import find
 from mdkd.kinds import KINDS
 from mdkd.plan import Artefact, Plan
-from mdkd.reporting import dataset, document, plots, summary, tables
 from mdkd.results import Results
 
 
 def report_metrics(plan: Plan, results: Results, name: None = None) -> None:
     """Write ``metrics.csv``: every scored run of the plan, one row per metric."""
+    from mdkd.reporting import summary
+
     summary.metrics_csv(results)
 
 
 def report_labels(plan: Plan, results: Results, name: str) -> None:
     """Write the label statistics of a data set."""
+    from mdkd.data.cache import open_cache
+    from mdkd.reporting import dataset
+
     cache = open_cache(results.cache(find(plan.datasets, name).name))
     dataset.write(cache, name, results.results)
 
@@ -41,6 +47,8 @@ def report_figure(plan: Plan, results: Results, name: str) -> None:
 
 def report_document(plan: Plan, results: Results, name: None = None) -> None:
     """Write one document of the tables and figures of the target ``paper``."""
+    from mdkd.reporting import document
+
     document.write(plan, results)
 
 
@@ -72,11 +80,15 @@ def report_show(plan: Plan, results: Results, name: None = None) -> str:
 
 def write_table(artefact: Artefact, results: Results, folder: Path) -> None:
     """Write the table of an artefact into a folder, in every format of `tables.write`."""
+    from mdkd.reporting import tables
+
     tables.write(_kind(artefact).table(artefact, results), folder)
 
 
 def write_figure(artefact: Artefact, results: Results, folder: Path) -> None:
     """Write the figure of an artefact into a folder, in every format of `plots.save`."""
+    from mdkd.reporting import plots
+
     plots.set_style()
     plots.save(_kind(artefact).figure(artefact, results), folder, artefact.name)
 

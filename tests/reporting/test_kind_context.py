@@ -45,6 +45,32 @@ def test_the_strongest_pairs_are_those_of_largest_absolute_phi():
     assert len(context.strongest_pairs(targets_NC, 99)) == 2 * len(judged)
 
 
+def strongest_pairs_in_integers(targets_NC, count):
+    """Counted without rounding, image by image and pair by pair."""
+    rows = targets_NC.astype(int).tolist()
+    size, strength = len(rows[0]), {}
+    for a, b in itertools.combinations(range(size), 2):
+        n = {(i, j): 0 for i in (0, 1) for j in (0, 1)}
+        for row in rows:
+            n[row[a], row[b]] += 1
+        if all(n.values()):
+            first, second = n[1, 0] + n[1, 1], n[0, 1] + n[1, 1]
+            spread = first * (len(rows) - first) * second * (len(rows) - second)
+            strength[a, b] = abs(len(rows) * n[1, 1] - first * second) / spread**0.5
+    found = sorted(strength, key=lambda p: (-round(strength[p], 9), p))[:count]
+    return [pair for a, b in found for pair in ((a, b), (b, a))]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_strongest_pairs_are_those_counted_in_integers(seed):
+    random = np.random.default_rng(seed)
+    targets_NC = (random.random((300, 7)) < random.random(7) / 2).astype(np.uint8)
+    targets_NC[:, 6] = targets_NC[:, 5]
+    for count in (1, 4, 99):
+        expected = strongest_pairs_in_integers(targets_NC, count)
+        assert context.strongest_pairs(targets_NC, count) == expected
+
+
 def test_pairs_that_cannot_be_judged_are_left_out():
     always, never, some = np.ones(4), np.zeros(4), np.array([1, 1, 0, 0])
     apart, within = np.array([0, 0, 1, 0]), np.array([1, 0, 0, 0])

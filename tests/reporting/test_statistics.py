@@ -105,20 +105,22 @@ def scores_and_targets(seed, images=40, labels=5, ties=True):
     return scores_NC.astype(np.float32), targets_NC
 
 
-def times_of(drawn_N):
-    return np.bincount(drawn_N, minlength=len(drawn_N)).astype(float)
+def times_of(drawn_RN):
+    """How often each resample takes each image, ``[N, R]``."""
+    counts = [np.bincount(drawn_N, minlength=len(drawn_N)) for drawn_N in drawn_RN]
+    return np.array(counts, np.float32).T
 
 
 @pytest.mark.parametrize("ties", [True, False])
 @pytest.mark.parametrize("seed", range(3))
 def test_average_precision_of_a_resample_is_that_of_its_images(seed, ties):
     scores_NC, targets_NC = scores_and_targets(seed, ties=ties)
-    random = np.random.default_rng(seed)
+    drawn_RN = np.random.default_rng(seed).integers(40, size=(20, 40))
     without = 0
-    for drawn_N in random.integers(40, size=(20, 40)):
-        for scores_N, targets_N in zip(scores_NC.T, targets_NC.T, strict=True):
-            label = ResampledLabel(scores_N, targets_N, np.ones(40, bool))
-            ap = label.average_precision(times_of(drawn_N))
+    for scores_N, targets_N in zip(scores_NC.T, targets_NC.T, strict=True):
+        label = ResampledLabel(scores_N, targets_N, np.ones(40, bool))
+        aps_R = label.average_precisions(times_of(drawn_RN))
+        for drawn_N, ap in zip(drawn_RN, aps_R, strict=True):
             expected = metrics.average_precision(scores_N[drawn_N], targets_N[drawn_N])
             assert ap == pytest.approx(expected, abs=1e-14, nan_ok=True)
             if targets_N[drawn_N].any():
@@ -133,15 +135,55 @@ def test_images_that_do_not_count_are_left_out_of_a_label():
     scores_NC, targets_NC = scores_and_targets(1)
     counts_N = np.random.default_rng(5).random(40) < 0.7
     label = ResampledLabel(scores_NC[:, 1], targets_NC[:, 1], counts_N)
-    drawn_N = np.random.default_rng(6).integers(40, size=40)
+    drawn_RN = np.random.default_rng(6).integers(40, size=(1, 40))
+    (drawn_N,) = drawn_RN
     kept_N = drawn_N[counts_N[drawn_N]]
     expected = average_precision_score(targets_NC[kept_N, 1], scores_NC[kept_N, 1])
-    assert label.average_precision(times_of(drawn_N)) == pytest.approx(expected, abs=1e-14)
+    assert label.average_precisions(times_of(drawn_RN)) == pytest.approx(expected, abs=1e-14)
 
 
 def test_a_label_without_a_positive_has_no_average_precision():
     label = ResampledLabel(np.array([0.1, 0.2]), np.zeros(2), np.ones(2, bool))
-    assert math.isnan(label.average_precision(np.array([1.0, 1.0])))
+    aps_R = label.average_precisions(np.ones((2, 3), np.float32))
+    assert aps_R.shape == (3,)
+    assert np.isnan(aps_R).all()
+
+
+def by_bincount(scores_N, targets_N, counts_N, times_N):
+    """Average precision of one label on one resample: images counted between the levels."""
+    positives = np.flatnonzero(targets_N.astype(bool) & counts_N)
+    levels_G = np.unique(scores_N[positives])
+    level_N = len(levels_G) - np.searchsorted(levels_G, scores_N, side="right")
+    level_N = np.where(counts_N, level_N, len(levels_G))
+    taken_G = np.bincount(level_N, weights=times_N, minlength=len(levels_G) + 1)[:-1]
+    hits_G = np.bincount(level_N[positives], weights=times_N[positives], minlength=len(levels_G))
+    found_G, retrieved_G = np.cumsum(hits_G), np.cumsum(taken_G)
+    if not found_G.size or found_G[-1] == 0:
+        return math.nan
+    return float(np.sum(hits_G * found_G / np.maximum(retrieved_G, 1)) / found_G[-1])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_resamples_together_have_the_bits_of_one_after_the_other(seed):
+    random = np.random.default_rng(seed)
+    images = int(random.integers(2, 300))
+    scores_NC, targets_NC = scores_and_targets(seed, max(images, 8), ties=seed % 2 == 0)
+    counts_N = random.random(len(scores_NC)) < (1 if seed % 3 else 0.8)
+    drawn_RN = random.integers(len(scores_NC), size=(7, len(scores_NC)))
+    times_NR = times_of(drawn_RN)
+    for scores_N, targets_N in zip(scores_NC.T, targets_NC.T, strict=True):
+        found_R = ResampledLabel(scores_N, targets_N, counts_N).average_precisions(times_NR)
+        expected = [by_bincount(scores_N, targets_N, counts_N, t.astype(float)) for t in times_NR.T]
+        np.testing.assert_array_equal(found_R, expected)
+
+
+@pytest.mark.parametrize("together", [1, 7, 1000])
+def test_how_many_resamples_are_judged_together_changes_no_bit(together, monkeypatch):
+    first_NC, targets_NC = scores_and_targets(0)
+    runs = [first_NC], [scores_and_targets(seed)[0] for seed in (1, 2)]
+    expected = paired_bootstrap(*runs, targets_NC, 50)
+    monkeypatch.setattr(statistics, "TOGETHER", together)
+    assert paired_bootstrap(*runs, targets_NC, 50) == expected
 
 
 def resampled_differences(first, second, targets_NC, resamples, ignored_NC=None):

@@ -77,6 +77,13 @@ def test_gradient_ratios_by_hand():
     assert gradient_ratios(zero, [w]) == {"one": pytest.approx(5e30)}  # records hold no infinity
 
 
+def test_without_another_term_no_gradient_is_taken():
+    constant = torch.zeros(())  # it has no graph: a gradient of it is an error
+    with pytest.raises(RuntimeError, match="grad"):
+        gradient_ratios({"bce": constant, "one": constant}, [torch.ones(1, requires_grad=True)])
+    assert gradient_ratios({"bce": constant}, [torch.ones(1, requires_grad=True)]) == {}
+
+
 def test_the_history_holds_the_mean_loss_of_each_epoch(bench, monkeypatch):
     seen = []
     original = training.supervised_loss

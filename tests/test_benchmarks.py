@@ -1,0 +1,65 @@
+"""The harness by hand, and the straight forms that the benchmarks compare with, at a small size."""
+
+import itertools
+import sys
+from importlib import import_module
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks_can_be_imported(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+    yield
+    for name in [name for name in sys.modules if name.split(".")[0] == "benchmarks"]:
+        del sys.modules[name]
+
+
+def test_every_straight_form_gives_what_the_package_gives(monkeypatch):
+    growth = import_module("benchmarks.growth")
+    monkeypatch.setattr(growth, "IMAGES", 300)
+    monkeypatch.setattr(growth, "LABELS", 7)
+    checked = 0
+    for row in growth.rows():
+        reference = row.reference()
+        row.check(reference, row.own())
+        checked += 1
+        wrong = {} if isinstance(reference, dict) else reference + 1e-15
+        if isinstance(wrong, np.ndarray) and np.array_equal(wrong, reference, equal_nan=True):
+            wrong = reference + 1  # large counts
+        with pytest.raises(AssertionError):
+            row.check(reference, wrong)
+    assert checked
+
+
+def test_ratios_are_taken_within_a_round(monkeypatch):
+    harness = import_module("benchmarks.harness")
+    clock = itertools.accumulate([9, 9, 0, 4, 0, 2, 0, 6, 0, 2, 0, 30, 0, 3])
+    monkeypatch.setattr(harness.time, "process_time", lambda: float(next(clock)))
+    (result,) = harness.measure([harness.Row("x", lambda: 1, lambda: 2)], rounds=3)
+    # the first round warms up and is not timed; then 4 and 2, 6 and 2, 30 and 3 seconds
+    assert (result["reference_ms"], result["own_ms"], result["ratio"]) == (6000, 2000, 3)
+    assert result["ratio_quartiles"] == [2.5, 6.5]
+    text = harness.markdown([result], {"processor": "p"})
+    assert "| x | 6000.0 | 2000.0 | 3.00 | 2.50 - 6.50 |" in text
+    assert text.endswith("processor p.")
+
+
+def test_only_what_got_worse_by_more_than_a_tenth_is_reported():
+    harness = import_module("benchmarks.harness")
+    found = [{"name": name, "ratio": ratio} for name, ratio in (("a", 9.1), ("b", 8.9), ("c", 99))]
+    lines = harness.worse(found, {"a": 10.0, "b": 10.0, "c": 10.0, "gone": 1.0})
+    assert [line.split(":")[0] for line in lines] == ["b", "gone"]
+    assert lines[0] == "b: ratio 8.90, was 10.00"
+
+
+def test_measuring_refuses_results_that_differ():
+    harness = import_module("benchmarks.harness")
+
+    def differ(reference, own):
+        assert reference == own
+
+    with pytest.raises(AssertionError):
+        harness.measure([harness.Row("x", lambda: 1, lambda: 2, differ)], rounds=2)
