@@ -2,18 +2,19 @@
 
 import argparse
 import logging
+import os
 import re
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mdkd import __version__, devices, store
+from mdkd import __version__, devices, faults, store
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, find
+from mdkd.faults import show
 from mdkd.layout import Layout
 from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
@@ -25,20 +26,14 @@ LOG_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "  # at the head of a line in a
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, 2 for a user's mistake, 1 for a fault of ours."""
+    """Run one verb. Returns the exit status (`mdkd.faults`)."""
     args = _parser().parse_args(argv)
-    _start_log(args)
     try:
+        _start_log(args)
+        _expect_working_directory()
         args.run_verb(args)
-    except UserError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("interrupted")
-        return 130
-    except Exception:
-        log.error("%s", traceback.format_exc())
-        return 1
+    except BaseException as error:
+        return faults.report(error, args.log, args.debug)
     return 0
 
 
@@ -122,20 +117,20 @@ def report(args: argparse.Namespace) -> None:
     function = getattr(reporting, f"report_{args.kind}")
     text = function(plan, _results(plan), args.target)
     if text is not None:
-        print(text)
+        show(text)
 
 
 def keep_store(args: argparse.Namespace) -> None:
     from mdkd import store_admin
 
     if args.kind == "verify":
-        print(store_admin.verify(_plan(args)))
+        show(store_admin.verify(_plan(args)))
     elif args.kind == "import":
-        print(store_admin.take_over(_plan(args), Path(args.target)))
+        show(store_admin.take_over(_plan(args), Path(args.target)))
     else:  # what any protocol plans is used
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
         pruning = args.kind == "prune"
-        print(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
+        show(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
 
 
 def _protocols(args: argparse.Namespace) -> list[Path]:
@@ -155,7 +150,7 @@ def compare(args: argparse.Namespace) -> None:
         hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
         raise UserError(f"{where}: no published numbers for what it trains; {hint}")
     for artefact in found:
-        print(tables.markdown(comparison.table(artefact, _results(plan))))
+        show(tables.markdown(comparison.table(artefact, _results(plan))))
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -166,11 +161,11 @@ def plan(args: argparse.Namespace) -> None:
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
-        print(plan_listing.listing(plan, _results(plan), name))
+        show(plan_listing.listing(plan, _results(plan), name))
         return
     if args.target:  # a group of artefacts, and nothing else
         plan = plan.only(find(plan.targets(), args.target))
-    print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+    show(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
 ARTEFACT = {"help": "name of the artefact"}
@@ -201,6 +196,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--plan", type=Path, help="plan file to read instead of the configuration")
     common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
+    common.add_argument("--debug", action="store_true", help="after an error, show the traceback")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
     def verb(
@@ -277,10 +273,14 @@ def _results(plan: Plan) -> Results:
 
 
 def last_message(log_file: Path) -> str:
-    """The last line of a job's log, without its time: why the job failed."""
-    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
-    last = next((line for line in reversed(lines) if line.strip()), "no message")
-    return re.sub(LOG_TIME, "", last).removeprefix("error: ")
+    """Why a job ended early: the last line of its log, without its time."""
+    text = log_file.read_text(encoding="utf-8", errors="replace") if log_file.exists() else ""
+    lines = [re.sub(LOG_TIME, "", line) for line in text.split("\n") if line.strip()]
+    last = lines[-1] if lines else "no message"
+    if last.startswith(("error: ", "interrupted ")):
+        return last.removeprefix("error: ")
+    killed = "it ended without a word, as when memory runs out and the system kills it"
+    return f"{killed}; its last message: {last}"
 
 
 def _start_log(args: argparse.Namespace) -> None:
@@ -289,11 +289,18 @@ def _start_log(args: argparse.Namespace) -> None:
     prefix = " ".join(word for word in words if word).replace("%", "%%")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
-    handlers: list[logging.Handler] = [terminal]
+    terminal.setLevel(logging.DEBUG if args.debug else logging.INFO)
+    logging.basicConfig(level=logging.WARNING, handlers=[terminal], force=True)
+    log.setLevel(logging.DEBUG)
     if args.log:
-        args.log.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(args.log)  # appends: another process may be writing to it
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        handlers.append(file)
-    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
-    log.setLevel(logging.INFO)
+        logging.getLogger().addHandler(faults.LogFile(args.log))
+
+
+def _expect_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError(
+            "the working directory has been deleted; go to the project's folder with cd, and run "
+            "the command again"
+        ) from None

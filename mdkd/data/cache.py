@@ -16,6 +16,7 @@ Shape key: N images, C labels, S pixels on a side.
 """
 
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Callable
@@ -179,7 +180,7 @@ def _finish(name: str, split: Split, kept: list[int], file: PixelFile, folder: P
         )
     if n < file.count:
         file.close_gaps(kept)
-    np.save(folder / f"labels_{name}.npy", targets_NC)
+    _save(folder / f"labels_{name}.npy", targets_NC)
     records.write_json(folder / f"ids_{name}.json", split.ids)
     return _finish_ignored(split, folder / f"ignored_{name}.npy") | {
         "images": n,
@@ -202,11 +203,18 @@ def _finish_ignored(split: Split, file: Path) -> dict:
     if (split.targets_NC & split.ignored_NC).any():
         raise ValueError(f"{file.name}: the source returned a label that is ignored and positive")
     ignored_NC = split.ignored_NC.astype(np.uint8)
-    np.save(file, ignored_NC)
+    _save(file, ignored_NC)
     return {
         "ignored_per_label": ignored_NC.sum(axis=0).tolist(),
         "ignored_sha256": _sha256(ignored_NC),
     }
+
+
+def _save(file: Path, values_NC: np.ndarray) -> None:
+    buffer = io.BytesIO()  # writing to a file, NumPy would not say why it fails
+    np.save(buffer, values_NC)
+    with records.atomic(file) as out:
+        out.write(buffer.getbuffer())
 
 
 def open_cache(folder: Path) -> Cache:

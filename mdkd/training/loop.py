@@ -4,11 +4,12 @@ Shape key: B images, C labels.
 """
 
 import dataclasses
+import io
 import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import keys, methods, metrics, records, rng, store
+from mdkd import faults, keys, methods, metrics, records, rng, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
@@ -130,7 +131,8 @@ def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        records.write_json(file, facts | {"error": str(error)})
+        with suppress(OSError):  # the first error says more
+            records.write_json(file, facts | {"error": faults.describe(error)})
         raise
 
 
@@ -216,7 +218,10 @@ def _fit(
                 }
             )
             if stop.received:
-                log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
+                log.warning(
+                    "interrupted by %s; a checkpoint was saved at step %d of %d",
+                    *(stop.received, progress.step, last_step),
+                )
                 raise SystemExit(stop.status)
     return progress
 
@@ -305,8 +310,10 @@ def _write_results(
     """Predict and score the test split; write all files of the run, and last the record."""
     test = cache.splits["test"]
     logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
+    buffer = io.BytesIO()  # writing to a file, torch would not say why it fails
+    torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
-        torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
+        file.write(buffer.getbuffer())
     predictions: dict[str, Any] = {
         "logits_NC": logits_NC,
         "targets_NC": test.targets_NC,

@@ -85,7 +85,8 @@ def test_asked_to_stop_it_saves_and_goes_on_later(bench, finished, number, step,
     result = interrupted(bench, REVIEW, number, step)
     assert result.returncode == (130 if number == signal.SIGINT else 143)
     assert "Traceback" not in result.stderr
-    assert f"{number.name}: checkpoint saved at step {step + 1}" in result.stderr
+    message = f"interrupted by {number.name}; a checkpoint was saved at step {step + 1} of "
+    assert message in result.stderr
     assert saved_state(bench, REVIEW)["progress"]["step"] == step + 1
     with caplog.at_level(logging.INFO):
         bench.train(REVIEW)
