@@ -1,7 +1,6 @@
 # The benchmark as a graph of jobs. The workflow has paths and resources only. The code of the jobs
 # is in mdkd/. The settings, which say what to compute, are in config/.
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -10,7 +9,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, keys, records, runpath, store
+from mdkd import costs, devices, faults, keys, records, runpath, store
 from mdkd.cli import last_message
 from mdkd.errors import UserError
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -22,6 +21,9 @@ min_version("9.20")
 # A job on another machine reads this file again. It uses the plan of the main process, because
 # somebody may have edited config/ in the meantime.
 PLAN_OF_MAIN = None if workflow.is_main_process else os.environ.get("MDKD_PLAN")
+
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(f"{workflow.basedir}: Snakemake fails in a folder with braces; rename it")
 
 try:
     SPEC = Specification(Path("config"), config)  # config: given on the command line
@@ -120,25 +122,38 @@ for target, artefacts in TARGETS.items():
 
 onstart:
     os.environ.update(MDKD_PLAN=PLAN_FILE)
-    records.write_json(Path(PLAN_FILE), PLAN.to_json())
+    try:
+        records.write_json(Path(PLAN_FILE), PLAN.to_json())
+    except OSError as error:
+        raise WorkflowError(faults.describe(error)) from None
 
 
 onsuccess:
     targets = set(workflow.dag_settings.targets or ["all"])
     if targets <= {"all", *TARGETS}:
-        given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
-        options = f"--config {given}" if given else ""
-        shell(f"python -m mdkd report metrics --plan {PLAN_FILE}")
+        call("mdkd", "report", "metrics", "--plan", PLAN_FILE)
         # Each set of targets has its own report.
-        name = "_".join(["report", *sorted(targets - {"all"})])
-        shell(
-            f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/{name}.html {options} "
-            f"> logs/{PLAN.protocol}/report.log 2>&1"
-        )
+        report_file = f"{RESULTS}/{'_'.join(['report', *sorted(targets - {'all'})])}.html"
+        # A file keeps what was given on the command line as it is. A second --config would not:
+        # Snakemake strips quotes, and reads what is left as YAML.
+        given = f"{RESULTS}/plans/given.json"
+        records.write_json(Path(given), config)
+        command = [
+            "snakemake",
+            *sorted(targets),
+            "--report",
+            report_file,
+            "--configfile",
+            given,
+        ]
+        call(*command, log_file=f"logs/{PLAN.protocol}/report.log")
     if "all" in targets:
-        shell(f"python -m mdkd report show --plan {PLAN_FILE}")
+        call("mdkd", "report", "show", "--plan", PLAN_FILE)
 
 
 onerror:
     for file in failed_logs(log):
-        print(f"failed: {last_message(Path(file))} (log: {file})", file=sys.stderr)
+        message = last_message(Path(file))
+        # A job that was stopped goes on at the next call.
+        text = message if message.startswith("interrupted") else f"failed: {message}"
+        print(f"{text} (log: {file})", file=sys.stderr)

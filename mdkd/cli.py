@@ -189,13 +189,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdkd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, default=Path("config"), help="configuration folder")
+    common.add_argument("--config", type=_path, default=Path("config"), help="configuration folder")
     common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
     )
-    common.add_argument("--plan", type=Path, help="plan file to read instead of the configuration")
-    common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
+    common.add_argument("--plan", type=_path, help="plan file to read instead of the configuration")
+    common.add_argument("--log", type=_path, help="file that gets a copy of all messages")
     common.add_argument("--debug", action="store_true", help="after an error, show the traceback")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
@@ -215,7 +215,9 @@ def _parser() -> argparse.ArgumentParser:
 
     dataset = {"help": "name of the data set"}
     fetching = verb(download, "fetch a data set's official files", dataset)
-    fetching.add_argument("--mirror", help="address or folder to take the archives from")
+    fetching.add_argument(
+        "--mirror", type=os.path.expanduser, help="address or folder to take the archives from"
+    )
     caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check an existing cache")
@@ -251,6 +253,10 @@ def _specification(args: argparse.Namespace, protocol: str | None = None) -> Spe
     if protocol or args.protocol:
         given["protocol"] = protocol or args.protocol
     return Specification(args.config, given)
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # a shell does not expand the ~ of --log=~/file
 
 
 def _setting(item: str) -> tuple[str, Any]:

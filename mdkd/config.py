@@ -6,6 +6,7 @@ wrong types and missing values with one line that names the file, the key and th
 
 import dataclasses
 import math
+import os
 import types
 import typing
 from dataclasses import dataclass, field
@@ -22,6 +23,11 @@ T = TypeVar("T")
 def number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
     """A field of a dataclass whose value must be in ``low .. high``; `parse` checks it."""
     return field(default=default, metadata={"range": (low, high)})
+
+
+def location(default: Any = dataclasses.MISSING) -> Any:
+    """A field for the path of a file or folder. `parse` puts the user's home in place of ``~``."""
+    return field(default=default, metadata={"path": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +141,23 @@ def parse(cls: type[T], value: Any, where: str) -> T:
             raise UserError(f"{where}: key '{name}' is missing; add it ({_name(hints[name])})")
     converted = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in value.items()}
     for name, content in converted.items():
+        if "path" in fields[name].metadata and isinstance(content, str):
+            converted[name] = expanded(content, f"{where}: {name}")
         low, high = fields[name].metadata.get("range", (-math.inf, math.inf))
         if isinstance(content, int | float) and not low <= content <= high:
             wrong = f"is not in {low:g} .. {high:g}" if high < math.inf else f"is below {low:g}"
             raise UserError(f"{where}: {name}: {content} {wrong}")
     return cls(**converted)
+
+
+def expanded(text: str, where: str) -> str:
+    """A path as a user writes it, with the user's home in place of ``~`` at its head."""
+    found = os.path.expanduser(text)
+    if found.startswith("~"):
+        raise UserError(f"{where}: '{text}': no such user; for a folder of this name write ./~")
+    if "\0" in found:
+        raise UserError(f"{where}: {text!r}: a path cannot contain the character 0; remove it")
+    return found
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

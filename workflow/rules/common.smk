@@ -1,6 +1,7 @@
 # Functions for the rules: files and runs of artefacts, runs, memory, and logs of failed jobs.
 
 import re
+import subprocess
 
 from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
@@ -60,7 +61,17 @@ def check_targets(rule_names):
             )
 
 
+def call(program, *arguments, log_file=None):
+    """Run a Python program without a shell, so no text of the configuration needs quoting."""
+    with open(log_file or os.devnull, "w", encoding="utf-8") as file:
+        output = {"stdout": file, "stderr": subprocess.STDOUT} if log_file else {}
+        ended = subprocess.run([sys.executable, "-m", program, *arguments], **output)
+    if ended.returncode:
+        where = f"; see {log_file}" if log_file else ""
+        raise WorkflowError(f"{program} {' '.join(arguments)} failed{where}")
+
+
 def failed_logs(snakemake_logs):
     """The log files of all jobs that failed, from Snakemake's own logs."""
-    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
+    text = "".join(Path(file).read_text(errors="replace") for file in snakemake_logs)
     return list(dict.fromkeys(re.findall(r"^    log: (.+) \(check log file", text, re.MULTILINE)))
