@@ -9,6 +9,7 @@ import math
 import os
 import types
 import typing
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -28,6 +29,11 @@ def number(low: float, high: float = math.inf, default: Any = dataclasses.MISSIN
 def location(default: Any = dataclasses.MISSING) -> Any:
     """A field for the path of a file or folder. `parse` puts the user's home in place of ``~``."""
     return field(default=default, metadata={"path": True})
+
+
+def printed(default: Any = dataclasses.MISSING) -> Any:
+    """A field for text that is printed: `parse` puts it on one line, without control characters."""
+    return field(default=default, metadata={"printed": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +149,8 @@ def parse(cls: type[T], value: Any, where: str) -> T:
     for name, content in converted.items():
         if "path" in fields[name].metadata and isinstance(content, str):
             converted[name] = expanded(content, f"{where}: {name}")
+        if "printed" in fields[name].metadata and isinstance(content, str):
+            converted[name] = one_line(content, f"{where}: {name}")
         low, high = fields[name].metadata.get("range", (-math.inf, math.inf))
         if isinstance(content, int | float) and not low <= content <= high:
             wrong = f"is not in {low:g} .. {high:g}" if high < math.inf else f"is below {low:g}"
@@ -157,6 +165,18 @@ def expanded(text: str, where: str) -> str:
         raise UserError(f"{where}: '{text}': no such user; for a folder of this name write ./~")
     if "\0" in found:
         raise UserError(f"{where}: {text!r}: a path cannot contain the character 0; remove it")
+    return found
+
+
+def one_line(text: str, where: str) -> str:
+    """A label with single blanks in place of line breaks and tabs.
+
+    Raises:
+        UserError: it has a character that cannot be printed.
+    """
+    found = " ".join(text.split())
+    if wrong := [c for c in found if unicodedata.category(c) in ("Cc", "Cs", "Cn")]:
+        raise UserError(f"{where}: {found!a}: the character {wrong[0]!a} cannot be printed")
     return found
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import methodfiles, registry
-from mdkd.config import Dataset, Head, Recipe, location, number, parse, read_yaml
+from mdkd.config import Dataset, Head, Recipe, location, number, parse, printed, read_yaml
 from mdkd.errors import UserError, nearest
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
@@ -71,7 +71,7 @@ class Entry:
 
     method: str
     set: dict[str, Any] = field(default_factory=dict)
-    label: str | None = None
+    label: str | None = printed(None)
     reported: int | None = None  # its row in a published table whose rows are numbered
 
 
@@ -80,7 +80,7 @@ class Experiment:
     """``experiments/*.yaml``: one artefact of the benchmark."""
 
     kind: str
-    title: str
+    title: str = printed()
     pairs: list[Pair] = field(default_factory=list)
     pairs_of: list[str] = field(default_factory=list)  # experiments whose pairs are added
     methods: list[Any] = field(default_factory=list)  # a name, {name: {setting: value}}, or Entry
@@ -99,7 +99,7 @@ class Experiment:
 class DatasetEntry:
     """One line of ``datasets.yaml``."""
 
-    label: str
+    label: str = printed()
     source: str
     root: str = location(".")  # absolute, or below data_root
     options: dict[str, Any] = field(default_factory=dict)
@@ -111,7 +111,7 @@ class DatasetEntry:
 class ArchEntry:
     """One line of ``architectures.yaml``."""
 
-    label: str
+    label: str = printed()
     net: str
 
 

@@ -20,7 +20,7 @@ import io
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from mdkd import locks, records, registry
-from mdkd.config import Dataset, parse
+from mdkd.config import Dataset, one_line, parse
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
@@ -80,6 +80,8 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
     table: Table = source.load(options, root, dataset.image_size)
+    where = f"data set '{dataset.name}': a label"
+    table = replace(table, classes=tuple(one_line(name, where) for name in table.classes))
     splits = carve(table.splits, dataset.val)
     for name, split in splits.items():
         if not split.ids:

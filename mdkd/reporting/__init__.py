@@ -7,7 +7,11 @@ Table``, ``figure(artefact, results) -> Figure``, or both, as `mdkd.kinds` decla
 text that such a function returns is printed on the terminal.
 """
 
+import os
 from pathlib import Path
+
+# Before matplotlib is loaded: whatever the user has set; an unknown name would be an error.
+os.environ["MPLBACKEND"] = "agg"
 
 from mdkd import registry
 from mdkd.data.cache import open_cache

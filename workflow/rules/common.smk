@@ -36,7 +36,15 @@ def digest_of(settings):
 def about(wildcards):
     """What the report's caption says about an artefact."""
     settings = asdict(PLAN.artefacts[wildcards.artefact])
-    return {key: settings[key] for key in ("title", "columns", "protocol", "seeds", "notes")}
+    texts = {key: settings[key] for key in ("title", "columns", "protocol", "seeds", "notes")}
+    return {key: plain(value) for key, value in texts.items()}
+
+
+def plain(value):
+    """Text, or a list of texts, as source of reStructuredText that prints it."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return re.sub(r"[^\w\s]", r"\\\g<0>", " ".join(str(value).split()))
 
 
 def run_of(wildcards):
