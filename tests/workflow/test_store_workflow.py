@@ -275,7 +275,7 @@ def test_a_run_that_cannot_be_scored_fails_and_says_so_every_time(made):
     assert made.steps() == {path: STEPS}  # the second time, only the scoring is done again
     result = made.mdkd("report", "partial", "--set", "seeds=[1]")
     table = (made.results / "partial" / "tables" / "comparison.md").read_text()
-    assert "1 runs failed; `failed.json` in the folder of each says why." in table, result.stderr
+    assert "1 runs failed; failed.json in the folder of each says why." in table, result.stderr
 
 
 # Calls that only look
