@@ -281,7 +281,7 @@ def _results(plan: Plan) -> Results:
 def last_message(log_file: Path) -> str:
     """Why a job ended early: the last line of its log, without its time."""
     text = log_file.read_text(encoding="utf-8", errors="replace") if log_file.exists() else ""
-    lines = [re.sub(LOG_TIME, "", line) for line in text.split("\n") if line.strip()]
+    lines = [found for line in text.split("\n") if (found := re.sub(LOG_TIME, "", line).strip())]
     last = lines[-1] if lines else "no message"
     if last.startswith(("error: ", "interrupted ")):
         return last.removeprefix("error: ")

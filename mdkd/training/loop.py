@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 ADAM_BETA2 = 0.999
 CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
+SHORTEST_S = 1e-6  # a clock may stand still
 TINY = 1e-30  # minimum of a gradient's norm in a division
 
 
@@ -202,7 +203,7 @@ def _fit(
             done = progress.step - epoch * steps_per_epoch
             if done == steps_per_epoch:
                 images = (done - first_step) * recipe.batch_size
-                images_per_s = images / (time.monotonic() - epoch_started)
+                images_per_s = images / max(time.monotonic() - epoch_started, SHORTEST_S)
                 left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
                 facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
                 if held_out:
@@ -344,7 +345,7 @@ def _write_results(
             "connectors": sum(p.numel() for p in method.parameters()),
         },
         "wall_s": progress.wall_s,
-        "images_per_s": images / progress.wall_s,
+        "images_per_s": images / max(progress.wall_s, SHORTEST_S),
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "final_epoch": progress.history[-1],
         "environment": provenance.environment(device),
