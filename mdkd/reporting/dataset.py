@@ -81,7 +81,9 @@ def _page(cache: Cache, name: str, label_frame: pd.DataFrame, pair_frame: pd.Dat
 def _table(frame: pd.DataFrame) -> str:
     names = [name for name in ("label", "a", "b") if name in frame]
     text = {name: frame[name].map(escapes.markdown) for name in names}
-    return frame.assign(**text).to_markdown(index=False, disable_numparse=[0, 1])
+    # A label may look like a number. Without a row there is no label, and the option is an error.
+    as_text = [frame.columns.get_loc(name) for name in names] if len(frame) else False
+    return frame.assign(**text).to_markdown(index=False, disable_numparse=as_text)
 
 
 def _figure(cache: Cache, folder: Path, name: str) -> None:
