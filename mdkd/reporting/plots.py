@@ -50,6 +50,7 @@ def set_style() -> None:
     sns.set_theme(style="whitegrid", context="paper", font=fonts)  # type: ignore[arg-type]
     matplotlib.rcParams.update(ALWAYS)
     warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `save` says it in one line
+    warnings.filterwarnings("ignore", "Tight layout not applied")  # long labels; all is saved
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
