@@ -29,8 +29,8 @@ try:
     SPEC = Specification(Path("config"), config)  # config: given on the command line
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     RATES = costs.read_rates(Path("config/rates.yaml"))
-except UserError as error:
-    raise WorkflowError(str(error)) from None
+except (UserError, OSError) as error:
+    raise WorkflowError(faults.describe(error)) from None
 
 # Calls that show something and start no job: they delete nothing.
 LOOKS = {"--lint", "--unlock", "--summary", "-S", "--detailed-summary", "-D", "--report", "--dag"}

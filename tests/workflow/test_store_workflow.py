@@ -109,6 +109,19 @@ def test_a_second_command_and_a_job_wait_for_a_training(made):
     assert len(published(made, path)) == 1
 
 
+def test_an_interrupted_job_that_waits_is_not_called_failed(made):
+    run = resolve_run(Specification(made.folder / "config"), STUDENT.format(1))
+    with store.entry(run, Layout("smoke", made.folder)).held():
+        workflow = made.begin("snakemake", "--cores", "1", *SEEDS, "--", "collect")
+        until(lambda: "waiting for it" in text(made.folder / "log.txt"))
+        os.killpg(workflow.pid, signal.SIGINT)  # Ctrl-C
+        assert workflow.wait() != 0
+    lines = text(made.folder / "log.txt").splitlines()
+    ended = [line for line in lines if line.startswith(("failed: ", "interrupted by "))]
+    assert len(ended) == 1
+    assert ended[0].startswith("interrupted by SIGINT; run the same command again: it goes on (")
+
+
 # What used to make Snakemake train again
 
 
