@@ -163,6 +163,11 @@ def expanded(text: str, where: str) -> str:
     found = os.path.expanduser(text)
     if found.startswith("~"):
         raise UserError(f"{where}: '{text}': no such user; for a folder of this name write ./~")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError as error:  # pathlib would say that there is no such file
+        reason = f"cannot be the name of a file in the encoding {error.encoding}"
+        raise UserError(f"{where}: {text!a} {reason}; set LC_ALL=C.UTF-8") from None
     if "\0" in found:
         raise UserError(f"{where}: {text!r}: a path cannot contain the character 0; remove it")
     return found

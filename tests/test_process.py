@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, TEACHER, environment
+from conftest import ROOT, TEACHER, edit_yaml, environment
 
 MDKD = (sys.executable, "-m", "mdkd")
 GOES_ON = "run the same command again: it goes on\n"
@@ -84,10 +84,13 @@ def test_a_table_on_a_terminal_of_ascii(run, bench):
     assert "ResNet8x2 → ResNet8" in page.read_text(encoding="utf-8")
 
 
-def test_a_name_that_the_encoding_lacks_is_one_line(run):
-    variables = ENCODINGS["C without UTF-8"]
-    result = run("mdkd plan --set 'store: x' --set store=größe/x", **variables)
-    assert result.returncode == 2 and b"Traceback" not in result.stderr
+def test_a_folder_whose_name_the_encoding_lacks_is_one_line(run, bench):
+    edit_yaml(bench.base / "config" / "config.yaml", lambda c: c.update(store="größe"))
+    result = run("mdkd store list", **ENCODINGS["C without UTF-8"])
+    (line,) = result.stderr.decode().splitlines()
+    assert result.returncode == 2 and "gr\\xf6\\xdfe" in line
+    assert "config.yaml: store: 'gr" in line
+    assert "cannot be the name of a file in the encoding ascii; set LC_ALL=C.UTF-8" in line
 
 
 def test_the_working_directory_is_deleted(run, tmp_path):
