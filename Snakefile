@@ -1,7 +1,6 @@
 # The benchmark as a graph of jobs. The workflow has paths and resources only. The code of the jobs
 # is in mdkd/. The settings, which say what to compute, are in config/.
 
-import json
 import os
 import sys
 from dataclasses import asdict
@@ -11,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, keys, records, runpath, slurm, store
+from mdkd import costs, devices, faults, keys, records, runpath, slurm, store
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -28,6 +27,9 @@ os.environ.update(PATH=PATH)
 # somebody may have edited config/ in the meantime.
 PLAN_OF_MAIN = None if workflow.is_main_process else os.environ.get("MDKD_PLAN")
 
+if set("{}") & set(str(workflow.basedir)):
+    raise WorkflowError(f"{workflow.basedir}: Snakemake fails in a folder with braces; rename it")
+
 SETTINGS = dict(config)  # given on the command line, or by a workflow that uses this one
 CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
 
@@ -35,8 +37,8 @@ try:
     SPEC = Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     RATES = costs.read_rates(CONFIG_FOLDER / "rates.yaml")
-except UserError as error:
-    raise WorkflowError(str(error)) from None
+except (UserError, OSError) as error:
+    raise WorkflowError(faults.describe(error)) from None
 
 # Calls that show something and start no job: they delete nothing.
 LOOKS = {"--lint", "--unlock", "--summary", "-S", "--detailed-summary", "-D", "--report", "--dag"}
@@ -85,11 +87,11 @@ if workflow.is_main_process:
     only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
-    if not only_looks:  # for the jobs
-        os.environ.update(MDKD_PLAN=PLAN_FILE)
-        records.write_json(Path(PLAN_FILE), PLAN.to_json())
+        if not only_looks:  # for the jobs
+            os.environ.update(MDKD_PLAN=PLAN_FILE)
+            records.write_json(Path(PLAN_FILE), PLAN.to_json())
+    except (UserError, OSError) as error:
+        raise WorkflowError(faults.describe(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
             # A call that starts jobs deletes this file first. Show what it then plans.
@@ -162,19 +164,29 @@ onstart:
 onsuccess:
     targets = set(workflow.dag_settings.targets or ["all"])
     if targets <= {"all", *TARGETS}:
-        given = " ".join(f"'{key}={json.dumps(value)}'" for key, value in config.items())
-        options = f"--config {given}" if given else ""
-        shell(f"python -m mdkd report metrics --plan {PLAN_FILE}")
+        call("mdkd", "report", "metrics", "--plan", PLAN_FILE)
         # Each set of targets has its own report.
-        name = "_".join(["report", *sorted(targets - {"all"})])
-        shell(
-            f"snakemake {' '.join(sorted(targets))} --report {RESULTS}/{name}.html {options} "
-            f"> logs/{PLAN.protocol}/report.log 2>&1"
-        )
+        report_file = f"{RESULTS}/{'_'.join(['report', *sorted(targets - {'all'})])}.html"
+        # A file keeps what was given on the command line as it is. A second --config would not:
+        # Snakemake strips quotes, and reads what is left as YAML.
+        given = f"{RESULTS}/plans/given.json"
+        records.write_json(Path(given), config)
+        command = [
+            "snakemake",
+            *sorted(targets),
+            "--report",
+            report_file,
+            "--configfile",
+            given,
+        ]
+        call(*command, log_file=f"logs/{PLAN.protocol}/report.log")
     if "all" in targets:
-        shell(f"python -m mdkd report show --plan {PLAN_FILE}")
+        call("mdkd", "report", "show", "--plan", PLAN_FILE)
 
 
 onerror:
     for file in failed_logs(log):
-        print(f"failed: {last_message(Path(file))} (log: {file})", file=sys.stderr)
+        message = last_message(Path(file))
+        # A job that was stopped goes on at the next call.
+        text = message if message.startswith("interrupted") else f"failed: {message}"
+        print(f"{text} (log: {file})", file=sys.stderr)

@@ -2,18 +2,19 @@
 
 import argparse
 import logging
+import os
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from mdkd import __version__, devices, records, store
+from mdkd import __version__, devices, faults, records, store
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, find
+from mdkd.faults import show
 from mdkd.layout import Layout
 from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
@@ -23,24 +24,14 @@ log = logging.getLogger("mdkd")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status.
-
-    It is 0, 2 for a user's mistake, or 1 for a fault of ours. `doctor` returns 1 if it has found a
-    problem.
-    """
+    """Run one verb. Returns the exit status (`mdkd.faults`); `doctor` returns 1 for a problem."""
     args = _parser().parse_args(argv)
-    _start_log(args)
     try:
+        _start_log(args)
+        _expect_working_directory()
         return args.run_verb(args) or 0
-    except UserError as error:
-        log.error("error: %s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("interrupted")
-        return 130
-    except Exception:
-        log.error("%s", traceback.format_exc())
-        return 1
+    except BaseException as error:
+        return faults.report(error, args.log, args.debug)
 
 
 def download(args: argparse.Namespace) -> None:
@@ -124,20 +115,20 @@ def report(args: argparse.Namespace) -> None:
     function = getattr(reporting, f"report_{args.kind}")
     text = function(plan, _results(plan), args.target)
     if text is not None:
-        print(text)
+        show(text)
 
 
 def keep_store(args: argparse.Namespace) -> None:
     from mdkd import store_admin
 
     if args.kind == "verify":
-        print(store_admin.verify(_plan(args)))
+        show(store_admin.verify(_plan(args)))
     elif args.kind == "import":
-        print(store_admin.take_over(_plan(args), Path(args.target)))
+        show(store_admin.take_over(_plan(args), Path(args.target)))
     else:  # what any protocol plans is used
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
         pruning = args.kind == "prune"
-        print(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
+        show(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
 
 
 def _protocols(args: argparse.Namespace) -> list[Path]:
@@ -157,7 +148,7 @@ def compare(args: argparse.Namespace) -> None:
         hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
         raise UserError(f"{where}: no published numbers for what it trains; {hint}")
     for artefact in found:
-        print(tables.markdown(comparison.table(artefact, _results(plan))))
+        show(tables.markdown(comparison.table(artefact, _results(plan))))
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -171,11 +162,11 @@ def plan(args: argparse.Namespace) -> None:
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
-        print(plan_listing.listing(plan, _results(plan), name))
+        show(plan_listing.listing(plan, _results(plan), name))
         return
     if args.target:  # a group of artefacts, and nothing else
         plan = plan.only(find(plan.targets(), args.target))
-    print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+    show(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
 
 
 def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
@@ -188,7 +179,7 @@ def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
     names = plan.selected if args.target is None else list(plan.artefacts)
     if args.target not in (None, "all"):
         names = find(plan.targets(), args.target)
-    print(commands(plan.only(names), _results(plan), file))
+    show(commands(plan.only(names), _results(plan), file))
 
 
 def status(args: argparse.Namespace) -> None:
@@ -216,9 +207,9 @@ def doctor(args: argparse.Namespace) -> int:
 
     found = []
     for check in examination.examine(settings, args.config, tuple(ENGINES), time.time()):
-        print(check, flush=True)
+        show(str(check))
         found.append(check)
-    print(examination.summary(found))
+    show(examination.summary(found))
     return int(any(check.verdict == "problem" for check in found))
 
 
@@ -243,13 +234,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdkd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, default=Path("config"), help="configuration folder")
+    common.add_argument("--config", type=_path, default=Path("config"), help="configuration folder")
     common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
     )
-    common.add_argument("--plan", type=Path, help="plan file to read instead of the configuration")
-    common.add_argument("--log", type=Path, help="file that gets a copy of all messages")
+    common.add_argument("--plan", type=_path, help="plan file to read instead of the configuration")
+    common.add_argument("--log", type=_path, help="file that gets a copy of all messages")
+    common.add_argument("--debug", action="store_true", help="after an error, show the traceback")
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
     def verb(
@@ -268,7 +260,9 @@ def _parser() -> argparse.ArgumentParser:
 
     dataset = {"help": "name of the data set"}
     fetching = verb(download, "fetch a data set's official files", dataset)
-    fetching.add_argument("--mirror", help="address or folder to take the archives from")
+    fetching.add_argument(
+        "--mirror", type=os.path.expanduser, help="address or folder to take the archives from"
+    )
     caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check an existing cache")
@@ -329,6 +323,10 @@ def _specification(args: argparse.Namespace, protocol: str | None = None) -> Spe
     return Specification(args.config, given)
 
 
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # a shell does not expand the ~ of --log=~/file
+
+
 def _setting(item: str) -> tuple[str, Any]:
     """KEY=VALUE with the value as YAML reads it: a number, a list, text."""
     key, _, value = item.partition("=")
@@ -354,11 +352,18 @@ def _start_log(args: argparse.Namespace) -> None:
     prefix = " ".join(word for word in words if word).replace("%", "%%")
     terminal = logging.StreamHandler(sys.stderr)
     terminal.setFormatter(logging.Formatter(f"[{prefix}] %(message)s"))
-    handlers: list[logging.Handler] = [terminal]
+    terminal.setLevel(logging.DEBUG if args.debug else logging.INFO)
+    logging.basicConfig(level=logging.WARNING, handlers=[terminal], force=True)
+    log.setLevel(logging.DEBUG)
     if args.log:
-        args.log.parent.mkdir(parents=True, exist_ok=True)
-        file = logging.FileHandler(args.log)  # appends: another process may be writing to it
-        file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        handlers.append(file)
-    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
-    log.setLevel(logging.INFO)
+        logging.getLogger().addHandler(faults.LogFile(args.log))
+
+
+def _expect_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError(
+            "the working directory has been deleted; go to the project's folder with cd, and run "
+            "the command again"
+        ) from None

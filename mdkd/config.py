@@ -6,8 +6,10 @@ wrong types and missing values with one line that names the file, the key and th
 
 import dataclasses
 import math
+import os
 import types
 import typing
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -22,6 +24,16 @@ T = TypeVar("T")
 def number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
     """A field of a dataclass whose value must be in ``low .. high``; `parse` checks it."""
     return field(default=default, metadata={"range": (low, high)})
+
+
+def location(default: Any = dataclasses.MISSING) -> Any:
+    """A field for the path of a file or folder. `parse` puts the user's home in place of ``~``."""
+    return field(default=default, metadata={"path": True})
+
+
+def printed(default: Any = dataclasses.MISSING) -> Any:
+    """A field for text that is printed: `parse` puts it on one line, without control characters."""
+    return field(default=default, metadata={"printed": True})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +147,42 @@ def parse(cls: type[T], value: Any, where: str) -> T:
             raise UserError(f"{where}: key '{name}' is missing; add it ({_name(hints[name])})")
     converted = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in value.items()}
     for name, content in converted.items():
+        if "path" in fields[name].metadata and isinstance(content, str):
+            converted[name] = expanded(content, f"{where}: {name}")
+        if "printed" in fields[name].metadata and isinstance(content, str):
+            converted[name] = one_line(content, f"{where}: {name}")
         low, high = fields[name].metadata.get("range", (-math.inf, math.inf))
         if isinstance(content, int | float) and not low <= content <= high:
             wrong = f"is not in {low:g} .. {high:g}" if high < math.inf else f"is below {low:g}"
             raise UserError(f"{where}: {name}: {content} {wrong}")
     return cls(**converted)
+
+
+def expanded(text: str, where: str) -> str:
+    """A path as a user writes it, with the user's home in place of ``~`` at its head."""
+    found = os.path.expanduser(text)
+    if found.startswith("~"):
+        raise UserError(f"{where}: '{text}': no such user; for a folder of this name write ./~")
+    try:
+        os.fsencode(found)
+    except UnicodeEncodeError as error:  # pathlib would say that there is no such file
+        reason = f"cannot be the name of a file in the encoding {error.encoding}"
+        raise UserError(f"{where}: {text!a} {reason}; set LC_ALL=C.UTF-8") from None
+    if "\0" in found:
+        raise UserError(f"{where}: {text!r}: a path cannot contain the character 0; remove it")
+    return found
+
+
+def one_line(text: str, where: str) -> str:
+    """A label with single blanks in place of line breaks and tabs.
+
+    Raises:
+        UserError: it has a character that cannot be printed.
+    """
+    found = " ".join(text.split())
+    if wrong := [c for c in found if unicodedata.category(c) in ("Cc", "Cs", "Cn")]:
+        raise UserError(f"{where}: {found!a}: the character {wrong[0]!a} cannot be printed")
+    return found
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:

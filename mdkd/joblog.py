@@ -8,9 +8,12 @@ ERROR = "error: "
 
 
 def last_message(log_file: Path) -> str:
-    """The last line of a job's log, without its time: why the job failed."""
-    last = _last_line(log_file) or "no message"
-    return re.sub(LOG_TIME, "", last).removeprefix(ERROR)
+    """Why a job ended early: the last line of its log, without its time."""
+    last = re.sub(LOG_TIME, "", _last_line(log_file)).strip() or "no message"
+    if last.startswith((ERROR, "interrupted ")):
+        return last.removeprefix(ERROR)
+    killed = "it ended without a word, as when memory runs out and the system kills it"
+    return f"{killed}; its last message: {last}"
 
 
 def failure(log_file: Path) -> str | None:
@@ -28,5 +31,5 @@ def failure(log_file: Path) -> str | None:
 
 def _last_line(log_file: Path) -> str:
     """The last line of a file that is not empty; "" if there is none."""
-    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
-    return next((line for line in reversed(lines) if line.strip()), "")
+    text = log_file.read_text(encoding="utf-8", errors="replace") if log_file.exists() else ""
+    return next((x for x in reversed(text.split("\n")) if re.sub(LOG_TIME, "", x).strip()), "")

@@ -1,19 +1,28 @@
 """Lock files. A lock ends when the process that holds it ends, even by SIGKILL."""
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
+from mdkd import faults
 from mdkd.errors import UserError
+
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 log = logging.getLogger(__name__)
 
 
 class Busy(UserError):
     """Another process holds a lock."""
+
+
+class NoLocks(UserError):
+    """The file system has no locks."""
 
 
 @contextlib.contextmanager
@@ -29,16 +38,17 @@ def held(file: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
 
     Raises:
         Busy: another process holds the lock, and ``wait`` is false.
+        NoLocks: the file system has no locks.
     """
     while True:
         with file.open("a") as lock:  # not "w": the holder may have written its name into it
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _flock(file, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if not wait:
                     raise Busy(busy) from None
                 log.info("%s", busy)
-                fcntl.flock(lock, fcntl.LOCK_EX)
+                _flock(file, lock, fcntl.LOCK_EX)
             if not _is_still(file, lock.fileno()):
                 continue  # after we opened the file, its former holder ended and deleted it
             try:
@@ -52,12 +62,26 @@ def is_held(file: Path) -> bool:
     """Whether a process holds the lock. A file that a killed process left behind is not held."""
     try:
         with file.open("r") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two may look at once
+            _flock(file, lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two may look at once
     except BlockingIOError:
         return True
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError, NoLocks):
         return False
     return False
+
+
+def _flock(file: Path, lock: IO, operation: int) -> None:
+    """Call ``flock``. Its errors name the file and, on a disk without locks, the fix."""
+    try:
+        with faults.named(file):
+            fcntl.flock(lock, operation)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        raise NoLocks(
+            f"{file.parent}: files cannot be locked on this disk ({error.strerror}); mount it with "
+            "locks (Lustre: -o flock; NFS: start lockd), or put this folder on another disk"
+        ) from None
 
 
 def _is_still(file: Path, descriptor: int) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mdkd import registry
-from mdkd.config import number, parse, read_yaml
+from mdkd.config import number, parse, printed, read_yaml
 from mdkd.errors import UserError, nearest
 
 PACKAGE = "mdkd.methods"
@@ -18,7 +18,7 @@ PACKAGE = "mdkd.methods"
 class MethodFile:
     """One method as its file declares it."""
 
-    label: str  # its name in tables and figures
+    label: str = printed()  # its name in tables and figures
     # Raise the revision when the numerics of the method change: then its runs are done again.
     revision: int = number(1)
     needs: list[Literal["logits", "pooled", "maps", "embeddings"]]  # parts of both networks' Output

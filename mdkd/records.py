@@ -4,26 +4,32 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mdkd import faults
 from mdkd.errors import UserError
 
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for writing. It appears at ``path`` only when it is complete and on disk."""
+    """Open a file for writing. It appears at ``path`` only when it is complete and on disk.
+
+    Raises:
+        OSError: it cannot be written; the error names the file, and an older file is unchanged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     try:
-        with part.open("wb") as file:
+        with faults.named(path), part.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the error that led here says more
+            part.unlink()
 
 
 def canonical(record: Any) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import methodfiles, registry
-from mdkd.config import Dataset, Head, Recipe, number, parse, read_yaml
+from mdkd.config import Dataset, Head, Recipe, location, number, parse, printed, read_yaml
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest
 from mdkd.kinds import KINDS
@@ -38,9 +38,9 @@ class UserConfig:
     experiments: list[str] | None = None  # None: those of the protocol
     seeds: list[int] | None = None  # None: those of the protocol
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    data_root: str = "data"  # relative roots of data sets are below it
-    weights_folder: str = "weights"  # files of ImageNet weights, used before any download
-    store: str = "store"  # the folder of all trainings; several projects may share it
+    data_root: str = location("data")  # relative roots of data sets are below it
+    weights_folder: str = location("weights")  # files of ImageNet weights, used before any download
+    store: str = location("store")  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     job_limits: JobLimits = field(default_factory=JobLimits)
@@ -57,7 +57,7 @@ class Protocol:
     stem: Literal["cifar", "small", "imagenet"]  # of the CIFAR-style networks
     head: Head
     recipe: Recipe
-    weights: str | None = None
+    weights: str | None = location(None)  # "imagenet", or a file
     teacher_seed: int = number(0, 2**31, default=0)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed settings
@@ -84,7 +84,7 @@ class Entry:
 
     method: str
     set: dict[str, Any] = field(default_factory=dict)
-    label: str | None = None
+    label: str | None = printed(None)
     reported: int | None = None  # its row in a published table whose rows are numbered
 
 
@@ -93,7 +93,7 @@ class Experiment:
     """``experiments/*.yaml``: one artefact of the benchmark."""
 
     kind: str
-    title: str
+    title: str = printed()
     pairs: list[Pair] = field(default_factory=list)
     pairs_of: list[str] = field(default_factory=list)  # experiments whose pairs are added
     methods: list[Any] = field(default_factory=list)  # a name, {name: {setting: value}}, or Entry
@@ -112,9 +112,9 @@ class Experiment:
 class DatasetEntry:
     """One line of ``datasets.yaml``."""
 
-    label: str
+    label: str = printed()
     source: str
-    root: str = "."  # absolute, or below data_root
+    root: str = location(".")  # absolute, or below data_root
     options: dict[str, Any] = field(default_factory=dict)
     val: float = 0.0  # fraction of the training images to set aside for tuning, by their names
     damaged: Literal["error", "drop"] = "error"  # what to do with images that cannot be decoded
@@ -124,7 +124,7 @@ class DatasetEntry:
 class ArchEntry:
     """One line of ``architectures.yaml``."""
 
-    label: str
+    label: str = printed()
     net: str
 
 

@@ -29,7 +29,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import keys, locks, records, slurm
+from mdkd import faults, keys, locks, records, slurm
 from mdkd.config import Run
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -111,8 +111,7 @@ class Entry:
     @contextmanager
     def logged(self) -> Iterator[None]:
         """Append all messages of the block to ``train.log``. Snakemake deletes logs of its own."""
-        handler = logging.FileHandler(self.folder / LOG, encoding="utf-8")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        handler = faults.LogFile(self.folder / LOG)
         package = logging.getLogger("mdkd")
         package.addHandler(handler)
         try:

@@ -1,5 +1,6 @@
 """`mdkd store`: list, verify and prune the store of runs, and import runs from elsewhere."""
 
+import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -15,21 +16,23 @@ from mdkd.plan import Plan
 from mdkd.store import RECORD, Entry
 
 DAY_S = 86400.0
+NAMES = 3  # of artefacts that the list shows for each protocol
 
 
 def listing(plans: list[Plan]) -> str:
-    """One line per entry: its state, size and age, and the artefacts of the plans that use it."""
+    """Two lines per entry: its state, size, age and place, and the artefacts that use it."""
     folder, users = plans[0].layout().store, _users(plans)
-    lines, total = [], 0.0
+    lines, count, total = [], 0, 0.0
     for entry in entries(folder):
-        size, last = _size(entry), max(f.stat().st_mtime for f in entry.folder.iterdir())
-        total += size
+        facts = _facts(entry)
+        size, last = sum(f.st_size for f in facts), max((f.st_mtime for f in facts), default=0.0)
+        count, total = count + 1, total + size
         state = "finished" if entry.finished else "running" if entry.running else "unfinished"
-        used = ", ".join(users.get(entry.folder, [])) or "not planned"
-        age = (time.time() - last) / DAY_S
+        age = max(time.time() - last, 0.0) / DAY_S  # a clock may have been set back
         place = entry.folder.relative_to(folder)
-        lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}  ({used})")
-    return "\n".join([*lines, f"{len(lines)} entries, {total / 1e9:.2f} GB"])
+        lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}")
+        lines.append(f"{'':4}used by {_used(users.get(entry.folder, {}))}")
+    return "\n".join([*lines, f"{count} entries, {total / 1e9:.2f} GB"])
 
 
 def verify(plan: Plan) -> str:
@@ -110,24 +113,46 @@ def entries(folder: Path) -> Iterator[Entry]:
         yield Entry(place)
 
 
-def _users(plans: list[Plan]) -> dict[Path, list[str]]:
-    """The artefacts that use each planned entry. A teacher is used where its students are."""
-    users: dict[Path, list[str]] = {}
+def _users(plans: list[Plan]) -> dict[Path, dict[str, list[str]]]:
+    """The artefacts that use each planned entry, by protocol. A teacher is used by its students."""
+    users: dict[Path, dict[str, list[str]]] = {}
     for plan in plans:
         layout = plan.layout()
         folders = {path: store.entry(run, layout).folder for path, run in plan.runs.items()}
         for folder in folders.values():
-            users.setdefault(folder, [])
+            users.setdefault(folder, {})
         for name, artefact in plan.artefacts.items():
             teachers = {t for path in artefact.runs if (t := plan.runs[path].teacher)}
             for path in teachers | set(artefact.runs):
-                users[folders[path]].append(f"{plan.protocol}: {name}")
+                users[folders[path]].setdefault(plan.protocol, []).append(name)
     return users
+
+
+def _used(users: dict[str, list[str]]) -> str:
+    """The users of an entry, of each protocol the first ones.
+
+    >>> _used({"quick": ["table4"], "paper": ["a", "b", "c", "d", "e"]})
+    'quick: table4; paper: a, b, c and 2 more'
+    """
+    texts = []
+    for protocol, names in users.items():
+        more = f" and {len(names) - NAMES} more" if len(names) > NAMES else ""
+        texts.append(f"{protocol}: {', '.join(names[:NAMES])}{more}")
+    return "; ".join(texts) or "no artefact of any protocol"
+
+
+def _facts(entry: Entry) -> list[os.stat_result]:
+    """Sizes and times of all files of an entry. A process may delete some of them just now."""
+    facts = []
+    for file in entry.folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            facts.append(file.stat())
+    return facts
 
 
 def _size(entry: Entry) -> int:
     """Bytes of all files of an entry."""
-    return sum(file.stat().st_size for file in entry.folder.rglob("*"))
+    return sum(facts.st_size for facts in _facts(entry))
 
 
 def _verify(entry: Entry) -> None:

@@ -140,7 +140,7 @@ ALLOWED = {  # all that a module may import besides the standard library
     "mdkd.rng": {"numpy"},
     "mdkd.outputs": {"torch"},
     "mdkd.dependencies": {"torch"},
-    "mdkd.__main__": {"mdkd.cli"},
+    "mdkd.__main__": {"mdkd.cli", "mdkd.faults"},
 }
 
 

@@ -71,13 +71,15 @@ def test_the_list_says_what_there_is_and_who_uses_it(kept, keep):
     begun.mkdir(parents=True)
     (begun / "checkpoint.pt").write_bytes(bytes(2_000_000))
     status, text = keep("list")
-    lines = {line.split("days")[1].split()[0]: line for line in text.splitlines()[:-1]}
+    lines, users = text.splitlines()[:-1:2], text.splitlines()[1:-1:2]
+    lines = {line.split("days")[1].split()[0]: line for line in lines}
+    users = dict(zip(lines, users, strict=True))
     assert status == 0
     assert lines.keys() == {place(kept, path) for path in (TEACHER, STUDENT, REVIEW, MLD)}
     assert lines[place(kept, STUDENT)].startswith("finished")
-    assert lines[place(kept, STUDENT)].endswith("(smoke: comparison)")
-    assert lines[place(kept, TEACHER)].endswith("(smoke: comparison)")
-    assert lines[place(kept, REVIEW)].endswith("(not planned)")
+    assert users[place(kept, STUDENT)] == "    used by smoke: comparison"
+    assert users[place(kept, TEACHER)] == "    used by smoke: comparison"
+    assert users[place(kept, REVIEW)] == "    used by no artefact of any protocol"
     assert lines[place(kept, MLD)].startswith("unfinished       2.0 MB    0.0 days")
     assert text.splitlines()[-1].startswith("4 entries, ")
     with kept.entry(MLD).held():

@@ -70,9 +70,10 @@ class Project:
     def environment(self, **variables):
         return environment() | {"PYTHONPATH": str(self.folder)} | variables
 
-    def run(self, *command):
+    def run(self, *command, **variables):
+        variables = self.environment(**variables)
         return subprocess.run(
-            command, cwd=self.folder, env=self.environment(), capture_output=True, text=True
+            command, cwd=self.folder, env=variables, capture_output=True, text=True
         )
 
     def mdkd(self, *arguments):

@@ -16,9 +16,10 @@ Shape key: N images, C labels, S pixels on a side.
 """
 
 import hashlib
+import io
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from mdkd import locks, records, registry
-from mdkd.config import Dataset, number, parse
+from mdkd.config import Dataset, number, one_line, parse
 from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
 from mdkd.data.reading import problem, read_json, reason_of, show
@@ -83,6 +84,8 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     source = registry.load("mdkd.data.sources", dataset.source)
     options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
     table: Table = source.load(options, root, dataset.image_size)
+    where = f"data set '{dataset.name}': a label"
+    table = replace(table, classes=tuple(one_line(name, where) for name in table.classes))
     checks.check(table, f"data set '{dataset.name}'")
     splits = carve(table.splits, dataset.val)
     for name, split in splits.items():
@@ -240,7 +243,7 @@ def _finish(
         )
     if n < file.count:
         file.close_gaps(kept)
-    np.save(folder / f"labels_{name}.npy", targets_NC)
+    _save(folder / f"labels_{name}.npy", targets_NC)
     records.write_json(folder / f"ids_{name}.json", split.ids)
     pixels_sha256, rows = digests.pixels(file.path)
     facts = _finish_ignored(split, folder / f"ignored_{name}.npy") | {
@@ -265,11 +268,18 @@ def _finish_ignored(split: Split, file: Path) -> dict:
     if (split.targets_NC & split.ignored_NC).any():
         raise ValueError(f"{file.name}: the source returned a label that is ignored and positive")
     ignored_NC = split.ignored_NC.astype(np.uint8)
-    np.save(file, ignored_NC)
+    _save(file, ignored_NC)
     return {
         "ignored_per_label": ignored_NC.sum(axis=0).tolist(),
         "ignored_sha256": digests.labels(ignored_NC),
     }
+
+
+def _save(file: Path, values_NC: np.ndarray) -> None:
+    buffer = io.BytesIO()  # writing to a file, NumPy would not say why it fails
+    np.save(buffer, values_NC)
+    with records.atomic(file) as out:
+        out.write(buffer.getbuffer())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,14 +18,14 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mdkd import records
+from mdkd import faults, records
 from mdkd.data.images import UndecodableImage
 from mdkd.errors import UserError
 
@@ -71,7 +71,7 @@ class PixelFile:
 
     def allocate(self) -> None:
         """Create the file at its full size. The zeros do not use disk space yet (sparse file)."""
-        with self.path.open("wb") as file:
+        with faults.named(self.path), self.path.open("wb") as file:
             file.write(self.header)
             file.truncate(self.file_bytes)
 
@@ -82,7 +82,7 @@ class PixelFile:
             UndecodableImage: an image is damaged and ``drop`` is false.
         """
         damaged, start = [], len(self.header)
-        with self.path.open("r+b") as file:
+        with faults.named(self.path), self.path.open("r+b") as file:
             for i in indices:
                 try:
                     image_SSC = self.image(i)
@@ -105,7 +105,7 @@ class PixelFile:
         """Keep only the rows ``kept``, in their order: move them to the front, cut off the rest."""
         shorter, start = replace(self, count=len(kept)), len(self.header)
         assert len(shorter.header) == start
-        with self.path.open("r+b") as file:
+        with faults.named(self.path), self.path.open("r+b") as file:
             for to, index in enumerate(kept):
                 if to != index:
                     file.seek(start + index * self.row_bytes)
@@ -118,7 +118,7 @@ class PixelFile:
 
     def sync(self) -> None:
         """Wait until everything that any process wrote to the file is on disk."""
-        with self.path.open("r+b") as file:
+        with faults.named(self.path), self.path.open("r+b") as file:
             os.fsync(file.fileno())
 
 
@@ -191,22 +191,23 @@ def decode(progress: Progress, drop: bool, jobs: int) -> None:
     Args:
         drop: mark damaged images and continue, instead of failing at the first one.
         jobs: the number of processes; fewer are used for a small number of images.
+
+    Raises:
+        UserError: a process was killed.
+        OSError: a file cannot be written.
     """
     try:
-        try:
-            _decode(progress, drop, jobs)
-        finally:
+        _decode(progress, drop, jobs)
+    except BaseException as error:
+        with suppress(OSError):  # the first error says more; what was saved before stays valid
             progress.save()
-    except BrokenProcessPool:
+        if not isinstance(error, BrokenProcessPool):
+            raise
         raise UserError(
             "a decoding process was killed, perhaps because memory ran out; "
             "run the command again with fewer --jobs: it resumes where it stopped"
         ) from None
-    except OSError as error:
-        raise UserError(
-            f"{progress.record.parent}: cannot be written ({error}); "
-            "free up space on that disk and run the command again"
-        ) from None
+    progress.save()
 
 
 def _decode(progress: Progress, drop: bool, jobs: int) -> None:
@@ -233,7 +234,7 @@ def _decode(progress: Progress, drop: bool, jobs: int) -> None:
                 progress.save()
             if due or done == count:
                 reported = time.monotonic()
-                rate = done / (reported - started)
+                rate = done / max(reported - started, 1e-6)
                 left = divmod(round((count - done) / rate), 60)
                 text = "%d of %d images, %.0f images/s, %d:%02d left"
                 log.info(text, total - count + done, total, rate, *left)

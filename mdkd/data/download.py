@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mdkd import locks, records
+from mdkd import faults, locks, records
 from mdkd.config import parse, read_yaml
 from mdkd.data.fetch import fetch, received
 from mdkd.data.reading import read_json
@@ -84,6 +84,7 @@ def download(dataset: str, root: Path, downloads: Path, mirror: str | None = Non
 
     Raises:
         UserError: the files cannot be downloaded, checked or unpacked.
+        OSError: the disk is full, or a folder cannot be written.
     """
     entries = read_downloads(downloads)
     if dataset not in entries:
@@ -96,9 +97,10 @@ def download(dataset: str, root: Path, downloads: Path, mirror: str | None = Non
         raise UserError(f"{dataset} cannot be downloaded automatically; follow the steps above")
     if mirror and "://" in mirror and not mirror.startswith(("http://", "https://")):
         raise UserError(f"--mirror {mirror}: expected http://, https:// or a folder")
-    root = root.resolve()  # if root is a link to another disk, keep the link and use its target
+    # If root is a link to another disk, keep the link and use its target.
+    root = Path(os.path.realpath(root))
     work = root.with_name(f"{root.name}.download")
-    try:
+    with faults.named(work):
         if _is_complete(root, entry):
             log.info("%s: complete, nothing to do", root)
             return
@@ -107,11 +109,6 @@ def download(dataset: str, root: Path, downloads: Path, mirror: str | None = Non
         busy = f"{work}: another process is downloading this data set; wait for it"
         with locks.held(work / "lock", busy):
             _bring(entry, root, work, mirror)
-    except KeyboardInterrupt:
-        raise UserError("interrupted; run the same command again to resume") from None
-    except OSError as error:
-        reason = f"{error.filename or work}: {error.strerror or error}"
-        raise UserError(f"{reason}; fix this, then run the same command again to resume") from None
 
 
 def _is_complete(root: Path, entry: Download) -> bool:

@@ -10,7 +10,11 @@ Functions import what they need themselves, because `mdkd plan` lives in this pa
 load neither pandas nor matplotlib.
 """
 
+import os
 from pathlib import Path
+
+# Before matplotlib is loaded: whatever the user has set; an unknown name would be an error.
+os.environ["MPLBACKEND"] = "agg"
 
 from mdkd import registry
 from mdkd.errors import find

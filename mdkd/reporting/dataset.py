@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 
 from mdkd import codependence, records
 from mdkd.data.cache import Cache
-from mdkd.reporting import plots
+from mdkd.reporting import escapes, plots
 
 STRONGEST = 25  # pairs that the Markdown page lists
 
@@ -24,7 +24,7 @@ def write(cache: Cache, name: str, results: Path) -> None:
         (f"labels_{name}.md", page),
     ):
         with records.atomic(results / "tables" / file) as out:
-            out.write(text.encode())
+            out.write(text.encode(errors="backslashreplace"))
     _figure(cache, results / "figures", f"labels_{name}")
 
 
@@ -72,10 +72,18 @@ def _page(cache: Cache, name: str, label_frame: pd.DataFrame, pair_frame: pd.Dat
         shares.append(float((per_image_N >= 3).mean()))
         texts = " | ".join(f"{100 * share:.1f} %" for share in shares)
         lines.append(f"| {split} | {len(content.ids)} | {per_image_N.mean():.2f} | {texts} |")
-    lines += ["", label_frame.to_markdown(index=False)]
+    lines += ["", _table(label_frame)]
     lines += ["", f"The {STRONGEST} pairs with the strongest direct dependency:", ""]
-    lines += [pair_frame.head(STRONGEST).to_markdown(index=False)]
+    lines += [_table(pair_frame.head(STRONGEST))]
     return "\n".join(lines) + "\n"
+
+
+def _table(frame: pd.DataFrame) -> str:
+    names = [name for name in ("label", "a", "b") if name in frame]
+    text = {name: frame[name].map(escapes.markdown) for name in names}
+    # A label may look like a number. Without a row there is no label, and the option is an error.
+    as_text = [frame.columns.get_loc(name) for name in names] if len(frame) else False
+    return frame.assign(**text).to_markdown(index=False, disable_numparse=as_text)
 
 
 def _figure(cache: Cache, folder: Path, name: str) -> None:

@@ -18,8 +18,9 @@ from mdkd import __version__, records
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS, Output
 from mdkd.plan import DOCUMENT, Artefact, Plan
+from mdkd.reporting import escapes
 from mdkd.reporting.cells import title
-from mdkd.reporting.tables import sentence, tex_escape
+from mdkd.reporting.tables import sentence
 from mdkd.results import Results
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,6 @@ PREAMBLE = r"""\documentclass[a4paper]{article}
 \setcounter{secnumdepth}{0}
 \setlength{\parindent}{0pt}
 \raggedbottom
-\begin{document}
 """
 
 
@@ -95,11 +95,11 @@ def text(plan: Plan, results: Results) -> str:
                 sections[artefact.group].append((artefact, output))
             else:
                 what = f"{output} of {artefact.name}: {sentence(artefact.title)}"
-                missing.append(rf"\item {tex_escape(what)}")
+                missing.append(rf"\item {escapes.latex(what)}")
     lines = _front(artefacts, plan, results)
     supplements = {kind: itertools.count(1) for kind in FILES}
     for section, parts in sections.items():
-        lines += [r"\clearpage", rf"\section{{{tex_escape(section)}}}"]
+        lines += [r"\clearpage", rf"\section{{{escapes.latex(section)}}}"]
         for artefact, output in parts:
             of_paper = re.fullmatch(rf"{output}(\d+)", artefact.name)
             number = of_paper[1] if of_paper else f"S{next(supplements[output])}"
@@ -109,7 +109,8 @@ def text(plan: Plan, results: Results) -> str:
     if missing:
         lines += [r"\clearpage", r"\section{Not yet computed}", r"\begin{itemize}"]
         lines += [*missing, r"\end{itemize}"]
-    return PREAMBLE + "\n".join([*lines, r"\end{document}"]) + "\n"
+    front = f"{PREAMBLE}{escapes.DEFINE_NO_GLYPH}\n\\begin{{document}}\n"
+    return front + "\n".join([*lines, r"\end{document}"]) + "\n"
 
 
 def ordered(artefacts: list[Artefact]) -> list[Artefact]:
@@ -141,7 +142,7 @@ def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]
     return [
         heading,
         r"\bigskip",
-        *(rf"{tex_escape(line)}\par" for line in lines),
+        *(rf"{escapes.latex(line)}\par" for line in lines),
         r"\tableofcontents",
     ]
 
@@ -158,7 +159,7 @@ def _figure(artefact: Artefact, file: str) -> list[str]:
         r"\begin{figure}",
         rf"\centering\sbox{{\content}}{{\includegraphics{{{file}}}}}",
         r"\fitted{\content}{0.85\textheight}",
-        rf"\caption{{{tex_escape(caption)}}}",
+        rf"\caption{{{escapes.latex(caption)}}}",
         rf"\label{{fig:{artefact.name}}}",
         r"\end{figure}",
     ]

@@ -31,7 +31,7 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     seeds = ", ".join(map(str, artefact.seeds))
     lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
     for state, text in (
-        ("failed", "runs failed; `failed.json` in the folder of each says why."),
+        ("failed", "runs failed; failed.json in the folder of each says why."),
         ("running", "runs are being trained now."),
         ("other settings", OTHER_SETTINGS),
     ):

@@ -1,8 +1,11 @@
 """What all figures share: their look and their files. The same input gives the same bytes."""
 
+import logging
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # no dates in PDF and SVG
 
@@ -12,21 +15,42 @@ matplotlib.use("Agg")
 
 import pandas as pd
 import seaborn as sns
+from matplotlib import font_manager
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from mdkd import records
 from mdkd.layout import FIGURE_FORMATS
 from mdkd.plan import Artefact
 
-matplotlib.rcParams["svg.hashsalt"] = "mdkd"
-matplotlib.rcParams["text.parse_math"] = False  # users may write $ in labels and titles
+log = logging.getLogger(__name__)
+
+FONT = "DejaVu Sans"  # comes with matplotlib, so it is the same everywhere
+# Fonts for characters that it lacks. Those that are installed are used, in this order.
+FURTHER_FONTS = (
+    *("Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans JP", "Noto Sans SC", "Noto Sans KR"),
+    *("Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans", "Arial Unicode MS"),
+    *("Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari", "Noto Sans Thai"),
+    *("Noto Sans", "Noto Emoji", "Symbola", "Unifont"),
+)
+ALWAYS: dict[Any, Any] = {
+    "svg.hashsalt": "mdkd",
+    "text.parse_math": False,  # users may write $ in labels and titles
+}
+matplotlib.rcParams.update(ALWAYS)
 COLORS = sns.color_palette("colorblind")
 
 
 def set_style() -> None:
-    """The look of all figures."""
-    sns.set_theme(style="whitegrid", context="paper", font="DejaVu Sans")
+    """The look of all figures. Settings of the user, such as a ``matplotlibrc``, have no effect."""
+    matplotlib.rcdefaults()
+    installed = set(font_manager.fontManager.get_font_names())
+    fonts = [FONT, *(name for name in FURTHER_FONTS if name in installed)]
+    sns.set_theme(style="whitegrid", context="paper", font=fonts)  # type: ignore[arg-type]
+    matplotlib.rcParams.update(ALWAYS)
+    warnings.filterwarnings("ignore", "Glyph .* missing from font")  # `save` says it in one line
+    warnings.filterwarnings("ignore", "Tight layout not applied")  # long labels; all is saved
 
 
 def save(figure: Figure, folder: Path, name: str) -> None:
@@ -35,7 +59,23 @@ def save(figure: Figure, folder: Path, name: str) -> None:
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
         with records.atomic(folder / f"{name}.{suffix}") as file:
             figure.savefig(file, format=suffix, dpi=200, bbox_inches="tight", metadata=metadata)
+    if lacking := _lacking(figure):
+        log.warning(
+            "%s: no installed font has %s, so boxes are drawn; install one, for example "
+            "fonts-noto-cjk or fonts-noto-core (Debian, Ubuntu), and make the figure again",
+            *(folder / name, lacking),
+        )
     plt.close(figure)
+
+
+def _lacking(figure: Figure) -> str:
+    """The characters of a drawn figure, each once, that none of its fonts has."""
+    known = set(map(ord, "\n\r"))
+    for font in matplotlib.rcParams["font.family"]:
+        file = font_manager.findfont(font_manager.FontProperties(family=[font]))
+        known |= font_manager.get_font(file).get_charmap().keys()
+    texts = (text.get_text() for text in figure.findobj(Text) if text.get_visible())
+    return "".join(dict.fromkeys(c for text in texts for c in text if ord(c) not in known))
 
 
 def caption(figure: Figure, artefact: Artefact, text: str) -> None:

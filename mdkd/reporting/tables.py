@@ -1,9 +1,8 @@
 """A printed table of any content, as CSV, Markdown, LaTeX and HTML."""
 
-import re
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -11,6 +10,9 @@ import pandas as pd
 
 from mdkd import records
 from mdkd.layout import TABLE_FORMATS
+from mdkd.reporting import escapes
+
+log = logging.getLogger(__name__)
 
 GAP = "–"  # for a run that is not done yet
 MANY_LINES, FULL_PAGE = 30, 60  # more of them are printed smaller, and smaller still
@@ -75,7 +77,24 @@ def write(table: Table, folder: Path) -> None:
     }
     for suffix in TABLE_FORMATS:
         with records.atomic(folder / f"{table.name}.{suffix}") as file:
-            file.write(texts[suffix].encode())
+            file.write(texts[suffix].encode(errors="backslashreplace"))
+    if lacking := _lacking(table):
+        file_name, macro = folder / f"{table.name}.tex", escapes.NO_GLYPH
+        log.warning("%s: LaTeX prints codes in place of %s; see %s", file_name, lacking, macro)
+
+
+def _texts(table: Table) -> Iterable[str]:
+    """All that is printed."""
+    yield from (table.title, *table.headings, *table.notes)
+    for block in table.blocks:
+        yield from (block.heading or "", *(block.columns or ()))
+        for line in block.lines:
+            yield from (line.label, *(entry.text for entry in line.entries))
+
+
+def _lacking(table: Table) -> str:
+    """The characters of a table for which LaTeX has no glyph."""
+    return escapes.lacking(" ".join(_texts(table)))
 
 
 def sentence(text: str) -> str:
@@ -84,7 +103,8 @@ def sentence(text: str) -> str:
 
 
 def _marked(entry: Entry, best: str, second: str) -> str:
-    return {"best": best, "second": second, "": "{}"}[entry.mark].format(entry.text)
+    marks = {"best": best, "second": second, "": "{}"}
+    return marks[entry.mark].format(entry.text) if entry.text else ""
 
 
 def markdown(table: Table) -> str:
@@ -93,41 +113,42 @@ def markdown(table: Table) -> str:
     def line(texts: list[str]) -> str:
         return "| " + " | ".join(texts) + " |"
 
-    lines = [f"**{md_escape(table.title)}**"]
+    lines = [f"**{escapes.markdown(table.title)}**"]
     for block in table.blocks:
-        lines += ["", md_escape(block.heading)] if block.heading else []
-        headings = [md_escape(heading) for heading in block.columns or table.headings]
+        lines += ["", escapes.markdown(block.heading)] if block.heading else []
+        headings = [escapes.markdown(heading) for heading in block.columns or table.headings]
         lines += ["", line(["", *headings]), "|---|" + "---:|" * len(headings)]
         for row in block.lines:
-            escaped = [entry._replace(text=md_escape(entry.text)) for entry in row.entries]
+            escaped = [entry._replace(text=escapes.markdown(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "**{}**", "<u>{}</u>") for entry in escaped]
-            lines.append(line([md_escape(row.label), *texts]))
-    return "\n".join([*lines, "", *(f"- {md_escape(note)}" for note in table.notes)]) + "\n"
+            lines.append(line([escapes.markdown(row.label), *texts]))
+    return "\n".join([*lines, "", *(f"- {escapes.markdown(note)}" for note in table.notes)]) + "\n"
 
 
 def html(table: Table) -> str:
     """A complete page, for the workflow's report."""
     lines = []
     if not all(block.columns for block in table.blocks):
-        lines = ["".join(f"<th>{escape(text)}</th>" for text in ["", *table.headings])]
+        lines = ["".join(f"<th>{escapes.hypertext(text)}</th>" for text in ["", *table.headings])]
     for block in table.blocks:
         if block.heading:
             width = 1 + len(table.headings)
-            lines.append(f'<th colspan="{width}"><br>{escape(block.heading)}</th>')
+            lines.append(f'<th colspan="{width}"><br>{escapes.hypertext(block.heading)}</th>')
         if block.columns:
-            lines.append("".join(f"<th>{escape(text)}</th>" for text in ["", *block.columns]))
+            names = map(escapes.hypertext, ["", *block.columns])
+            lines.append("".join(f"<th>{name}</th>" for name in names))
         for row in block.lines:
-            escaped = [entry._replace(text=escape(entry.text)) for entry in row.entries]
+            escaped = [entry._replace(text=escapes.hypertext(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "<b>{}</b>", "<u>{}</u>") for entry in escaped]
             cells = "".join(f"<td>{text}</td>" for text in texts)
-            lines.append(f"<th>{escape(row.label)}</th>{cells}")
+            lines.append(f"<th>{escapes.hypertext(row.label)}</th>{cells}")
     rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    items = "\n".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    items = "\n".join(f"<li>{escapes.hypertext(note)}</li>" for note in table.notes)
     return (
         '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
         "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
         "td,tr:first-child th{text-align:right}th{text-align:left}</style>\n"
-        f"<h3>{escape(table.title)}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
+        f"<h3>{escapes.hypertext(table.title)}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
     )
 
 
@@ -137,29 +158,30 @@ def latex(table: Table) -> str:
     caption = " ".join([sentence(table.title), *table.notes])
     lines = [
         *_ALONE,
+        *([escapes.DEFINE_NO_GLYPH] if _lacking(table) else []),
         "\\begin{table*}",
         f"\\centering{_size(table)}",
         "\\setlength{\\belowcaptionskip}{4pt}",
-        f"\\caption{{{tex_escape(caption)}}}",
+        f"\\caption{{{escapes.latex(caption)}}}",
         f"\\label{{tab:{table.name}}}",
         f"\\sbox0{{\\begin{{tabular}}{{l{'r' * width}}}",
         "\\toprule",
     ]
     if not all(block.columns for block in table.blocks):
-        lines += [_tex_row("", map(tex_escape, table.headings)), "\\midrule"]
+        lines += [_tex_row("", map(escapes.latex, table.headings)), "\\midrule"]
     for i, block in enumerate(table.blocks):
         lines += ["\\midrule"] if i else []
         if block.heading:
-            heading = f"\\emph{{{tex_escape(block.heading)}}}"
+            heading = f"\\emph{{{escapes.latex(block.heading)}}}"
             lines.append(f"\\multicolumn{{{1 + width}}}{{l}}{{{heading}}} \\\\")
         if block.columns:
-            lines += [_tex_row("", map(tex_escape, block.columns)), "\\midrule"]
+            lines += [_tex_row("", map(escapes.latex, block.columns)), "\\midrule"]
         for row in block.lines:
             if row.rule:
                 lines.append("\\midrule")
-            escaped = [entry._replace(text=tex_escape(entry.text)) for entry in row.entries]
+            escaped = [entry._replace(text=escapes.latex(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
-            lines.append(_tex_row(tex_escape(row.label), texts))
+            lines.append(_tex_row(escapes.latex(row.label), texts))
     return "\n".join([*lines, "\\bottomrule", *_END]) + "\n"
 
 
@@ -197,41 +219,3 @@ def _size(table: Table) -> str:
     if len(rows) > FULL_PAGE:
         return f"\\tiny\\renewcommand{{\\arraystretch}}{{0.95}}{close}"
     return ("\\scriptsize" if close or len(rows) > MANY_LINES else "\\small") + close
-
-
-_TEX = {
-    "\\": "\\textbackslash{}",
-    "~": "\\textasciitilde{}",
-    "^": "\\textasciicircum{}",
-    "±": "$\\pm$",
-    "→": "$\\rightarrow$",
-    "–": "--",
-    "−": "$-$",
-    "×": "$\\times$",
-    "≥": "$\\geq$",
-    "Δ": "$\\Delta$",
-    "Ψ": "$\\Psi$",
-    "Φ": "$\\Phi$",
-    "φ": "$\\varphi$",
-    "λ": "$\\lambda$",
-    "†": "$^\\dagger$",
-    "<": "\\textless{}",
-    ">": "\\textgreater{}",
-    "|": "\\textbar{}",
-    **{char: f"\\{char}" for char in "&%$#_{}"},
-}
-
-
-def md_escape(text: str) -> str:
-    """Plain text as Markdown source that prints it; readable on a terminal too.
-
-    >>> md_escape("a|b <b> 3 < 4 *")
-    'a\\\\|b \\\\<b> 3 < 4 \\\\*'
-    """
-    text = re.sub(r"[\\|*]|<(?=[A-Za-z/!])", r"\\\g<0>", text)
-    return f"\\{text}" if text.startswith(("#", "- ", "+ ", ">")) else text
-
-
-def tex_escape(text: str) -> str:
-    """Plain text as LaTeX source that prints it."""
-    return "".join(_TEX.get(char, char) for char in text)

@@ -4,11 +4,12 @@ Shape key: B images, C labels.
 """
 
 import dataclasses
+import io
 import json
 import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import devices, keys, methods, metrics, records, rng, slurm, store
+from mdkd import devices, faults, keys, methods, metrics, records, rng, slurm, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 ADAM_BETA2 = 0.999
 CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
+SHORTEST_S = 1e-6  # a clock may stand still
 TINY = 1e-30  # minimum of a gradient's norm in a division
 
 
@@ -157,7 +159,8 @@ def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        records.write_json(file, facts | {"error": str(error)})
+        with suppress(OSError):  # the first error says more
+            records.write_json(file, facts | {"error": faults.describe(error)})
         raise
 
 
@@ -226,7 +229,7 @@ def _fit(
             progress.check(steps_per_epoch)
             done = progress.step - epoch * steps_per_epoch
             images = (done - first_step) * recipe.batch_size
-            images_per_s = images / (time.monotonic() - epoch_started)
+            images_per_s = images / max(time.monotonic() - epoch_started, SHORTEST_S)
             left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
             if done == steps_per_epoch:
                 facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
@@ -244,7 +247,10 @@ def _fit(
             )
             saved.tell(progress.step, last_step, recipe.epochs, images_per_s, left_s)
             if stop.received:
-                log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
+                log.warning(
+                    "interrupted by %s; a checkpoint was saved at step %d of %d",
+                    *(stop.received, progress.step, last_step),
+                )
                 if stop.limit_is_near:
                     slurm.requeue()
                 raise SystemExit(stop.status)
@@ -337,8 +343,10 @@ def _write_results(
     """Predict and score the test split; write all files of the run, and last the record."""
     test = cache.splits["test"]
     logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
+    buffer = io.BytesIO()  # writing to a file, torch would not say why it fails
+    torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
-        torch.save({name: value.cpu() for name, value in student.state_dict().items()}, file)
+        file.write(buffer.getbuffer())
     predictions: dict[str, Any] = {
         "logits_NC": logits_NC,
         "targets_NC": test.targets_NC,
@@ -370,7 +378,7 @@ def _write_results(
             "connectors": sum(p.numel() for p in method.parameters()),
         },
         "wall_s": progress.wall_s,
-        "images_per_s": images / progress.wall_s,
+        "images_per_s": images / max(progress.wall_s, SHORTEST_S),
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "final_epoch": progress.history[-1],
         "environment": provenance.environment(device),

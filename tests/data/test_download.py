@@ -68,12 +68,15 @@ def test_a_full_disk_is_noticed_before_the_download(case, monkeypatch):
     assert not case.server.requests and not case.data.exists()
 
 
-def test_a_disk_that_fills_up_is_one_line(case, monkeypatch):
+def test_a_disk_that_fills_up_is_one_line(case, monkeypatch, capsys):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(downloading, "fetch", full)
-    case.refused("No space left on device", case.work, "run the same command again")
+    assert case.verb("voc2007") == 2
+    _, line = capsys.readouterr().err.splitlines()
+    assert f"error: {case.work}: No space left on device; free up space" in line
+    assert not case.root.exists()
 
 
 def test_space_counts_what_is_deleted_on_the_way(case, archives, monkeypatch):
@@ -128,12 +131,14 @@ def test_archives_are_kept_if_asked_for(case, archives):
     assert len(case.server.requests) == 2 and case.loads()
 
 
-def test_an_interruption_is_one_line(case, monkeypatch):
+def test_an_interruption_is_one_line(case, monkeypatch, capsys):
     def stop(*args):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(downloading, "fetch", stop)
-    case.refused("run the same command again to resume")
+    assert case.verb("voc2007") == 130
+    line = "[download voc2007] interrupted by SIGINT; run the same command again: it goes on\n"
+    assert capsys.readouterr().err.endswith(line)
 
 
 def test_files_of_others_are_never_touched(case):

@@ -84,5 +84,5 @@ def test_a_failed_run_is_not_a_gap(layout):
     text = texts(ARTEFACT, layout)["md"]
     assert markdown_row(text, "PS") == ["failed", "failed"]
     assert markdown_row(text, "RKD")[0] == "30.00 ± 14.14†"
-    assert "- 2 runs failed; `failed.json` in the folder of each says why." in text
+    assert "- 2 runs failed; failed.json in the folder of each says why." in text
     assert layout.state(of("ps")[0]) == "to do"

@@ -114,4 +114,4 @@ def test_a_ratio_to_what_has_not_been_run_is_a_gap(tmp_path):
     assert markdown_row(text, "MLD")[:3] == ["50.0", "20.0", "–"]
     assert markdown_row(text, "MLD")[3] == "1.00"
     assert markdown_row(text, "Student") == ["failed"] * 7
-    assert "- 1 runs failed; `failed.json` in the folder of each says why." in text
+    assert "- 1 runs failed; failed.json in the folder of each says why." in text

@@ -71,7 +71,7 @@ def test_notes_of_sequences_say_what_is_lacking(results):
     assert "- p. m.: parking meter." in text
     assert "as one batch (3 images)" in text
     assert "8 of 13 runs (– not yet run" in text
-    assert "- 2 runs failed; `failed.json` in the folder of each says why." in text
+    assert "- 2 runs failed; failed.json in the folder of each says why." in text
     assert f"- L2D: n/a: {REASON}." in text
     assert "- A note of the experiment." in text
 

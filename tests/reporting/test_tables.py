@@ -6,7 +6,8 @@ import subprocess
 import pandas as pd
 import pytest
 
-from mdkd.reporting.tables import Block, Entry, Line, Table, html, latex, markdown, tex_escape
+from mdkd.reporting import escapes
+from mdkd.reporting.tables import Block, Entry, Line, Table, html, latex, markdown
 
 ONE = Line(label="a|b", entries=[Entry("1 < 2", "best"), Entry("50 %")])
 TWO = Line(label="c_d", entries=[Entry("–"), Entry("3", "second")], rule=True)
@@ -57,7 +58,7 @@ def test_latex_of_blocks():
 
 
 def test_every_special_character_of_latex():
-    assert tex_escape("\\~^&%$#_{}") == (
+    assert escapes.latex("\\~^&%$#_{}") == (
         "\\textbackslash{}\\textasciitilde{}\\textasciicircum{}\\&\\%\\$\\#\\_\\{\\}"
     )
 
@@ -117,4 +118,4 @@ def test_latex_compiles_alone_and_by_input(tmp_path):
     )
     for name in ("t.tex", "w.tex", "both.tex"):
         assert "Overfull" not in compiled(tmp_path, name)
-    assert tex_escape("Ψ") == "$\\Psi$"
+    assert escapes.latex("Ψ") == "$\\Psi$"

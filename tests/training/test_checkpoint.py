@@ -98,7 +98,8 @@ def test_asked_to_stop_it_saves_and_goes_on_later(bench, finished, number, step,
     result = interrupted(bench, REVIEW, number, step)
     assert result.returncode == (130 if number == signal.SIGINT else 143)
     assert "Traceback" not in result.stderr
-    assert f"{number.name}: checkpoint saved at step {step + 1}" in result.stderr
+    message = f"interrupted by {number.name}; a checkpoint was saved at step {step + 1} of "
+    assert message in result.stderr
     assert saved_state(bench, REVIEW)["progress"]["step"] == step + 1
     assert progress_of(bench, REVIEW) == (step + 1, LAST_STEP, (step + 1) // STEPS, 2)
     with caplog.at_level(logging.INFO):
@@ -124,7 +125,7 @@ def test_near_the_limit_of_its_slurm_job_it_saves_and_is_requeued(bench, finishe
         text=True,
     )
     assert result.returncode == 143, result.stderr
-    assert "SIGALRM: checkpoint saved at step" in result.stderr
+    assert "interrupted by SIGALRM; a checkpoint was saved at step" in result.stderr
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
     bench.train(REVIEW)
     assert_equal_to_uninterrupted(bench, finished, REVIEW)

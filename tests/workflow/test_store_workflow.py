@@ -109,6 +109,19 @@ def test_a_second_command_and_a_job_wait_for_a_training(made):
     assert len(published(made, path)) == 1
 
 
+def test_an_interrupted_job_that_waits_is_not_called_failed(made):
+    run = resolve_run(Specification(made.folder / "config"), STUDENT.format(1))
+    with store.entry(run, Layout("smoke", made.folder)).held():
+        workflow = made.begin("snakemake", "--cores", "1", *SEEDS, "--", "collect")
+        until(lambda: "waiting for it" in text(made.folder / "log.txt"))
+        os.killpg(workflow.pid, signal.SIGINT)  # Ctrl-C
+        assert workflow.wait() != 0
+    lines = text(made.folder / "log.txt").splitlines()
+    ended = [line for line in lines if line.startswith(("failed: ", "interrupted by "))]
+    assert len(ended) == 1
+    assert ended[0].startswith("interrupted by SIGINT; run the same command again: it goes on (")
+
+
 # What used to make Snakemake train again
 
 
@@ -275,7 +288,7 @@ def test_a_run_that_cannot_be_scored_fails_and_says_so_every_time(made):
     assert made.steps() == {path: STEPS}  # the second time, only the scoring is done again
     result = made.mdkd("report", "partial", "--set", "seeds=[1]")
     table = (made.results / "partial" / "tables" / "comparison.md").read_text()
-    assert "1 runs failed; `failed.json` in the folder of each says why." in table, result.stderr
+    assert "1 runs failed; failed.json in the folder of each says why." in table, result.stderr
 
 
 # Calls that only look

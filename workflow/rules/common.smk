@@ -1,6 +1,7 @@
 # Functions for the rules: files and runs of artefacts, runs, memory, and logs of failed jobs.
 
 import re
+import subprocess
 
 from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
@@ -36,7 +37,15 @@ def digest_of(settings):
 def about(wildcards):
     """What the report's caption says about an artefact."""
     settings = asdict(PLAN.artefacts[wildcards.artefact])
-    return {key: settings[key] for key in ("title", "columns", "protocol", "seeds", "notes")}
+    texts = {key: settings[key] for key in ("title", "columns", "protocol", "seeds", "notes")}
+    return {key: plain(value) for key, value in texts.items()}
+
+
+def plain(value):
+    """Text, or a list of texts, as source of reStructuredText that prints it."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return re.sub(r"[^\w\s]", r"\\\g<0>", " ".join(str(value).split()))
 
 
 def run_of(wildcards):
@@ -85,7 +94,17 @@ def check_container():
         )
 
 
+def call(program, *arguments, log_file=None):
+    """Run a Python program without a shell, so no text of the configuration needs quoting."""
+    with open(log_file or os.devnull, "w", encoding="utf-8") as file:
+        output = {"stdout": file, "stderr": subprocess.STDOUT} if log_file else {}
+        ended = subprocess.run([sys.executable, "-m", program, *arguments], **output)
+    if ended.returncode:
+        where = f"; see {log_file}" if log_file else ""
+        raise WorkflowError(f"{program} {' '.join(arguments)} failed{where}")
+
+
 def failed_logs(snakemake_logs):
     """The log files of all jobs that failed, from Snakemake's own logs."""
-    text = "".join(Path(file).read_text(encoding="utf-8") for file in snakemake_logs)
+    text = "".join(Path(file).read_text(errors="replace") for file in snakemake_logs)
     return list(dict.fromkeys(re.findall(r"^    log: (.+) \(check log file", text, re.MULTILINE)))

@@ -1,6 +1,8 @@
 # Official files of data sets, for example `snakemake --cores 1 download_voc2007`. No other rule
 # needs these rules, so a data set is downloaded only if you ask for it.
 
+import json
+
 from mdkd.data.download import read_downloads
 
 try:
@@ -21,7 +23,9 @@ for target in DOWNLOADS:
         params:
             dataset=target,
             config=str(CONFIG_FOLDER),
-            data_root=SPEC.user.data_root,
+            # JSON, because bare text may mean something else in YAML. Snakemake does not look for
+            # wildcards in what a function returns.
+            setting=lambda w: f"data_root={json.dumps(SPEC.user.data_root)}",
         shell:
             "python -m mdkd download {params.dataset} --config {params.config:q} "
-            "--set data_root={params.data_root:q} --log {log}"
+            "--set {params.setting:q} --log {log}"
