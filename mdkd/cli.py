@@ -6,21 +6,23 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mdkd import __version__, devices, store
-from mdkd.config import Run, parse, read_yaml
+from mdkd import __version__, devices, runfiles, store
+from mdkd.config import parse, parse_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
-from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
+from mdkd.plan import Plan, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
-from mdkd.spec import Specification
+from mdkd.spec import Specification, UserConfig, read_user
 
 log = logging.getLogger("mdkd")
 
+CONFIG = Path("config")
+
+MISTAKE = "error: "  # before each line of a UserError
 LOG_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "  # at the head of a line in a log file
 
 
@@ -31,7 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args.run_verb(args)
     except UserError as error:
-        log.error("error: %s", error)
+        for line in error.args:
+            log.error("%s%s", MISTAKE, line)
         return 2
     except KeyboardInterrupt:
         log.error("interrupted")
@@ -68,26 +71,23 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    device, weights_folder, minutes = args.device, "weights", 10.0
+    place: Plan | UserConfig  # what says where things lie
     if args.plan:
-        plan = _plan(args)
-        run, device, layout = find(plan.runs, args.target), device or plan.device, plan.layout()
-        weights_folder, minutes = plan.weights_folder, plan.checkpoint_minutes
-    elif args.target.endswith((".yaml", ".yml", ".json")):
-        content = read_yaml(Path(args.target))
-        if isinstance(content, dict) and isinstance(content.get("run"), dict):
-            content = content["run"]  # a record, run.json: train the same run again
-        run = parse(Run, content, args.target)
-        layout = Layout(run.protocol)
-        check_identity(run, args.target)
+        place = _plan(args)
+        run, layout = find(place.runs, args.target), place.layout()
+    elif args.target.endswith(runfiles.SUFFIXES):
+        run = runfiles.read(Path(args.target))
+        place = _user(args, run.protocol)
+        layout = Layout(run.protocol, store_folder=place.store)
     else:
-        user = (spec := _specification(args)).user
-        run, layout = resolve_run(spec, args.target), Layout(user.protocol, store_folder=user.store)
-        weights_folder, minutes = user.weights_folder, user.checkpoint_minutes
-    with devices.claim(device or "auto") as device_type:
+        spec = _specification(args)
+        place, run = spec.user, resolve_run(spec, args.target)
+        layout = Layout(run.protocol, store_folder=place.store)
+    with devices.claim(args.device or place.device) as device_type:
         from mdkd.training import loop  # imports torch, now that the device is chosen
 
-        loop.train(run, layout, device_type, Path(weights_folder), minutes)
+        weights_folder = Path(place.weights_folder)
+        loop.train(run, layout, device_type, weights_folder, place.checkpoint_minutes)
 
 
 def score(args: argparse.Namespace) -> None:
@@ -133,9 +133,21 @@ def keep_store(args: argparse.Namespace) -> None:
     elif args.kind == "import":
         print(store_admin.take_over(_plan(args), Path(args.target)))
     else:  # what any protocol plans is used
+        _refuse_a_choice(args)
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
         pruning = args.kind == "prune"
         print(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
+
+
+def _refuse_a_choice(args: argparse.Namespace) -> None:
+    """Stop if only a part of what is planned is asked for: the rest would count as not used."""
+    for item in args.set:
+        if not item.startswith("store="):
+            raise UserError(f"--set {item}: an entry counts as used by config.yaml; edit it there")
+    for option, value in (("--protocol", args.protocol), ("--plan", args.plan)):
+        if value:
+            hint = "leave it out: what any protocol plans is used"
+            raise UserError(f"{option} {value}: not for `mdkd store {args.kind}`; {hint}")
 
 
 def _protocols(args: argparse.Namespace) -> list[Path]:
@@ -194,7 +206,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdkd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=Path, default=Path("config"), help="configuration folder")
+    common.add_argument("--config", type=Path, default=CONFIG, help="configuration folder")
     common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
@@ -251,19 +263,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
-    given = dict(_setting(item) for item in args.set)
+    given = _settings(args)
     if protocol or args.protocol:
         given["protocol"] = protocol or args.protocol
     return Specification(args.config, given)
 
 
-def _setting(item: str) -> tuple[str, Any]:
+def _user(args: argparse.Namespace, protocol: str) -> UserConfig:
+    """What ``config.yaml`` says about this machine; a run file needs no such file."""
+    given = _settings(args) | {"protocol": protocol}
+    if args.protocol:
+        raise UserError(f"--protocol: {args.target} has protocol '{protocol}'; leave it out")
+    file = args.config / "config.yaml"
+    if args.config == CONFIG and not file.exists():
+        return parse(UserConfig, given, "--set")
+    return read_user(file, given)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """KEY=VALUE with the value as YAML reads it: a number, a list, text."""
-    key, _, value = item.partition("=")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {item}: '{value}' is not valid YAML; quote it") from None
+    given: dict[str, Any] = {}
+    for item in args.set:
+        key, equals, text = item.partition("=")
+        if not equals or not key or not text.strip():
+            raise UserError(f"--set {item}: expected KEY=VALUE; for the default, write KEY=null")
+        if key in given:
+            raise UserError(f"--set {item}: '{key}' is given twice; leave one out")
+        try:
+            given[key] = parse_yaml(text)
+        except UserError as error:
+            raise UserError(f"--set {item}: {error}; quote the value") from None
+    return given
 
 
 def _plan(args: argparse.Namespace) -> Plan:
@@ -277,10 +307,14 @@ def _results(plan: Plan) -> Results:
 
 
 def last_message(log_file: Path) -> str:
-    """The last line of a job's log, without its time: why the job failed."""
-    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
-    last = next((line for line in reversed(lines) if line.strip()), "no message")
-    return re.sub(LOG_TIME, "", last).removeprefix("error: ")
+    """The end of a job's log, without times: why the job failed."""
+    if not log_file.exists():
+        return "no message"
+    lines = log_file.read_text(encoding="utf-8", errors="replace").split("\n")
+    texts = [re.sub(LOG_TIME, "", line) for line in lines if line.strip()]
+    mistakes = list(takewhile(lambda text: text.startswith(MISTAKE), reversed(texts)))
+    last = list(reversed(mistakes)) or texts[-1:] or ["no message"]
+    return "\n".join(text.removeprefix(MISTAKE) for text in last)
 
 
 def _start_log(args: argparse.Namespace) -> None:
