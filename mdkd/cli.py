@@ -291,8 +291,8 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
             raise UserError(f"--set {item}: '{key}' is given twice; leave one out")
         try:
             given[key] = parse_yaml(text)
-        except UserError as error:
-            raise UserError(f"--set {item}: {error}; quote the value") from None
+        except UserError:
+            raise UserError(f"--set {item}: '{text}' is not valid YAML; quote it") from None
     return given
 
 

@@ -5,6 +5,7 @@ wrong types and missing values with one line that names the file, the key and th
 """
 
 import dataclasses
+import functools
 import math
 import re
 import types
@@ -69,7 +70,8 @@ class Head:
     feedforward: int = number(1, 2**20, default=2048)
     dropout: float = number(0, 0.99, default=0.1)
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Called by `parse`: raise a UserError if fields do not fit together."""
         if self.kind == "mldecoder" and self.width % self.heads:
             raise UserError(f"width: {self.width} is no multiple of {self.heads}, its heads")
 
@@ -208,11 +210,22 @@ def _check_size(text: str) -> None:
             raise UserError(f"more than {MOST} values, aliases included; write fewer")
 
 
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def parse_known(cls: type[T], value: dict[str, Any], where: str) -> T:
+    """Like `parse` for a record, which may hold further keys: other versions may write them."""
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return parse(cls, {key: item for key, item in value.items() if key in known}, where)
+
+
 def parse(cls: type[T], value: Any, where: str) -> T:
     """Build the dataclass ``cls`` from a mapping; ``where`` names the file and key in errors."""
     if not isinstance(value, dict):
         raise UserError(f"{where}: expected keys and values, found {show(value)}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(typing.cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in value:
         if key not in fields:
@@ -226,10 +239,13 @@ def parse(cls: type[T], value: Any, where: str) -> T:
         place = f"{where}: {name}"
         converted[name] = _convert(hints[name], content, place)
         _check(converted[name], fields[name].metadata, place)
-    try:
-        return cls(**converted)
-    except UserError as error:  # from `__post_init__`, about fields that must fit together
-        raise UserError(f"{where}: {error}") from None
+    found = cls(**converted)
+    if hasattr(found, "check"):
+        try:
+            found.check()
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return found
 
 
 def _check(value: Any, rules: typing.Mapping[str, Any], where: str) -> None:

@@ -78,11 +78,19 @@ def read_json(
     damaged = damaged or f"delete it, then {fix}"
     text = read_text(path, fix, damaged)
     try:
+        return parse_json(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {damaged}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value that JSON text stands for; a UserError if it is not valid."""
+    try:
         return json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
     except RecursionError:
-        raise UserError(f"{path}: not valid JSON (nested too deep); {damaged}") from None
+        raise UserError("not valid JSON (nested too deep)") from None
     except ValueError as error:  # also of an integer with thousands of digits
-        raise UserError(f"{path}: not valid JSON ({error}); {damaged}") from None
+        raise UserError(f"not valid JSON ({error})") from None
 
 
 def _no_number(text: str) -> Any:
@@ -98,15 +106,14 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return content
 
 
-def read_object(path: Path, fix: str = "run the job that writes it first") -> dict[str, Any]:
-    """Read a JSON file that holds keys and values, as every record does.
-
-    Raises:
-        UserError: the file is missing or damaged, or holds something else.
-    """
-    content = read_json(path, fix)
+def read_object(
+    path: Path, fix: str = "run the job that writes it first", damaged: str | None = None
+) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values, as every record does; see `read_json`."""
+    content = read_json(path, fix, damaged)
     if not isinstance(content, dict):
-        raise UserError(f"{path}: keys and values are expected; delete it, then {fix}")
+        damaged = damaged or f"delete it, then {fix}"
+        raise UserError(f"{path}: keys and values are expected; {damaged}")
     return content
 
 
