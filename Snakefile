@@ -4,13 +4,13 @@
 import json
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, keys, records, runpath, store
+from mdkd import costs, devices, keys, precheck, records, runpath, store
 from mdkd.cli import last_message
 from mdkd.errors import UserError
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -58,9 +58,15 @@ resource_scopes:
 # neither times of files, nor lost notes of Snakemake, nor a deleted cache, nor --forceall.
 FINISHED = []
 if workflow.is_main_process:
-    only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
+    looks = LOOKS & {a.partition("=")[0] for a in sys.argv}
+    only_looks = workflow.output_settings.dryrun or looks
+    ASKED = PLAN.asked_by(workflow.dag_settings.targets)
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
+        if not looks:  # what is wrong with the runs of this call is said before anything starts
+            precheck.check_caches(PLAN, ASKED, LAYOUT)
+            if damaged := store.damage(PLAN.only(ASKED).runs, LAYOUT):
+                raise UserError(*damaged)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
@@ -120,7 +126,7 @@ for target, artefacts in TARGETS.items():
 
 onstart:
     os.environ.update(MDKD_PLAN=PLAN_FILE)
-    records.write_json(Path(PLAN_FILE), PLAN.to_json())
+    records.write_json(Path(PLAN_FILE), replace(PLAN, asked=ASKED).to_json())
 
 
 onsuccess:

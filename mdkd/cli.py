@@ -6,11 +6,12 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from mdkd import __version__, devices, runfiles, store
+from mdkd import __version__, devices, precheck, runfiles, store
 from mdkd.config import parse, parse_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
@@ -58,16 +59,17 @@ def cache(args: argparse.Namespace) -> None:
     if args.plan:
         plan = _plan(args)
         dataset, root = find(plan.datasets, args.target), Path(plan.roots[args.target])
-        layout = plan.layout()
     else:
         spec = _specification(args)
         dataset, root = resolve_dataset(spec, args.target), resolve_root(spec, args.target)
-        layout = Layout(spec.user.protocol)
-    folder = layout.cache(dataset.name)
+        plan = make_plan(spec)
+    folder = plan.layout().cache(dataset.name)
     if args.verify:
         verify(folder)
-    else:
-        build(dataset, root, folder, args.jobs)
+        return
+    names = plan.selected if plan.asked is None else plan.asked
+    check = partial(precheck.check_data, plan, names, dataset.name)
+    build(dataset, root, folder, args.jobs, check)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -119,6 +121,7 @@ def report(args: argparse.Namespace) -> None:
     from mdkd import reporting
 
     plan = _plan(args)
+    _warn_of_damage(plan)
     function = getattr(reporting, f"report_{args.kind}")
     text = function(plan, _results(plan), args.target)
     if text is not None:
@@ -175,6 +178,14 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd.reporting import plan_listing
 
     plan = _plan(args)
+    _warn_of_damage(plan)
+    try:
+        precheck.check_caches(
+            plan, plan.asked_by([args.target] if args.target else []), plan.layout()
+        )
+    except UserError as error:
+        for line in error.args:
+            log.warning("cannot be trained: %s", line)
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
@@ -300,6 +311,12 @@ def _plan(args: argparse.Namespace) -> Plan:
     if args.plan:
         return Plan.read(args.plan)
     return make_plan(_specification(args))
+
+
+def _warn_of_damage(plan: Plan) -> None:
+    """Name the damaged records among the runs of a plan; the other runs are used without them."""
+    for line in store.damage(plan.runs, plan.layout()):
+        log.warning("damaged: %s", line)
 
 
 def _results(plan: Plan) -> Results:

@@ -215,8 +215,10 @@ def _hints(cls: Any) -> dict[str, Any]:
     return typing.get_type_hints(cls)
 
 
-def parse_known(cls: type[T], value: dict[str, Any], where: str) -> T:
+def parse_known(cls: type[T], value: Any, where: str) -> T:
     """Like `parse` for a record, which may hold further keys: other versions may write them."""
+    if not isinstance(value, dict):
+        return parse(cls, value, where)
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     return parse(cls, {key: item for key, item in value.items() if key in known}, where)
 

@@ -87,6 +87,7 @@ class Plan:
     weights_folder: str = folder("weights")  # where ImageNet weights lie; changes no number
     store: str = folder("store")  # where trainings lie; changes no number
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
+    asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -103,7 +104,7 @@ class Plan:
         runfiles.check_plan(plan.runs, plan.datasets, str(file))
         used = {run for artefact in plan.artefacts.values() for run in artefact.runs}
         for what, names, known in (
-            ("selected", plan.selected, plan.artefacts),
+            ("selected", [*plan.selected, *(plan.asked or [])], plan.artefacts),
             ("artefacts", sorted(used), plan.runs),
             ("roots", plan.datasets, plan.roots),
         ):
@@ -120,7 +121,7 @@ class Plan:
 
     def digest(self) -> str:
         """A name for the content of the plan."""
-        return records.digest(self.to_json())[:12]
+        return records.digest(replace(self, asked=None).to_json())[:12]
 
     def layout(self) -> Layout:
         """The folders of the plan."""
@@ -135,6 +136,12 @@ class Plan:
         used = {run.dataset.name for run in runs.values()}
         datasets = {name: dataset for name, dataset in self.datasets.items() if name in used}
         return replace(self, artefacts=artefacts, runs=runs, datasets=datasets)
+
+    def asked_by(self, targets: Iterable[str]) -> list[str]:
+        """The artefacts that these targets make. A target that is a file counts for none."""
+        known = self.targets() | {"all": self.selected}
+        names = [name for target in targets or ["all"] for name in known.get(target, [])]
+        return list(dict.fromkeys(names))
 
     def targets(self) -> dict[str, list[str]]:
         """Artefacts by target: each group, and each artefact unless a group has its name."""

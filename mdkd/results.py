@@ -64,7 +64,7 @@ class Epoch:
     losses: dict[str, float]  # means of the weighted terms
     gradient_ratios: dict[str, float]
     images_per_s: float = number(1e-9)
-    val_mAP: float | None = number(0, 1, default=None)
+    val_mAP: float | None = None
 
 
 def read_history(file: Path) -> list[dict[str, Any]]:
