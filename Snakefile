@@ -58,15 +58,9 @@ resource_scopes:
 # neither times of files, nor lost notes of Snakemake, nor a deleted cache, nor --forceall.
 FINISHED = []
 if workflow.is_main_process:
-    looks = LOOKS & {a.partition("=")[0] for a in sys.argv}
-    only_looks = workflow.output_settings.dryrun or looks
-    ASKED = PLAN.asked_by(workflow.dag_settings.targets)
+    only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
-        if not looks:  # what is wrong with the runs of this call is said before anything starts
-            precheck.check_caches(PLAN, ASKED, LAYOUT)
-            if damaged := store.damage(PLAN.only(ASKED).runs, LAYOUT):
-                raise UserError(*damaged)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
@@ -126,7 +120,12 @@ for target, artefacts in TARGETS.items():
 
 onstart:
     os.environ.update(MDKD_PLAN=PLAN_FILE)
-    records.write_json(Path(PLAN_FILE), replace(PLAN, asked=ASKED).to_json())
+    asked = PLAN.asked_by(workflow.dag_settings.targets)
+    records.write_json(Path(PLAN_FILE), replace(PLAN, asked=asked).to_json())
+    try:
+        precheck.check(PLAN, asked, LAYOUT)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
 
 
 onsuccess:

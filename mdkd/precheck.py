@@ -5,7 +5,7 @@ The numbers of labels and images come from the cache, or from the source just be
 
 from collections.abc import Iterable
 
-from mdkd import costs
+from mdkd import costs, store
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.needs import problems
@@ -29,6 +29,17 @@ def check_data(plan: Plan, names: Iterable[str], dataset: str, labels: int, imag
                 lines |= dict.fromkeys(f"experiment {name}: {text}" for text in found)
     if lines:
         raise UserError(*lines)
+
+
+def check(plan: Plan, names: list[str], layout: Layout) -> None:
+    """Check all that is known before the first job: records of finished runs, and caches.
+
+    Raises:
+        UserError: a record is damaged, or a run cannot be trained. One line each.
+    """
+    if damaged := store.damage(plan.only(names).runs, layout):
+        raise UserError(*damaged)
+    check_caches(plan, names, layout)
 
 
 def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:
