@@ -327,9 +327,9 @@ def _plain(value: Any, where: str, depth: int = 0) -> Any:
         raise UserError(f"{where}: nested deeper than {DEEPEST} levels; write it flatter")
     if isinstance(value, dict):
         for key, item in value.items():
-            _plain(
-                item, f"{where}: {_text(key, where) if isinstance(key, str) else key}", depth + 1
-            )
+            if not isinstance(key, str):
+                raise UserError(f"{where}: key {show(key)} is no text; quote it")
+            _plain(item, f"{where}: {_text(key, where)}", depth + 1)
     elif isinstance(value, list):
         for i, item in enumerate(value):
             _plain(item, f"{where}[{i}]", depth + 1)

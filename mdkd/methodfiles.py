@@ -103,6 +103,13 @@ def read(name: str) -> MethodFile:
         UserError: there is no such method, or its file is missing or wrong.
     """
     file = registry.file(PACKAGE, name, ".yaml")
+    method = read_file(file)
+    _compare_with_code(method, file.with_suffix(".py"), name)
+    return method
+
+
+def read_file(file: Path) -> MethodFile:
+    """The checked content of a file; it is not compared with code."""
     method = parse(MethodFile, read_yaml(file), str(file))
     for key, value in method.settings.items():
         if isinstance(value, str):
@@ -123,7 +130,6 @@ def read(name: str) -> MethodFile:
             raise UserError(f"{file}: ranges: {key}: expected [lowest, highest], found {limits}")
     for key, value in method.settings.items():
         method.value(key, value, f"{file}: settings: {key}")
-    _compare_with_code(method, file.with_suffix(".py"), name)
     return method
 
 

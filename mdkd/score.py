@@ -77,10 +77,8 @@ def read_predictions(file: Path, labels: int) -> Stored:
     hint = f"delete {file.parent} and train the run again"
     try:
         with np.load(file) as content:  # never unpickles
-            found = {
-                name: content[name] for name in content.files if name in Stored.__annotations__
-            }
-            found["ids_N"] = content["ids"]
+            names = {"ids": "ids_N"} | {name: name for name in Stored._fields}
+            found = {own: content[name] for name, own in names.items() if name in content}
     except Exception as error:  # a damaged archive raises many types
         what = f"not readable as predictions ({' '.join(str(error).split())[:100]})"
         raise UserError(f"{file}: {what}; {hint}") from None
