@@ -52,6 +52,7 @@ def folder(default: str) -> Any:
 
 # Rules for lists without repetitions, as the metadata of their fields.
 DISTINCT = {"distinct": True}
+SOME = {"distinct": True, "some": True}  # at least one
 NAMES = {"pattern": NAME, "distinct": True}
 SEEDS = {"range": (0, LARGEST_SEED), "distinct": True}
 
@@ -253,10 +254,13 @@ def parse(cls: type[T], value: Any, where: str) -> T:
 def _check(value: Any, rules: typing.Mapping[str, Any], where: str) -> None:
     """Check a value, and all that it holds, against the rules in the metadata of its field."""
     if isinstance(value, list | tuple):
-        if rules.get("distinct") and len(set(value)) < len(value):
-            twice = next(item for i, item in enumerate(value) if item in value[:i])
-            raise UserError(f"{where}: {show(twice)} appears twice; remove one of them")
+        if rules.get("some") and not value:
+            raise UserError(f"{where}: is empty; name at least one")
+        seen: set[str] = set()
         for i, item in enumerate(value):
+            if rules.get("distinct") and repr(item) in seen:
+                raise UserError(f"{where}: {show(item)} appears twice; remove one of them")
+            seen.add(repr(item))
             _check(item, rules, f"{where}[{i}]")
     elif isinstance(value, dict):
         for key, item in value.items():
