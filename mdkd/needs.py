@@ -23,6 +23,8 @@ def problems(run: Run, labels: int, images: int) -> list[str]:
             f"{images} training images of data set '{dataset}'; lower it to {images} or less"
         )
     head = run.head
+    if run.teacher and (reason := method.unavailable(head.embeds_labels(labels))):
+        found.append(f"method {run.method.name}: {reason}")
     if head.kind == "mldecoder" and head.queries is not None and head.queries > labels:
         found.append(
             f"protocol {run.protocol}: head: queries {head.queries} exceed the {labels} labels of "
