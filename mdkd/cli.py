@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
-from mdkd import __version__, devices, precheck, runfiles, store
+from mdkd import __version__, devices, precheck, records, runfiles, store
 from mdkd.config import parse, parse_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
@@ -54,7 +54,7 @@ def download(args: argparse.Namespace) -> None:
 
 
 def cache(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import build, verify
+    from mdkd.data.cache import build, is_complete, verify
 
     if args.plan:
         plan = _plan(args)
@@ -66,6 +66,8 @@ def cache(args: argparse.Namespace) -> None:
     folder = plan.layout().cache(dataset.name)
     if args.verify:
         verify(folder)
+        return
+    if args.if_needed and is_complete(dataset, folder):
         return
     names = plan.selected if plan.asked is None else plan.asked
     check = partial(precheck.check_data, plan, names, dataset.name)
@@ -85,11 +87,16 @@ def train(args: argparse.Namespace) -> None:
         spec = _specification(args)
         place, run = spec.user, resolve_run(spec, args.target)
         layout = Layout(run.protocol, store_folder=place.store)
-    with devices.claim(args.device or place.device) as device_type:
-        from mdkd.training import loop  # imports torch, now that the device is chosen
+    from mdkd.training import loop  # imports torch, which takes a second
 
-        weights_folder = Path(place.weights_folder)
-        loop.train(run, layout, device_type, weights_folder, place.checkpoint_minutes)
+    loop.train(
+        run,
+        layout,
+        args.device or place.device,
+        Path(place.weights_folder),
+        place.checkpoint_minutes,
+        place.trainings_per_gpu,
+    )
 
 
 def score(args: argparse.Namespace) -> None:
@@ -111,7 +118,7 @@ def score(args: argparse.Namespace) -> None:
 def attend(args: argparse.Namespace) -> None:
     plan = _plan(args)
     artefact = find(plan.artefacts, args.target)
-    with devices.claim(args.device or plan.device) as device_type:
+    with devices.claim(args.device or plan.device, plan.trainings_per_gpu) as device_type:
         from mdkd.training import gradcam  # imports torch, now that the device is chosen
 
         gradcam.attend(artefact, _results(plan), device_type)
@@ -178,6 +185,9 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd.reporting import plan_listing
 
     plan = _plan(args)
+    if args.commands:
+        _print_commands(plan, args)
+        return
     _warn_of_damage(plan)
     try:
         precheck.check_caches(
@@ -194,6 +204,19 @@ def plan(args: argparse.Namespace) -> None:
     if args.target:  # a group of artefacts, and nothing else
         plan = plan.only(find(plan.targets(), args.target))
     print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+
+
+def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
+    """Print the jobs of a target, after the plan file that they read is written."""
+    from mdkd.reporting.commands import commands
+
+    file = args.plan or plan.layout().plan(plan.digest())
+    if not args.plan:
+        records.write_json(file, plan.to_json())
+    names = plan.selected if args.target is None else list(plan.artefacts)
+    if args.target not in (None, "all"):
+        names = find(plan.targets(), args.target)
+    print(commands(plan.only(names), _results(plan), file))
 
 
 ARTEFACT = {"help": "name of the artefact"}
@@ -246,6 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check an existing cache")
+    help = "do nothing if it is complete and has these settings"
+    caching.add_argument("--if-needed", action="store_true", help=help)
     run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
     training = verb(train, "train one network", run_or_file)
     verb(score, "compute metrics from stored predictions", {"help": "run path"})
@@ -269,7 +294,10 @@ def _parser() -> argparse.ArgumentParser:
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
-    verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
+    what = "print artefacts with their runs, time and disk"
+    planning = verb(plan, what, {"nargs": "?", "help": help})
+    help = "print what is left to compute as commands, to run it without Snakemake"
+    planning.add_argument("--commands", action="store_true", help=help)
     return parser
 
 

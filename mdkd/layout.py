@@ -4,6 +4,7 @@ cache/{protocol}/{dataset}/            pixels and labels, decoded or drawn once
 store/{run path}/{key}/                run.json metrics.json model.pt ... (mdkd/store.py)
 logs/{protocol}/                       messages of jobs
 results/{protocol}/runs/{run path}/    {key}.json: the small file that names a finished entry
+results/{protocol}/plans/{digest}.json what jobs read instead of the configuration
 results/{protocol}/tables|figures/     artefacts, computed from records alone
 """
 
@@ -39,3 +40,6 @@ class Layout:
 
     def published(self, run_path: str, key: str) -> Path:
         return self.results / "runs" / run_path / f"{key}.json"
+
+    def plan(self, digest: str) -> Path:
+        return self.results / "plans" / f"{digest}.json"

@@ -20,7 +20,8 @@ class Busy(UserError):
 def held(file: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
     """Lock ``file`` while the block runs, and delete it afterwards.
 
-    If the process is killed, the file remains, but it is no longer locked.
+    If the process is killed, the file remains, but it is no longer locked. The holder may write its
+    name into the file.
 
     Args:
         busy: the message if another process holds the lock.
@@ -30,7 +31,7 @@ def held(file: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
         Busy: another process holds the lock, and ``wait`` is false.
     """
     while True:
-        with file.open("w") as lock:
+        with file.open("a") as lock:  # not "w": the holder may have written its name into it
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -87,6 +87,7 @@ class Plan:
     weights_folder: str = folder("weights")  # where ImageNet weights lie; changes no number
     store: str = folder("store")  # where trainings lie; changes no number
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
+    trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
     asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
@@ -176,6 +177,7 @@ def make_plan(spec: Specification) -> Plan:
         weights_folder=spec.user.weights_folder,
         store=spec.user.store,
         checkpoint_minutes=spec.user.checkpoint_minutes,
+        trainings_per_gpu=spec.user.trainings_per_gpu,
     )
 
 

@@ -35,6 +35,15 @@ CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 
 
 @dataclass(frozen=True, kw_only=True)
+class JobLimits:
+    """What one job may ask for, where the partition of a cluster sets limits. None: no limit."""
+
+    minutes: int | None = number(2, 10**6, default=None)  # a longer training goes on in a new job
+    cores: int | None = number(1, 10**4, default=None)
+    memory_gb: float | None = number(1, 10**5, default=None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class UserConfig:
     """``config.yaml``: what a user edits."""
 
@@ -46,6 +55,9 @@ class UserConfig:
     weights_folder: str = folder("weights")  # files of ImageNet weights, used before any download
     store: str = folder("store")  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
+    trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
+    job_limits: JobLimits = field(default_factory=JobLimits)
+    container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@
         train.log           all messages of the trainings, also of those that were interrupted
         checkpoint.pt       only of an unfinished run
         failed.json         only of a run whose last training ended with an error
-        lock                while a process trains it
+        lock                while a process trains it: JSON that names the process
 
 An entry without ``run.json`` is unfinished. A finished entry never changes: it is used as often as
 its key is planned, and a run whose measured facts differ (another cache, another teacher) moves it
@@ -21,13 +21,16 @@ import functools
 import json
 import logging
 import math
+import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import keys, locks, records
+from mdkd import keys, locks, records, slurm
 from mdkd.config import Run, named, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -155,9 +158,36 @@ class Entry:
     def held(self) -> Iterator[None]:
         """Lock the entry, after waiting for any other process that holds it."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        message = f"{self.folder}: another process is training this run; waiting for it"
+        message = (
+            f"{self.folder}: another process is training this run{self._where()}; waiting for it"
+        )
         with locks.held(self.folder / "lock", message, wait=True):
+            self.sign(device=None)
             yield
+
+    def sign(self, device: str | None) -> None:
+        """Write into the lock, which this process holds, who trains the run and on which device."""
+        facts = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slurm_job": slurm.job_id(),
+            "device": device,
+            "since": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        (self.folder / "lock").write_text(json.dumps(facts), encoding="utf-8")
+
+    def holder(self) -> dict[str, Any] | None:
+        """What the process that holds the entry has written into the lock, or None."""
+        with suppress(OSError, ValueError):  # no lock, or its process has not written yet
+            facts = json.loads((self.folder / "lock").read_text(encoding="utf-8"))
+            return facts if isinstance(facts, dict) else None
+        return None
+
+    def _where(self) -> str:
+        """The host and the Slurm job of the holder, in parentheses; empty if not known."""
+        holder = self.holder() or {}
+        job = f", Slurm job {holder['slurm_job']}" if holder.get("slurm_job") else ""
+        return f" ({holder['host']}{job})" if "host" in holder else ""
 
     @contextmanager
     def logged(self) -> Iterator[None]:

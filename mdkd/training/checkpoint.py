@@ -18,6 +18,7 @@ from mdkd.errors import UserError
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
+SAVING_S = 120  # before the end of a job: for the last step and the checkpoint
 NOT_FINITE = "{}; lower the method's weights, or recipe: lr"
 
 
@@ -95,15 +96,27 @@ class Stop:
         self.received = signal.Signals(number).name
         self.status = 130 if number == signal.SIGINT else 143
 
+    @property
+    def limit_is_near(self) -> bool:
+        """Whether the signal means that the job reaches its time limit."""
+        return self.received in ("SIGALRM", "SIGUSR1")
+
 
 @contextlib.contextmanager
-def stop_signals() -> Iterator[Stop]:
-    """Inside the block, remember SIGTERM, SIGUSR1 and Ctrl-C instead of ending the process."""
+def stop_signals(limit_s: float | None = None) -> Iterator[Stop]:
+    """Inside the block, remember SIGTERM, SIGUSR1 and Ctrl-C instead of ending the process.
+
+    Args:
+        limit_s: the time until the job is ended, in seconds. Some time before, SIGALRM is received.
+    """
     stop = Stop()
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGALRM)
     before = {number: signal.signal(number, stop) for number in numbers}
+    if limit_s is not None:
+        signal.setitimer(signal.ITIMER_REAL, max(limit_s - min(SAVING_S, limit_s / 5), 0.1))
     try:
         yield stop
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import keys, methods, metrics, records, rng, store
+from mdkd import devices, keys, methods, metrics, records, rng, slurm, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_cache
 from mdkd.data.loader import Loader
@@ -41,44 +41,72 @@ TINY = 1e-30  # minimum of a gradient's norm in a division
 def train(
     run: Run,
     layout: Layout,
-    device_type: str,
+    device: str,
     weights_folder: Path = WEIGHTS_FOLDER,
     checkpoint_minutes: float = 10.0,
+    trainings_per_gpu: int = 1,
 ) -> None:
     """Train ``run`` into its entry in the store, and publish it. A finished run is only published.
 
     If another process trains the same run, this one waits for it. If the run has a checkpoint,
     training resumes from it. On the CPU, the result then has the same bits as that of an
-    uninterrupted run. On SIGTERM, SIGUSR1 or Ctrl-C, a checkpoint is saved and the process exits.
+    uninterrupted run. On SIGTERM, SIGUSR1 or Ctrl-C, and shortly before the end of a Slurm job, a
+    checkpoint is saved and the process exits.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. No GPU is held for a run that
+            is finished or that another process trains.
     """
     # The number of threads changes the last bits of the results. One thread is also faster if
     # several jobs run at the same time.
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = True
-    device, entry = torch.device(device_type), store.entry(run, layout)
+    entry = store.entry(run, layout)
     with entry.held():
         saved_at = entry.folder / "checkpoint.pt"
         if store.state(run, layout) == "done":
             saved_at.unlink(missing_ok=True)  # a process was killed just after writing the record
             log.info("already trained; nothing is trained again")
         else:
-            cache = _open_cache(run, layout)
-            if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
-                raise UserError(*lines)
-            teacher_entry = store.teacher_entry(run, layout)
-            facts = _facts(run, cache, teacher_entry)
-            if entry.finished:
-                reason = store.disagreement(run, entry.record(), layout)
-                log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
-            with entry.logged(), _failure_recorded(entry, facts):
-                teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
-                # The protocol and the name of a run change no number: another one may resume.
-                shared = {name: fact for name, fact in facts.items() if name != "run"}
-                fingerprint = records.digest(shared | {"device": device.type})
-                saved = checkpoint.Checkpoint(saved_at, fingerprint, checkpoint_minutes)
-                _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
+            with devices.claim(device, trainings_per_gpu) as device_type:
+                entry.sign(devices.describe(device_type))
+                _train_entry(
+                    run,
+                    layout,
+                    entry,
+                    torch.device(device_type),
+                    weights_folder,
+                    checkpoint_minutes,
+                )
         store.publish(run, layout)
     log.info("results are in %s", entry.folder)
+
+
+def _train_entry(
+    run: Run,
+    layout: Layout,
+    entry: store.Entry,
+    device: torch.device,
+    weights_folder: Path,
+    checkpoint_minutes: float,
+) -> None:
+    """Train a run whose entry is held and not finished, or has other data than planned."""
+    cache = _open_cache(run, layout)
+    if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
+        raise UserError(*lines)
+    teacher_entry = store.teacher_entry(run, layout)
+    facts = _facts(run, cache, teacher_entry)
+    if entry.finished:
+        reason = store.disagreement(run, entry.record(), layout)
+        log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
+    with entry.logged(), _failure_recorded(entry, facts):
+        teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
+        # The protocol and the name of a run change no number: another one may resume.
+        shared = {name: fact for name, fact in facts.items() if name != "run"}
+        fingerprint = records.digest(shared | {"device": device.type})
+        file = entry.folder / "checkpoint.pt"
+        saved = checkpoint.Checkpoint(file, fingerprint, checkpoint_minutes)
+        _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
 
 
 def _open_cache(run: Run, layout: Layout) -> Cache:
@@ -168,7 +196,7 @@ def _fit(
         log.info("resumed at step %d of %d", progress.step, last_step)
 
     student.train()
-    with checkpoint.stop_signals() as stop:
+    with checkpoint.stop_signals(slurm.seconds_left()) as stop:
         while progress.step < last_step:
             epoch, first_step = divmod(progress.step, steps_per_epoch)
             epoch_started = time.monotonic()
@@ -224,6 +252,8 @@ def _fit(
             )
             if stop.received:
                 log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
+                if stop.limit_is_near:
+                    slurm.requeue()
                 raise SystemExit(stop.status)
     return progress
 

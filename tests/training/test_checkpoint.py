@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -93,6 +94,29 @@ def test_asked_to_stop_it_saves_and_goes_on_later(bench, finished, number, step,
     assert_equal_to_uninterrupted(bench, finished, REVIEW)
 
 
+def test_near_the_limit_of_its_slurm_job_it_saves_and_is_requeued(bench, finished, tmp_path):
+    answers = {"squeue": "echo 0:01", "scontrol": f"echo $@ > {tmp_path}/asked"}
+    for name, answer in answers.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    slow = DRIVER.replace("os.kill(os.getpid(), int(number))", "__import__('time').sleep(1)")
+    variables = environment()
+    variables |= {"SLURM_JOB_ID": "17", "PATH": f"{tmp_path}{os.pathsep}{variables['PATH']}"}
+    arguments = ["0", "1", "train", REVIEW, "--config", str(bench.spec.folder), "--device", "cpu"]
+    result = subprocess.run(
+        [sys.executable, "-c", slow, *arguments],
+        cwd=bench.base,
+        env=variables,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 143, result.stderr
+    assert "SIGALRM: checkpoint saved at step" in result.stderr
+    assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    bench.train(REVIEW)
+    assert_equal_to_uninterrupted(bench, finished, REVIEW)
+
+
 def test_a_crash_before_the_record_does_not_repeat_the_training(bench, finished, monkeypatch):
     def crash(*args):
         raise KeyboardInterrupt
@@ -122,7 +146,8 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(bench, finish
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert "another process is training this run; waiting for it" in second.stderr.readline()
+        here = f"another process is training this run ({socket.gethostname()}); waiting for it"
+        assert here in second.stderr.readline()
         shutil.copytree(finished.layout.run(STUDENT), entry.folder, dirs_exist_ok=True)
     _, rest = second.communicate(timeout=60)
     assert second.returncode == 0

@@ -6,6 +6,7 @@ from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
+LIMITS = SPEC.user.job_limits
 TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
 FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_FORMATS)
 
@@ -44,20 +45,44 @@ def run_of(wildcards):
     return PLAN.runs[template.format(**wildcards)]
 
 
-def memory_mb(paths):
+def within(limit, value):
+    """The value, but at most a limit of `job_limits` in config.yaml; None is no limit."""
+    return value if limit is None else min(value, round(limit))
+
+
+def minutes(estimate, attempt):
+    """The time to ask for: more at each attempt."""
+    return within(LIMITS.minutes, attempt * estimate)
+
+
+def memory_mb(paths, attempt):
     """Main memory, in MB, for a job that loads these runs one after the other."""
     needed = [ESTIMATOR.memory(PLAN.runs[path]) for path in paths]
-    return 8000 if None in needed else round(max(needed) / 1e6)
+    estimate = 8000 if None in needed else round(max(needed) / 1e6)
+    return within(LIMITS.memory_gb and 1000 * LIMITS.memory_gb, attempt * estimate)
 
 
-def check_targets(rule_names):
+def check_targets():
     """Stop if a target has the name of a rule: Snakemake could not tell the two apart."""
     for name, artefact in PLAN.artefacts.items():
-        for target in {name, *artefact.targets} & rule_names:
+        for target in filter(rules.has, [name, *artefact.targets]):
             raise WorkflowError(
-                f"config/experiments/{name}.yaml: '{target}' is the name of a rule of the workflow "
-                "and cannot be the name of a target; choose another"
+                f"{CONFIG_FOLDER}/experiments/{name}.yaml: '{target}' is the name of a rule of the "
+                "workflow and cannot be the name of a target; choose another"
             )
+
+
+def check_container():
+    """Stop if jobs are to run in a container and config.yaml names no image that can be used."""
+    image, where = SPEC.user.container, f"{CONFIG_FOLDER}/config.yaml: container"
+    if image is None:
+        raise WorkflowError(
+            f"{where}: --sdm apptainer needs an image; build one from Dockerfile and name it here"
+        )
+    if "://" not in image and not Path(image).exists():
+        raise WorkflowError(
+            f"{where}: no file '{image}'; name an image file, or an address such as docker://..."
+        )
 
 
 def failed_logs(snakemake_logs):

@@ -11,10 +11,12 @@ rule prepare_dataset:
         "logs/{protocol}/cache/{dataset}.log",
     conda:
         "../../environment.yml"
-    threads: 8  # at most; decoding uses all cores that the job gets
+    threads: within(LIMITS.cores, 8)  # decoding uses all cores that the job gets
     resources:
         mem_mb=4000,  # Python and 8 decoding processes, of which each needs 52 MB (measured)
-        runtime=lambda w: ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]),
+        runtime=lambda w, attempt: minutes(
+            ESTIMATOR.cache_minutes(PLAN.datasets[w.dataset]), attempt
+        ),
     params:
         settings=lambda w: digest_of(PLAN.datasets[w.dataset]),
     shell:

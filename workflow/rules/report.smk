@@ -57,9 +57,9 @@ rule attend:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=min(GPUS, 1),
-        mem_mb=lambda w: memory_mb(PLAN.artefacts[w.artefact].runs),
-        runtime=60,
+        gpu=GPU,
+        mem_mb=lambda w, attempt: memory_mb(PLAN.artefacts[w.artefact].runs, attempt),
+        runtime=lambda w, attempt: minutes(60, attempt),
     params:
         settings=lambda w: digest_of(PLAN.artefacts[w.artefact]),
     shell:

@@ -15,9 +15,10 @@ rule train_supervised:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=min(GPUS, 1),
-        mem_mb=lambda w: memory_mb([run_of(w).path]),
-        runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
+        gpu=GPU,
+        mem_mb=lambda w, attempt: memory_mb([run_of(w).path], attempt),
+        runtime=lambda w, attempt: minutes(ESTIMATOR.minutes(run_of(w)), attempt),
+        slurm_extra=after_earlier_job,
     shell:
         f"python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
         f"--plan {PLAN_FILE} --log {{log}}"
@@ -35,9 +36,10 @@ rule distill:
         "../../environment.yml"
     threads: 1
     resources:
-        gpu=min(GPUS, 1),
-        mem_mb=lambda w: memory_mb([run_of(w).path]),
-        runtime=lambda w: ESTIMATOR.minutes(run_of(w)),
+        gpu=GPU,
+        mem_mb=lambda w, attempt: memory_mb([run_of(w).path], attempt),
+        runtime=lambda w, attempt: minutes(ESTIMATOR.minutes(run_of(w)), attempt),
+        slurm_extra=after_earlier_job,
     shell:
         f"python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
         f"--plan {PLAN_FILE} --log {{log}}"
