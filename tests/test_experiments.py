@@ -272,7 +272,7 @@ def label_of(mld, bd, id_):
     [
         ({"kind": "comparisn"}, "kind: unknown kind 'comparisn'; did you mean 'comparison'?"),
         ({"kind": "ranks", "options": {"resample": 3}}, "options: unknown key 'resample'"),
-        ({"kind": "ranks", "options": {"resamples": 0}}, "options: resamples: 0 is below 1"),
+        ({"kind": "ranks", "options": {"resamples": 0}}, "options: resamples: 0 is not in 1 .."),
         ({"kind": "attention", "options": {"skip": -1}}, "options: skip: -1 is below 0"),
         ({"options": {"x": 1}}, "options: unknown key 'x'"),
         ({"base": {"mdk": {}}}, "base: unknown method 'mdk'; did you mean 'mdkd'?"),
