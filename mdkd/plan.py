@@ -100,8 +100,8 @@ class Plan:
         Raises:
             UserError: the file is not a plan, or its parts contradict each other.
         """
-        fix = "run `snakemake` to write it again"
-        plan = parse(cls, records.read_json(file, fix), str(file))
+        fix = "name a plan that `snakemake` wrote, or run it again"
+        plan = parse(cls, records.read_json(file, fix, fix), str(file))
         runfiles.check_plan(plan.runs, plan.datasets, str(file))
         used = {run for artefact in plan.artefacts.values() for run in artefact.runs}
         for what, names, known in (

@@ -242,3 +242,11 @@ def test_a_plan_file_is_checked(config, tmp_path, name):
         Plan.read(file)
     for part in fragments:
         assert any(option in str(caught.value) for option in part.split("|")), caught.value
+
+
+def test_what_is_no_plan_is_not_to_be_deleted(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert main(["plan", "--plan", str(tmp_path / "notes.txt")]) == 2
+    printed = capsys.readouterr().err
+    assert "notes.txt: not valid JSON" in printed
+    assert printed.endswith("name a plan that `snakemake` wrote, or run it again\n")
