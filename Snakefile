@@ -3,14 +3,14 @@
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, faults, keys, records, runpath, slurm, store
+from mdkd import costs, devices, faults, keys, precheck, records, runpath, slurm, store
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -157,6 +157,12 @@ for target, artefacts in TARGETS.items():
 
 
 onstart:
+    asked = PLAN.asked_by(workflow.dag_settings.targets)
+    records.write_json(Path(PLAN_FILE), replace(PLAN, asked=asked).to_json())
+    try:
+        precheck.check(PLAN, asked, LAYOUT)
+    except UserError as error:
+        raise WorkflowError(str(error)) from None
     if on_slurm():
         prepare_slurm()
 

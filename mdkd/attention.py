@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mdkd import records
+from mdkd.errors import UserError
 from mdkd.plan import Artefact, Cell
 from mdkd.results import Results, State
 
@@ -37,8 +38,30 @@ class Maps:
 
     @classmethod
     def load(cls, path: Path) -> "Maps":
-        with np.load(path) as stored:
-            return cls(**stored)
+        """Read such a file.
+
+        Raises:
+            UserError: it is damaged, or its arrays do not fit together.
+        """
+        try:
+            with np.load(path) as stored:  # never unpickles
+                maps = cls(**stored)
+            _check_shapes(maps)
+        except Exception as error:  # a damaged archive raises many types
+            what = f"not readable as attention maps ({' '.join(str(error).split())[:100]})"
+            raise UserError(f"{path}: {what}; delete it and run `mdkd attend` again") from None
+        return maps
+
+
+def _check_shapes(maps: Maps) -> None:
+    """Check the sizes of all arrays, which the letters of their names say."""
+    sizes = {"C": 3}
+    for f in fields(maps):
+        _, _, letters = f.name.partition("_")
+        shape = getattr(maps, f.name).shape
+        found = dict(zip(letters, shape, strict=True))
+        if any(sizes.setdefault(letter, found[letter]) != found[letter] for letter in letters):
+            raise ValueError(f"{f.name} is {shape}")
 
 
 def path_of(artefact: Artefact, results: Results) -> Path:

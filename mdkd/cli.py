@@ -6,21 +6,22 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from mdkd import __version__, devices, faults, records, store
-from mdkd.config import Run, parse, read_yaml
+from mdkd import __version__, devices, faults, precheck, records, runfiles, store
+from mdkd.config import parse, parse_yaml
 from mdkd.errors import UserError, find
 from mdkd.faults import show
 from mdkd.layout import Layout
-from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
+from mdkd.plan import Plan, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
-from mdkd.spec import JobLimits, Specification
+from mdkd.spec import JobLimits, Specification, UserConfig, read_user
 
 log = logging.getLogger("mdkd")
+
+CONFIG = Path("config")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,40 +48,44 @@ def cache(args: argparse.Namespace) -> None:
     if args.plan:
         plan = _plan(args)
         dataset, root = find(plan.datasets, args.target), Path(plan.roots[args.target])
-        layout = plan.layout()
     else:
         spec = _specification(args)
         dataset, root = resolve_dataset(spec, args.target), resolve_root(spec, args.target)
-        layout = Layout(spec.user.protocol)
-    folder = layout.cache(dataset.name)
+        plan = make_plan(spec)
+    folder = plan.layout().cache(dataset.name)
     if args.verify:
         verify(folder)
-    elif not (args.if_needed and is_complete(dataset, folder)):
-        build(dataset, root, folder, args.jobs)
+        return
+    if args.if_needed and is_complete(dataset, folder):
+        return
+    names = plan.selected if plan.asked is None else plan.asked
+    check = partial(precheck.check_data, plan, names, dataset.name)
+    build(dataset, root, folder, args.jobs, check)
 
 
 def train(args: argparse.Namespace) -> None:
-    device, weights_folder, minutes, per_gpu = args.device, "weights", 10.0, 1
+    place: Plan | UserConfig  # what says where things lie
     if args.plan:
-        plan = _plan(args)
-        run, device, layout = find(plan.runs, args.target), device or plan.device, plan.layout()
-        weights_folder, minutes = plan.weights_folder, plan.checkpoint_minutes
-        per_gpu = plan.trainings_per_gpu
-    elif args.target.endswith((".yaml", ".yml", ".json")):
-        content = read_yaml(Path(args.target))
-        if isinstance(content, dict) and isinstance(content.get("run"), dict):
-            content = content["run"]  # a record, run.json: train the same run again
-        run = parse(Run, content, args.target)
-        layout = Layout(run.protocol)
-        check_identity(run, args.target)
+        place = _plan(args)
+        run, layout = find(place.runs, args.target), place.layout()
+    elif args.target.endswith(runfiles.SUFFIXES):
+        run = runfiles.read(Path(args.target))
+        place = _user(args, run.protocol)
+        layout = Layout(run.protocol, store_folder=place.store)
     else:
-        user = (spec := _specification(args)).user
-        run, layout = resolve_run(spec, args.target), Layout(user.protocol, store_folder=user.store)
-        weights_folder, minutes = user.weights_folder, user.checkpoint_minutes
-        per_gpu = user.trainings_per_gpu
+        spec = _specification(args)
+        place, run = spec.user, resolve_run(spec, args.target)
+        layout = Layout(run.protocol, store_folder=place.store)
     from mdkd.training import loop  # imports torch, which takes a second
 
-    loop.train(run, layout, device or "auto", Path(weights_folder), minutes, per_gpu)
+    loop.train(
+        run,
+        layout,
+        args.device or place.device,
+        Path(place.weights_folder),
+        place.checkpoint_minutes,
+        place.trainings_per_gpu,
+    )
 
 
 def score(args: argparse.Namespace) -> None:
@@ -112,6 +117,7 @@ def report(args: argparse.Namespace) -> None:
     from mdkd import reporting
 
     plan = _plan(args)
+    _warn_of_damage(plan)
     function = getattr(reporting, f"report_{args.kind}")
     text = function(plan, _results(plan), args.target)
     if text is not None:
@@ -126,9 +132,21 @@ def keep_store(args: argparse.Namespace) -> None:
     elif args.kind == "import":
         show(store_admin.take_over(_plan(args), Path(args.target)))
     else:  # what any protocol plans is used
+        _refuse_a_choice(args)
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
         pruning = args.kind == "prune"
         show(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
+
+
+def _refuse_a_choice(args: argparse.Namespace) -> None:
+    """Stop if only a part of what is planned is asked for: the rest would count as not used."""
+    for item in args.set:
+        if not item.startswith("store="):
+            raise UserError(f"--set {item}: an entry counts as used by config.yaml; edit it there")
+    for option, value in (("--protocol", args.protocol), ("--plan", args.plan)):
+        if value:
+            hint = "leave it out: what any protocol plans is used"
+            raise UserError(f"{option} {value}: not for `mdkd store {args.kind}`; {hint}")
 
 
 def _protocols(args: argparse.Namespace) -> list[Path]:
@@ -159,6 +177,14 @@ def plan(args: argparse.Namespace) -> None:
     if args.commands:
         _print_commands(plan, args)
         return
+    _warn_of_damage(plan)
+    try:
+        precheck.check_caches(
+            plan, plan.asked_by([args.target] if args.target else []), plan.layout()
+        )
+    except UserError as error:
+        for line in error.args:
+            log.warning("cannot be trained: %s", line)
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
@@ -234,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"mdkd {__version__}")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--config", type=_path, default=Path("config"), help="configuration folder")
+    common.add_argument("--config", type=_path, default=CONFIG, help="configuration folder")
     common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
     common.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
@@ -317,7 +343,7 @@ def _interval(text: str) -> float:
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
-    given = dict(_setting(item) for item in args.set)
+    given = _settings(args)
     if protocol or args.protocol:
         given["protocol"] = protocol or args.protocol
     return Specification(args.config, given)
@@ -327,19 +353,43 @@ def _path(text: str) -> Path:
     return Path(os.path.expanduser(text))  # a shell does not expand the ~ of --log=~/file
 
 
-def _setting(item: str) -> tuple[str, Any]:
+def _user(args: argparse.Namespace, protocol: str) -> UserConfig:
+    """What ``config.yaml`` says about this machine; a run file needs no such file."""
+    given = _settings(args) | {"protocol": protocol}
+    if args.protocol:
+        raise UserError(f"--protocol: {args.target} has protocol '{protocol}'; leave it out")
+    file = args.config / "config.yaml"
+    if args.config == CONFIG and not file.exists():
+        return parse(UserConfig, given, "--set")
+    return read_user(file, given)
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """KEY=VALUE with the value as YAML reads it: a number, a list, text."""
-    key, _, value = item.partition("=")
-    try:
-        return key, yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {item}: '{value}' is not valid YAML; quote it") from None
+    given: dict[str, Any] = {}
+    for item in args.set:
+        key, equals, text = item.partition("=")
+        if not equals or not key or not text.strip():
+            raise UserError(f"--set {item}: expected KEY=VALUE; for the default, write KEY=null")
+        if key in given:
+            raise UserError(f"--set {item}: '{key}' is given twice; leave one out")
+        try:
+            given[key] = parse_yaml(text)
+        except UserError:
+            raise UserError(f"--set {item}: '{text}' is not valid YAML; quote it") from None
+    return given
 
 
 def _plan(args: argparse.Namespace) -> Plan:
     if args.plan:
         return Plan.read(args.plan)
     return make_plan(_specification(args))
+
+
+def _warn_of_damage(plan: Plan) -> None:
+    """Name the damaged records among the runs of a plan; the other runs are used without them."""
+    for line in store.damage(plan.runs, plan.layout()):
+        log.warning("damaged: %s", line)
 
 
 def _results(plan: Plan) -> Results:

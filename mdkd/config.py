@@ -5,25 +5,59 @@ wrong types and missing values with one line that names the file, the key and th
 """
 
 import dataclasses
+import functools
 import math
 import os
+import re
 import types
 import typing
 import unicodedata
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import yaml
 
+from mdkd import records
 from mdkd.errors import UserError, nearest
+from mdkd.runpath import NAME
 
 T = TypeVar("T")
 
+LARGEST_SEED = 2**31 - 1
+INTEGERS = 2**63  # integers are smaller: numpy and torch have no larger ones
+LONGEST_NAME = 100  # characters: names of files and folders contain up to two names
+NET = r"(?:[a-z]+:)?[A-Za-z0-9_][A-Za-z0-9_.-]*"  # the name of a network for the model builder
+DEEPEST, MOST = 50, 10**6  # levels and values of a YAML file, aliases as often as they are used
+MISSING = dataclasses.MISSING
 
-def number(low: float, high: float = math.inf, default: Any = dataclasses.MISSING) -> Any:
-    """A field of a dataclass whose value must be in ``low .. high``; `parse` checks it."""
-    return field(default=default, metadata={"range": (low, high)})
+
+def number(low: float, high: float = math.inf, **default: Any) -> Any:
+    """A field of a dataclass whose value must be in ``low .. high``; `parse` checks it.
+
+    If the value is a list or has keys, all that it holds must be.
+    """
+    return field(**default, metadata={"range": (low, high)})
+
+
+def named(default: Any = MISSING, pattern: str = NAME) -> Any:
+    """A field whose value is a name that can be a part of a path; `parse` checks it."""
+    return field(default=default, metadata={"pattern": pattern})
+
+
+def folder(default: str) -> Any:
+    """A field whose value is the path of a folder; `parse` checks it. It may begin with ``~``."""
+    return field(default=default, metadata={"folder": True, "path": True})
+
+
+# Rules for lists without repetitions, as the metadata of their fields.
+DISTINCT = {"distinct": True}
+SOME = {"distinct": True, "some": True}  # at least one
+NAMES = {"pattern": NAME, "distinct": True}
+SEEDS = {"range": (0, LARGEST_SEED), "distinct": True}
+
+Stem = Literal["cifar", "small", "imagenet"]  # of the CIFAR-style networks
 
 
 def location(default: Any = dataclasses.MISSING) -> Any:
@@ -41,11 +75,17 @@ class Head:
     """What turns the backbone's features into one logit per label."""
 
     kind: Literal["gap", "mldecoder"]
-    width: int = 768  # of the label embeddings; this and all further fields are for mldecoder
-    queries: int | None = None  # None: one per label
-    heads: int = 8
-    feedforward: int = 2048
-    dropout: float = 0.1
+    # The width of the label embeddings; this and all further fields are for mldecoder.
+    width: int = number(1, 65536, default=768)
+    queries: int | None = number(1, 65536, default=None)  # None: one per label
+    heads: int = number(1, 65536, default=8)  # the width is a multiple of it
+    feedforward: int = number(1, 2**20, default=2048)
+    dropout: float = number(0, 0.99, default=0.1)
+
+    def check(self) -> None:
+        """Called by `parse`: raise a UserError if fields do not fit together."""
+        if self.kind == "mldecoder" and self.width % self.heads:
+            raise UserError(f"width: {self.width} is no multiple of {self.heads}, its heads")
 
     def embeds_labels(self, num_labels: int | None = None) -> bool:
         """Whether the head makes one embedding per label; None: their number is not known yet."""
@@ -71,9 +111,9 @@ class Recipe:
 class Dataset:
     """One data set: a source module, its options, and the pixels of the cache made from it."""
 
-    name: str
-    source: str
-    image_size: int
+    name: str = named()
+    source: str = named()
+    image_size: int = number(1, 4096)
     options: dict[str, Any] = field(default_factory=dict)
     val: float = number(0, 0.5, default=0.0)  # fraction of the training images to set aside
     damaged: Literal["error", "drop"] = "error"  # what to do with images that cannot be decoded
@@ -83,8 +123,8 @@ class Dataset:
 class Method:
     """One method with all its settings."""
 
-    name: str
-    revision: int
+    name: str = named()
+    revision: int = number(1)
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -93,18 +133,18 @@ class Run:
     """One training with everything that its numbers depend on. It is written into its record."""
 
     path: str  # its identity, see mdkd.runpath
-    protocol: str
+    protocol: str = named()
     dataset: Dataset
-    arch: str
-    net: str  # the name of `arch` for the model builder
-    stem: str
+    arch: str = named()
+    net: str = named(pattern=NET)  # the name of `arch` for the model builder
+    stem: Stem
     weights: str | None  # initial weights of the backbone
     head: Head
     recipe: Recipe
     method: Method
     teacher: str | None  # path of the teacher's run, None for supervised runs
-    seed: int
-    teacher_key: str | None = None  # key of the teacher's run (mdkd.keys)
+    seed: int = number(0, LARGEST_SEED)
+    teacher_key: str | None = named(None, "[0-9a-f]{16}")  # key of the teacher's run (mdkd.keys)
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -112,50 +152,157 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise UserError(f"key '{key}' appears twice in the mapping at line {line}")
+        hashable = all(isinstance(key, Hashable) for key in keys)  # if not, super() says so
+        if hashable and len(set(keys)) < len(keys):
+            twice = next(key for i, key in enumerate(keys) if key in keys[:i])
+            line = node.start_mark.line + 1
+            raise UserError(f"key {show(twice)} appears twice in the mapping at line {line}")
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML (or JSON) file, with the file's name in every error."""
+def read_yaml(path: Path, fix: str | None = None) -> Any:
+    """The content of a YAML file, with the file's name in every error.
+
+    Args:
+        fix: what to do if there is no such file; None: the name of a similar file.
+    """
+    if fix is None and not path.exists():
+        files = path.parent.glob(f"*{path.suffix}") if path.parent.is_dir() else []
+        there = [file.stem for file in files]
+        fix = nearest(path.stem, there) if there else "check the name of the file and its folder"
+    text = records.read_text(path, fix or "a YAML file is expected there")
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except FileNotFoundError:
-        there = [p.stem for p in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
-        raise UserError(f"{path}: no such file; {nearest(path.stem, there)}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+        return parse_yaml(text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def parse_yaml(text: str) -> Any:
+    """The value that YAML text stands for.
+
+    Raises:
+        UserError: it is not valid, nested too deep, or has aliases that make it very large.
+    """
+    try:
+        _check_size(text)
+        return yaml.load(text, _Loader)
+    except UserError:
+        raise
+    except yaml.YAMLError as error:
+        raise UserError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    except Exception as error:  # a date or an integer that cannot be, each with its own exception
+        raise UserError(f"not valid YAML: {' '.join(str(error).split())[:200]}") from None
+
+
+def _check_size(text: str) -> None:
+    """Check the levels and the number of values of YAML text before they are built."""
+    sizes: dict[str, int] = {}  # values behind each anchor that is complete
+    counts: list[tuple[str | None, int]] = [(None, 0)]  # anchor and values of each open node
+    for event in yaml.parse(text, Loader=_Loader):
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = counts.pop()
+            size += 1
+        elif isinstance(event, yaml.CollectionStartEvent):
+            counts.append((event.anchor, 0))
+            if len(counts) > DEEPEST:
+                raise UserError(f"nested deeper than {DEEPEST} levels; write it flatter")
+            continue
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        elif isinstance(event, yaml.AliasEvent):
+            if event.anchor not in sizes:
+                raise UserError(f"alias '*{event.anchor}' has no complete value before it")
+            anchor, size = None, sizes[event.anchor]
+        else:
+            continue
+        if anchor:
+            sizes[anchor] = size
+        counts[-1] = (counts[-1][0], counts[-1][1] + size)
+        if counts[-1][1] > MOST:
+            raise UserError(f"more than {MOST} values, aliases included; write fewer")
+
+
+@functools.cache
+def _hints(cls: Any) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
+
+
+def parse_known(cls: type[T], value: Any, where: str) -> T:
+    """Like `parse` for a record, which may hold further keys: other versions may write them."""
+    if not isinstance(value, dict):
+        return parse(cls, value, where)
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    return parse(cls, {key: item for key, item in value.items() if key in known}, where)
 
 
 def parse(cls: type[T], value: Any, where: str) -> T:
     """Build the dataclass ``cls`` from a mapping; ``where`` names the file and key in errors."""
     if not isinstance(value, dict):
-        raise UserError(f"{where}: expected keys and values, found {_show(value)}")
-    hints = typing.get_type_hints(cls)
+        raise UserError(f"{where}: expected keys and values, found {show(value)}")
+    hints = _hints(typing.cast(Any, cls))
     fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     for key in value:
         if key not in fields:
-            raise UserError(f"{where}: unknown key '{key}'; {nearest(key, fields)}")
+            raise UserError(f"{where}: unknown key {show(key)}; {nearest(key, fields)}")
     for name, f in fields.items():
-        required = f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING
+        required = f.default is MISSING and f.default_factory is MISSING
         if required and name not in value:
             raise UserError(f"{where}: key '{name}' is missing; add it ({_name(hints[name])})")
-    converted = {k: _convert(hints[k], v, f"{where}: {k}") for k, v in value.items()}
-    for name, content in converted.items():
-        if "path" in fields[name].metadata and isinstance(content, str):
-            converted[name] = expanded(content, f"{where}: {name}")
-        if "printed" in fields[name].metadata and isinstance(content, str):
-            converted[name] = one_line(content, f"{where}: {name}")
-        low, high = fields[name].metadata.get("range", (-math.inf, math.inf))
-        if isinstance(content, int | float) and not low <= content <= high:
-            wrong = f"is not in {low:g} .. {high:g}" if high < math.inf else f"is below {low:g}"
-            raise UserError(f"{where}: {name}: {content} {wrong}")
-    return cls(**converted)
+    converted = {}
+    for name, content in value.items():
+        place = f"{where}: {name}"
+        converted[name] = _rewritten(_convert(hints[name], content, place), fields[name], place)
+        _check(converted[name], fields[name].metadata, place)
+    found = cls(**converted)
+    if hasattr(found, "check"):
+        try:
+            found.check()
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+    return found
+
+
+def _rewritten(value: Any, f: dataclasses.Field, where: str) -> Any:
+    """A path with the user's home in place of ``~``, a label on one line, or the value as it is."""
+    if isinstance(value, str) and "path" in f.metadata:
+        return expanded(value, where)
+    if isinstance(value, str) and "printed" in f.metadata:
+        return one_line(value, where)
+    return value
+
+
+def _check(value: Any, rules: typing.Mapping[str, Any], where: str) -> None:
+    """Check a value, and all that it holds, against the rules in the metadata of its field."""
+    if isinstance(value, list | tuple):
+        if rules.get("some") and not value:
+            raise UserError(f"{where}: is empty; name at least one")
+        seen: set[str] = set()
+        for i, item in enumerate(value):
+            if rules.get("distinct") and repr(item) in seen:
+                raise UserError(f"{where}: {show(item)} appears twice; remove one of them")
+            seen.add(repr(item))
+            _check(item, rules, f"{where}[{i}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check(item, rules, f"{where}: {key}")
+    elif isinstance(value, int | float) and "range" in rules:
+        low, high = rules["range"]
+        if not low <= value <= high:
+            wrong = f"is not in {low} .. {high}" if high < math.inf else f"is below {low}"
+            raise UserError(f"{where}: {value} {wrong}")
+    elif isinstance(value, str) and "pattern" in rules:
+        check_name(value, where, rules["pattern"])
+    elif isinstance(value, str) and "folder" in rules and (not value.strip() or "\n" in value):
+        raise UserError(f"{where}: expected the path of a folder, found {show(value)}")
+
+
+def check_name(text: str, where: str, pattern: str = NAME) -> None:
+    """Raise a UserError unless the text is a name that can be a part of a path."""
+    if len(text) > LONGEST_NAME:
+        raise UserError(f"{where}: {show(text)} has more than {LONGEST_NAME} characters")
+    if not re.fullmatch(pattern, text):
+        rule = "lower-case words joined by '_'" if pattern == NAME else f"of the form {pattern}"
+        raise UserError(f"{where}: {show(text)}: names are {rule}")
 
 
 def expanded(text: str, where: str) -> str:
@@ -189,7 +336,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type ``hint``, or an error that names the place and the expected type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return value
+        return _plain(value, where)
     if dataclasses.is_dataclass(hint):
         return parse(typing.cast(type, hint), value, where)
     if origin in (typing.Union, types.UnionType):
@@ -197,30 +344,74 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             return None
         return _convert(next(a for a in args if a is not type(None)), value, where)
     if origin is Literal:
-        if value in args:
+        if isinstance(value, str) and value in args:
             return value
-        raise UserError(f"{where}: {_show(value)} is not valid; {nearest(value, map(str, args))}")
+        raise UserError(f"{where}: {show(value)} is not valid; {nearest(value, args)}")
     if origin in (tuple, list) and isinstance(value, list):
         items = [_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
         return tuple(items) if origin is tuple else items
     if origin is dict and isinstance(value, dict):
-        return {str(k): _convert(args[1], v, f"{where}: {k}") for k, v in value.items()}
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        texts = [_text(k if isinstance(k, str) else show(k), where) for k in value]
+        if len(set(texts)) < len(texts):
+            raise UserError(f"{where}: two keys are the same text; rename one of them")
+        found = dict(zip(texts, value.values(), strict=True))
+        return {k: _convert(args[1], v, f"{where}: {k}") for k, v in found.items()}
+    if hint is float and type(value) in (int, float) and _is_finite(value):
         return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and type(value) is hint:
+    if hint is int and type(value) is int and abs(value) < INTEGERS:
         return value
-    hint_text = f"expected {_name(hint)}, found {_show(value)}"
+    if hint is str and isinstance(value, str):
+        return _text(value, where)
+    if hint is bool and isinstance(value, bool):
+        return value
+    hint_text = f"expected {_name(hint)}, found {show(value)}"
     if hint is float and isinstance(value, str) and _is_number(value):
         hint_text += f"; to YAML that is text, write {float(value):.1e}"
+    if hint is float and isinstance(value, float):
+        hint_text += "; it must be finite"
     raise UserError(f"{where}: {hint_text}")
+
+
+def _plain(value: Any, where: str, depth: int = 0) -> Any:
+    """A value of any type that JSON has too, checked: its numbers are finite, its texts clean."""
+    if depth > DEEPEST:
+        raise UserError(f"{where}: nested deeper than {DEEPEST} levels; write it flatter")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise UserError(f"{where}: key {show(key)} is no text; quote it")
+            _plain(item, f"{where}: {_text(key, where)}", depth + 1)
+    elif isinstance(value, list):
+        for i, item in enumerate(value):
+            _plain(item, f"{where}[{i}]", depth + 1)
+    elif isinstance(value, str):
+        _text(value, where)
+    elif type(value) in (int, float):
+        if not _is_finite(value):
+            raise UserError(f"{where}: expected a finite number, found {show(value)}")
+    elif value is not None and not isinstance(value, bool):
+        raise UserError(f"{where}: expected a number, text, a list or keys, found {show(value)}")
+    return value
+
+
+def _text(text: str, where: str) -> str:
+    """The text, which must be valid Unicode without control characters except line ends."""
+    for character in "" if text.isprintable() else text:
+        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
+            raise UserError(f"{where}: {show(text)}: remove {character!a} from the text")
+    return text
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is finite, and an integer not larger than numpy and torch allow."""
+    return abs(value) < INTEGERS if isinstance(value, int) else math.isfinite(value)
 
 
 def _is_number(text: str) -> bool:
     try:
-        float(text)
+        return math.isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 def _name(hint: Any) -> str:
@@ -237,6 +428,10 @@ def _name(hint: Any) -> str:
     return names.get(hint, str(hint))
 
 
-def _show(value: Any) -> str:
-    text = "nothing" if value is None else repr(value)
+def show(value: Any) -> str:
+    """A value as it is quoted in an error: short, and on one line."""
+    try:
+        text = "nothing" if value is None else repr(value)
+    except (RecursionError, ValueError):  # an integer with thousands of digits
+        text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

@@ -19,7 +19,8 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from mdkd import records
-from mdkd.config import Dataset, Head, Run, parse, read_yaml
+from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known, read_yaml
+from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
 from mdkd.results import Results
@@ -49,22 +50,26 @@ class Speeds:
     """Speeds of networks on one kind of device; see ``rates.yaml``."""
 
     device: str
-    image_size: int  # pixels on a side
-    stem: str  # of the CIFAR-style networks
-    efficiency: float  # in (0, 1]
-    inference: float  # over training
-    training: dict[str, float]  # images/s, by net
+    image_size: int = number(1, 4096)  # pixels on a side
+    stem: Stem  # of the CIFAR-style networks
+    efficiency: float = number(1e-3, 1)
+    inference: float = number(1e-3, 1e6)  # over training
+    training: dict[str, float] = field(metadata={"range": (1e-6, 1e9)})  # images/s, by net
     guessed: list[str] = field(default_factory=list)  # nets
-    methods: dict[str, float] = field(default_factory=dict)  # time of a step; 1 if not named
+    methods: dict[str, float] = field(  # time of a step; 1 if not named
+        default_factory=dict, metadata={"range": (1e-3, 1e6)}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
     """The size of a backbone, from ``docs/architectures.md``."""
 
-    parameters: int
-    channels: int  # of its last map, which the head reads
-    activations: float  # MB that an image of 224 px leaves for the backward pass, in float32
+    parameters: int = number(0)
+    channels: int = number(1)  # of its last map, which the head reads
+    activations: float = number(
+        0
+    )  # MB that an image of 224 px leaves for the backward pass, in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +110,7 @@ class Estimator:
 
     def __init__(self, plan: Plan, rates: Rates, layout: Layout):
         self.plan, self.rates = plan, rates
-        self.metas = {name: _meta(d, layout) for name, d in plan.datasets.items()}
+        self.metas = {name: read_meta(d, layout) for name, d in plan.datasets.items()}
         self.on_gpu = _on_gpu(plan, [])
         self.states: dict[str, str] = dict.fromkeys(plan.runs, "to do")
         self.done: dict[str, dict[str, Any]] = {}  # the records of finished runs
@@ -256,14 +261,40 @@ def _activations(net: str, size: Size, run: Run) -> float:
     return 1e6 * images * larger * size.activations
 
 
-def _meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
-    """The record of a data set's cache; None if there is none or it has other settings."""
+@dataclass(frozen=True, kw_only=True)
+class CachedImages:
+    """What a plan reads of a split of a cache."""
+
+    images: int = number(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheMeta:
+    """What a plan reads of the record of a cache."""
+
+    dataset: dict[str, Any]
+    classes: list[str]
+    splits: dict[str, Any]
+
+
+def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
+    """The record of a data set's cache; None if there is none or it has other settings.
+
+    Raises:
+        UserError: it is damaged.
+    """
     file = layout.cache(dataset.name) / "meta.json"
     if not file.exists():
         return None
-    meta = records.read_json(file)
+    again = f"run `mdkd cache {dataset.name}` again"
+    meta = records.read_object(file, again)
+    try:
+        for split in parse_known(CacheMeta, meta, str(file)).splits.values():
+            parse_known(CachedImages, split, f"{file}: splits")
+    except UserError as error:
+        raise UserError(f"{error}; delete the file and {again}") from None
     planned = records.canonical(asdict(dataset))
-    return meta if records.canonical(meta.get("dataset")) == planned else None
+    return meta if records.canonical(meta["dataset"]) == planned else None
 
 
 def _on_gpu(plan: Plan, used: list[str]) -> bool:

@@ -98,6 +98,10 @@ def report(error: BaseException, log_file: Path | None = None, debug: bool = Fal
         return 0
     if debug or not isinstance(error, UserError):
         log.debug("%s", "".join(traceback.format_exception(error)).rstrip())
+    if isinstance(error, UserError):
+        for line in error.args:  # one for each mistake
+            log.error("error: %s", line)
+        return 2
     message, status = _explained(error)
     if status == 1:
         where = f"see {log_file}" if log_file else "add --debug to see where it happened"
@@ -109,8 +113,6 @@ def report(error: BaseException, log_file: Path | None = None, debug: bool = Fal
 def _explained(error: BaseException) -> tuple[str, int]:
     """The message of an exception, and the exit status."""
     text = str(error)
-    if isinstance(error, UserError):
-        return text, 2
     if isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and MEMORY.search(text)):
         return f"memory ran out ({text or 'MemoryError'}); {FIXES[errno.ENOMEM]}", 2
     if isinstance(error, OSError) and error.errno is not None:

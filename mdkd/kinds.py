@@ -7,7 +7,7 @@ because planning reads it at every start of the workflow and must not import pan
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mdkd.config import number
+from mdkd.config import SOME, number
 
 Output = Literal["table", "figure"]
 
@@ -26,8 +26,8 @@ class Sensitivity(Options):
     """One panel per setting of a method and one point per value; all else keeps its default."""
 
     method: str
-    settings: list[str]
-    points: list[float]
+    settings: list[str] = field(metadata=SOME)
+    points: list[float] = field(metadata=SOME)
 
     def further_rows(self) -> list[tuple[str, str, float]]:
         return [(self.method, key, x) for key in self.settings for x in self.points]
@@ -37,14 +37,14 @@ class Sensitivity(Options):
 class Sequences(Options):
     """Label sequences. The length of a sequence is the order of its dependency."""
 
-    sequences: list[list[str]]
+    sequences: list[list[str]] = field(metadata=SOME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Matrices(Options):
     """Labels whose pairs are shown, for single images and over the whole test set."""
 
-    labels: list[str]
+    labels: list[str] = field(metadata=SOME)
     images: list[str] = field(default_factory=list)  # ids of test images; none: chosen
     count: int = number(1, default=1)  # how many images to choose
     skip: int = number(0, default=0)  # how many images to skip first: another artefact shows them
@@ -64,14 +64,16 @@ class Attention(Options):
 class Transfer(Options):
     """Orders of the dependencies whose errors are measured."""
 
-    orders: list[int] = field(default_factory=lambda: [2, 3, 4, 5, 6])
+    orders: list[int] = field(
+        default_factory=lambda: [2, 3, 4, 5, 6], metadata=SOME | {"range": (2, 20)}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranks(Options):
     """The paired bootstrap over test images."""
 
-    resamples: int = number(1, default=1000)
+    resamples: int = number(1, 10**6, default=1000)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,15 +9,15 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import keys, records
-from mdkd.config import Dataset, Method, Run, parse
-from mdkd.errors import UserError
+from mdkd import keys, records, runfiles
+from mdkd.config import Dataset, Method, Run, folder, named, number, parse
+from mdkd.errors import UserError, nearest
 from mdkd.kinds import KINDS
 from mdkd.layout import Layout
+from mdkd.published import PUBLISHED
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, changes_of, slug
 from mdkd.spec import Entry, Experiment, Pair, Specification
 
-PUBLISHED = {"mAP": "mAP", "OF1": "OF1_k", "CF1": "CF1_k"}  # the paper's columns, and our names
 DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
 
@@ -43,10 +43,10 @@ class Row:
 class Artefact:
     """Everything that a table or figure needs besides the records of its runs."""
 
-    name: str
+    name: str = named()
     kind: str
     title: str
-    protocol: str
+    protocol: str = named()
     seeds: list[int]
     pairs: list[Pair]
     columns: list[str]  # their names
@@ -77,30 +77,52 @@ class Artefact:
 class Plan:
     """The expanded specification: plain data, which the jobs of a workflow read from a file."""
 
-    protocol: str
-    device: str
+    protocol: str = named()
+    device: Literal["auto", "cpu", "cuda"]
     datasets: dict[str, Dataset]
     roots: dict[str, str]  # where each data set's files lie; changes no number
     runs: dict[str, Run]  # by path; teachers before their students
     artefacts: dict[str, Artefact]
     selected: list[str]  # the artefacts that are made if no target is named
-    weights_folder: str = "weights"  # where files of ImageNet weights lie; changes no number
-    store: str = "store"  # where trainings lie; changes no number
-    checkpoint_minutes: float = 10.0  # changes no number
-    trainings_per_gpu: int = 1  # changes no number
+    weights_folder: str = folder("weights")  # where ImageNet weights lie; changes no number
+    store: str = folder("store")  # where trainings lie; changes no number
+    checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
+    trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
+    asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
     @classmethod
     def read(cls, file: Path) -> "Plan":
-        """The inverse of `to_json`, from a file."""
-        fix = "snakemake writes it: call it again"
-        return parse(cls, records.read_json(file, fix), str(file))
+        """The inverse of `to_json`, from a file.
+
+        Raises:
+            UserError: the file is not a plan, or its parts contradict each other.
+        """
+        fix = "name a plan that `snakemake` wrote, or run it again"
+        plan = parse(cls, records.read_json(file, fix, fix), str(file))
+        runfiles.check_plan(plan.runs, plan.datasets, str(file))
+        used = {run for artefact in plan.artefacts.values() for run in artefact.runs}
+        for what, names, known in (
+            ("selected", [*plan.selected, *(plan.asked or [])], plan.artefacts),
+            ("artefacts", sorted(used), plan.runs),
+            ("roots", plan.datasets, plan.roots),
+        ):
+            for name in names:
+                if name not in known:
+                    raise UserError(f"{file}: {what}: '{name}' is not in the plan; {fix}")
+        for name, artefact in plan.artefacts.items():
+            if artefact.kind not in KINDS:
+                hint = nearest(artefact.kind, KINDS)
+                raise UserError(f"{file}: artefacts: {name}: kind: '{artefact.kind}'; {hint}")
+            options = KINDS[artefact.kind].options
+            parse(options, artefact.options, f"{file}: artefacts: {name}: options")
+        return plan
 
     def digest(self) -> str:
         """A name for the content of the plan."""
-        return records.digest(self.to_json())[:12]
+        return records.digest(replace(self, asked=None).to_json())[:12]
 
     def layout(self) -> Layout:
         """The folders of the plan."""
@@ -115,6 +137,12 @@ class Plan:
         used = {run.dataset.name for run in runs.values()}
         datasets = {name: dataset for name, dataset in self.datasets.items() if name in used}
         return replace(self, artefacts=artefacts, runs=runs, datasets=datasets)
+
+    def asked_by(self, targets: Iterable[str]) -> list[str]:
+        """The artefacts that these targets make. A target that is a file counts for none."""
+        known = self.targets() | {"all": self.selected}
+        names = [name for target in targets or ["all"] for name in known.get(target, [])]
+        return list(dict.fromkeys(names))
 
     def targets(self) -> dict[str, list[str]]:
         """Artefacts by target: each group, and each artefact unless a group has its name."""
@@ -192,21 +220,6 @@ def resolve_run(spec: Specification, path: str) -> Run:
         seed=identity.seed,
         teacher_key=teacher_key,
     )
-
-
-def check_identity(run: Run, where: str) -> None:
-    """Check that the path of a run, the folder of its results, agrees with its other keys."""
-    try:
-        written = RunPath.parse(run.path)
-    except UserError as error:
-        raise UserError(f"{where}: path: {error}") from None
-    expected = replace(
-        written, dataset=run.dataset.name, arch=run.arch, method=run.method.name, seed=run.seed
-    )
-    if (run.teacher is None) != (written.teacher is None) or written != expected:
-        supervised = RunPath(run.dataset.name, run.arch, run.seed)
-        right = supervised if run.teacher is None else replace(expected, teacher="TEACHER")
-        raise UserError(f"{where}: path: '{run.path}' contradicts the other keys; write {right}")
 
 
 def settings_of_variant(

@@ -49,14 +49,78 @@ def write_json(path: Path, record: Any) -> None:
         file.write(text.encode() + b"\n")
 
 
-def read_json(path: Path, fix: str = "run the job that writes it first") -> Any:
-    """Read a record. If it is missing or damaged, a `UserError` names the file and ``fix``."""
+def read_text(path: Path, fix: str, damaged: str = "save it as UTF-8") -> str:
+    """The content of a UTF-8 file. A byte-order mark is left out.
+
+    Raises:
+        UserError: it is missing, is a folder or cannot be read; the message ends with ``fix``. Or
+            it is not UTF-8; the message ends with ``damaged``.
+    """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; {fix}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}); delete it, then {fix}") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder, a file is expected; {fix}") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); {fix}") from None
+    except UnicodeDecodeError as error:
+        what = f"not UTF-8 text ({error.reason} at byte {error.start})"
+        raise UserError(f"{path}: {what}; {damaged}") from None
+
+
+def read_json(
+    path: Path, fix: str = "run the job that writes it first", damaged: str | None = None
+) -> Any:
+    """Read a JSON file. NaN, infinity and a key that appears twice are mistakes.
+
+    Args:
+        fix: what to do about a missing file.
+        damaged: what to do about a file that is not valid JSON; None: delete it, then ``fix``.
+
+    Raises:
+        UserError: the file is missing or damaged. The message names it and what to do.
+    """
+    damaged = damaged or f"delete it, then {fix}"
+    text = read_text(path, fix, damaged)
+    try:
+        return parse_json(text)
+    except UserError as error:
+        raise UserError(f"{path}: {error}; {damaged}") from None
+
+
+def parse_json(text: str) -> Any:
+    """The value that JSON text stands for; a UserError if it is not valid."""
+    try:
+        return json.loads(text, parse_constant=_no_number, object_pairs_hook=_unique)
+    except RecursionError:
+        raise UserError("not valid JSON (nested too deep)") from None
+    except ValueError as error:  # also of an integer with thousands of digits
+        raise UserError(f"not valid JSON ({error})") from None
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in content if keys.count(key) > 1)
+        raise ValueError(f"key '{twice}' appears twice")
+    return content
+
+
+def read_object(
+    path: Path, fix: str = "run the job that writes it first", damaged: str | None = None
+) -> dict[str, Any]:
+    """Read a JSON file that holds keys and values, as every record does; see `read_json`."""
+    content = read_json(path, fix, damaged)
+    if not isinstance(content, dict):
+        damaged = damaged or f"delete it, then {fix}"
+        raise UserError(f"{path}: keys and values are expected; {damaged}")
+    return content
 
 
 def sha256(path: Path) -> str:

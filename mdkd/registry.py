@@ -28,6 +28,12 @@ def file(package: str, name: str, suffix: str) -> Path:
     return code.with_suffix(suffix)
 
 
+def files(package: str, suffix: str) -> list[Path]:
+    """All data files in the folders of a package, sorted. Nothing is imported."""
+    found = (path for folder in _folders(package) for path in Path(folder).glob(f"*{suffix}"))
+    return sorted(found)
+
+
 def load(package: str, name: str) -> ModuleType:
     """Import the plug-in that is called `name`."""
     if name not in names(package):

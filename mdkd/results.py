@@ -3,18 +3,19 @@
 Records of runs with other settings than planned, another cache or another teacher are not used.
 """
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from mdkd import store
-from mdkd.config import Run
+from mdkd import records, store
+from mdkd.config import Run, number, parse_known
+from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.metrics import probabilities
 from mdkd.plan import Cell
+from mdkd.score import read_predictions
 from mdkd.score import stored as stored_scores
 
 CellState = Literal["done", "partial", "missing", "failed", "n/a"]
@@ -55,6 +56,37 @@ class Predictions(NamedTuple):
     ignored_NC: np.ndarray | None = None  # bool, true only where targets are 0; None: none is
 
 
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What a line of ``history.jsonl`` must hold, as far as it is read again."""
+
+    epoch: int = number(1)
+    losses: dict[str, float]  # means of the weighted terms
+    gradient_ratios: dict[str, float]
+    images_per_s: float = number(1e-9)
+    val_mAP: float | None = None
+
+
+def read_history(file: Path) -> list[dict[str, Any]]:
+    """One entry per epoch of a training.
+
+    Raises:
+        UserError: the file is missing or damaged; the message names the line.
+    """
+    hint = f"delete {file.parent} and train the run again"
+    entries = []
+    for i, line in enumerate(records.read_text(file, hint, hint).splitlines(), 1):
+        try:
+            content = records.parse_json(line)
+            if not isinstance(content, dict):
+                raise UserError("keys and values are expected")
+            parse_known(Epoch, content, "not an epoch")
+        except UserError as error:
+            raise UserError(f"{file}: line {i}: {error}; {hint}") from None
+        entries.append(content)
+    return entries
+
+
 @dataclass(frozen=True)
 class Results(Layout):
     """The folders of a protocol, and the store's records of a plan's runs."""
@@ -79,23 +111,23 @@ class Results(Layout):
         entry = self._done(path)
         if entry is None:
             return None
-        with np.load(entry.file(store.PREDICTIONS)) as content:
-            scores_NC = probabilities(content["logits_NC"])
-            return Predictions(
-                scores_NC,
-                content["targets_NC"],
-                content["ids"].tolist(),
-                entry.record()["classes"],
-                content.get("ignored_NC"),
-            )
+        classes = entry.record()["classes"]
+        found = read_predictions(entry.file(store.PREDICTIONS), len(classes))
+        return Predictions(
+            probabilities(found.logits_NC),
+            found.targets_NC,
+            found.ids_N.tolist(),
+            classes,
+            found.ignored_NC,
+        )
 
     def history(self, path: str) -> list[dict[str, Any]] | None:
         """One entry per epoch of the run's training, or None unless the run is done."""
         entry = self._done(path)
         if entry is None:
             return None
-        lines = (entry.folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines]
+        known = entry.record().get(store.DIGESTS[store.HISTORY]) is not None
+        return read_history(entry.file(store.HISTORY) if known else entry.folder / store.HISTORY)
 
     def state(self, path: str) -> store.RunState:
         """What has become of a run."""
@@ -113,5 +145,5 @@ class Results(Layout):
             found = sum(self.state(path) == "done" for path in cell.runs)
         if found:
             return State("done" if found == len(cell.runs) else "partial")
-        failed = any(self.state(path) == "failed" for path in cell.runs)
+        failed = any(self.state(path) in ("failed", "damaged") for path in cell.runs)
         return State("failed" if failed else "missing")

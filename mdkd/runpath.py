@@ -18,11 +18,12 @@ SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
 FIELDS = {  # a regular expression for each field
     **dict.fromkeys(("dataset", "arch", "teacher", "method"), NAME),
-    "variant": r"[A-Za-z0-9._-]+",
+    "variant": r"[A-Za-z0-9][A-Za-z0-9._-]*",
     "seed": r"0|[1-9]\d*",
 }
 SUPERVISED_METHOD = "vanilla"  # the method of a run without a teacher
 DEFAULT = "default"
+LONGEST = 200  # characters of a folder in a path; file systems allow 255
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,13 @@ class RunPath:
         for template in (SUPERVISED, DISTILLED):
             if found := re.fullmatch(_pattern(template), text):
                 fields: dict[str, Any] = found.groupdict()
+                if longer := [part for part in text.split("/") if len(part) > LONGEST]:
+                    what = f"'{longer[0][:40]}...' has more than {LONGEST} characters"
+                    raise UserError(f"{text[:80]}...: {what}; use shorter names or fewer settings")
                 return cls(**fields | {"seed": int(fields["seed"])})
         forms = [template.replace("{seed}", "N") for template in (SUPERVISED, DISTILLED)]
         forms = [re.sub(r"{(\w+)}", lambda field: field[1].upper(), form) for form in forms]
-        raise UserError(f"{text}: not a run path; write {' or '.join(forms)}")
+        raise UserError(f"{text[:200]}: not a run path; write {' or '.join(forms)}")
 
 
 def _pattern(template: str) -> str:
@@ -74,12 +78,16 @@ def slug(changes: dict[str, Any], defaults: dict[str, Any]) -> str:
     >>> slug({"bd4": 0.0, "bd3": 0.5, "id2": 1.0}, {"bd3": 1.0, "bd4": 1.0, "id2": 1.0})
     'bd3-0.5_bd4-0'
     """
+    return written({key: v for key, v in changes.items() if v != defaults[key]})
+
+
+def written(settings: dict[str, Any]) -> str:
+    """The variant that names these settings, whatever the defaults are."""
     parts = []
-    for key in sorted(changes):
-        value = changes[key]
-        if value != defaults[key]:
-            text = value if isinstance(value, str) else format(value, "g").replace("e+", "e")
-            parts.append(f"{key}-{text}")
+    for key in sorted(settings):
+        value = settings[key]
+        text = value if isinstance(value, str) else format(value, "g").replace("e+", "e")
+        parts.append(f"{key}-{text}")
     return "_".join(parts) or DEFAULT
 
 

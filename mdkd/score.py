@@ -1,15 +1,18 @@
 """Compute the metrics of a run from its stored predictions. This needs no network and no torch."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mdkd import metrics, records
+from mdkd.config import parse_known
 from mdkd.errors import UserError
 from mdkd.metrics import METRICS
 from mdkd.store import PREDICTIONS, Entry
 
+AGAIN = "delete it; it is then computed again from the predictions"
 REVISION = 1  # raise it when the numbers of a metric change: metrics are then computed again
 
 
@@ -28,11 +31,70 @@ def stored(entry: Entry) -> dict[str, Any]:
     """
     file, record = entry.folder / "metrics.json", entry.record()
     if file.exists():
-        found = records.read_json(file)
-        current = found.get("revision") == REVISION and METRICS.keys() <= found["metrics"].keys()
-        if current and found["predictions_sha256"] == record["predictions_sha256"]:
+        found = records.read_object(file, AGAIN, AGAIN)
+        if _is_current(found, record["predictions_sha256"]):
+            try:
+                parse_known(Scores, found, str(file))
+            except UserError as error:
+                raise UserError(f"{error}; {AGAIN}") from None
             return found
     return scores(entry.file(PREDICTIONS), record["predictions_sha256"], record["classes"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What ``metrics.json`` must hold, as far as it is read again."""
+
+    revision: int
+    predictions_sha256: str
+    metrics: dict[str, float]
+    average_precision: dict[str, float]
+    labels_without_positives: list[str]
+
+
+def _is_current(found: dict[str, Any], digest: str) -> bool:
+    values = found.get("metrics")
+    if not isinstance(values, dict) or not METRICS.keys() <= values.keys():
+        return False
+    return found.get("revision") == REVISION and found.get("predictions_sha256") == digest
+
+
+class Stored(NamedTuple):
+    """The content of ``predictions.npz``. Shape key: N images, C labels."""
+
+    logits_NC: np.ndarray  # float
+    targets_NC: np.ndarray  # uint8 in {0, 1}
+    ids_N: np.ndarray  # text
+    ignored_NC: np.ndarray | None  # bool; None: nothing is ignored
+
+
+def read_predictions(file: Path, labels: int) -> Stored:
+    """The checked content of a file of predictions for this number of labels.
+
+    Raises:
+        UserError: the file is damaged, or its arrays do not fit together.
+    """
+    hint = f"delete {file.parent} and train the run again"
+    try:
+        with np.load(file) as content:  # never unpickles
+            names = {"ids": "ids_N"} | {name: name for name in Stored._fields}
+            found = {own: content[name] for name, own in names.items() if name in content}
+    except Exception as error:  # a damaged archive raises many types
+        what = f"not readable as predictions ({' '.join(str(error).split())[:100]})"
+        raise UserError(f"{file}: {what}; {hint}") from None
+    for name, kinds in (("logits_NC", "f"), ("targets_NC", "bui"), ("ids_N", "U")):
+        if name not in found or found[name].dtype.kind not in kinds:
+            raise UserError(f"{file}: {name}: missing, or of another type; {hint}")
+    shape = found["logits_NC"].shape
+    others = {found[name].shape for name in ("targets_NC", "ignored_NC") if name in found}
+    if len(shape) != 2 or shape[1] != labels or others != {shape} or 0 in shape:
+        what = f"arrays {shape} {sorted(others)}, expected [images, {labels}]"
+        raise UserError(f"{file}: {what}; {hint}")
+    if found["ids_N"].shape != shape[:1]:
+        raise UserError(f"{file}: ids: {found['ids_N'].shape}, expected {shape[:1]}; {hint}")
+    if not np.isfinite(found["logits_NC"]).all() or not np.isin(found["targets_NC"], (0, 1)).all():
+        raise UserError(f"{file}: a logit is not finite, or a target is not 0 or 1; {hint}")
+    return Stored(**{"ignored_NC": None} | found)
 
 
 def scores(file: Path, digest: str, classes: list[str]) -> dict[str, Any]:
@@ -41,17 +103,16 @@ def scores(file: Path, digest: str, classes: list[str]) -> dict[str, Any]:
     Labels without a positive test image have no average precision. They are left out of the mAP
     and listed in the record.
     """
-    with np.load(file) as content:
-        scores_NC = metrics.probabilities(content["logits_NC"])
-        targets_NC, ignored_NC = content["targets_NC"], content.get("ignored_NC")
-    judged = metrics.Judged(scores_NC, targets_NC, ignored_NC)
+    found = read_predictions(file, len(classes))
+    scores_NC = metrics.probabilities(found.logits_NC)
+    judged = metrics.Judged(scores_NC, found.targets_NC, found.ignored_NC)
     aps_C = judged.average_precisions_C
     if not np.isfinite(aps_C).any():
         raise UserError(f"{file}: no label has a positive test image; use a larger test split")
     return {
         "revision": REVISION,
         "predictions_sha256": digest,
-        "test_images": len(targets_NC),
+        "test_images": len(found.targets_NC),
         "metrics": metrics.of_judged(judged),
         "average_precision": {
             name: float(ap) for name, ap in zip(classes, aps_C, strict=True) if np.isfinite(ap)

@@ -4,19 +4,35 @@
 names the file, the key and the nearest valid name.
 """
 
-import csv
-import re
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import methodfiles, registry
-from mdkd.config import Dataset, Head, Recipe, location, number, parse, printed, read_yaml
+from mdkd import methodfiles, published, registry
+from mdkd.config import (
+    DISTINCT,
+    LARGEST_SEED,
+    NAMES,
+    NET,
+    SEEDS,
+    Dataset,
+    Head,
+    Recipe,
+    Stem,
+    check_name,
+    folder,
+    location,
+    named,
+    number,
+    parse,
+    printed,
+    read_yaml,
+    show,
+)
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
-from mdkd.runpath import NAME
 
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 
@@ -34,13 +50,13 @@ class JobLimits:
 class UserConfig:
     """``config.yaml``: what a user edits."""
 
-    protocol: str
-    experiments: list[str] | None = None  # None: those of the protocol
-    seeds: list[int] | None = None  # None: those of the protocol
+    protocol: str = named()
+    experiments: list[str] | None = field(default=None, metadata=DISTINCT)  # None: the protocol's
+    seeds: list[int] | None = field(default=None, metadata=SEEDS)  # None: those of the protocol
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    data_root: str = location("data")  # relative roots of data sets are below it
-    weights_folder: str = location("weights")  # files of ImageNet weights, used before any download
-    store: str = location("store")  # the folder of all trainings; several projects may share it
+    data_root: str = folder("data")  # relative roots of data sets are below it
+    weights_folder: str = folder("weights")  # files of ImageNet weights, used before any download
+    store: str = folder("store")  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     job_limits: JobLimits = field(default_factory=JobLimits)
@@ -51,14 +67,14 @@ class UserConfig:
 class Protocol:
     """``protocols/*.yaml``: how everything is trained, and how much of it."""
 
-    experiments: list[str]
-    seeds: list[int]
+    experiments: list[str] = field(metadata=DISTINCT)
+    seeds: list[int] = field(metadata=SEEDS)
     image_size: int = number(16, 4096)
-    stem: Literal["cifar", "small", "imagenet"]  # of the CIFAR-style networks
+    stem: Stem
     head: Head
     recipe: Recipe
     weights: str | None = location(None)  # "imagenet", or a file
-    teacher_seed: int = number(0, 2**31, default=0)
+    teacher_seed: int = number(0, LARGEST_SEED, default=0)
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed settings
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed keys of experiments
@@ -92,16 +108,19 @@ class Entry:
 class Experiment:
     """``experiments/*.yaml``: one artefact of the benchmark."""
 
-    kind: str
+    kind: str = named()
     title: str = printed()
     pairs: list[Pair] = field(default_factory=list)
-    pairs_of: list[str] = field(default_factory=list)  # experiments whose pairs are added
+    # Experiments whose pairs are added.
+    pairs_of: list[str] = field(default_factory=list, metadata=DISTINCT)
     methods: list[Any] = field(default_factory=list)  # a name, {name: {setting: value}}, or Entry
-    methods_of: list[str] = field(default_factory=list)  # experiments whose rows come first
+    # Experiments whose rows come first.
+    methods_of: list[str] = field(default_factory=list, metadata=DISTINCT)
     base: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of all rows, by method
-    metrics: list[str] = field(default_factory=lambda: ["mAP"])
-    targets: list[str] = field(default_factory=list)  # groups that the artefact belongs to
-    reported: str | None = None  # a file in reported/, printed beside our numbers
+    metrics: list[str] = field(default_factory=lambda: ["mAP"], metadata=DISTINCT)
+    # Groups that the artefact belongs to.
+    targets: list[str] = field(default_factory=list, metadata=NAMES)
+    reported: str | None = named(None)  # a file in reported/, printed beside our numbers
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # further data sets
     notes: list[str] = field(default_factory=list)  # printed under the table
     paper_notes: list[str] = field(default_factory=list)  # only if no pair has a stand-in
@@ -113,10 +132,11 @@ class DatasetEntry:
     """One line of ``datasets.yaml``."""
 
     label: str = printed()
-    source: str
-    root: str = location(".")  # absolute, or below data_root
+    source: str = named()
+    root: str = folder(".")  # absolute, or below data_root
     options: dict[str, Any] = field(default_factory=dict)
-    val: float = 0.0  # fraction of the training images to set aside for tuning, by their names
+    # The fraction of the training images to set aside for tuning, by their names.
+    val: float = number(0, 0.5, default=0.0)
     damaged: Literal["error", "drop"] = "error"  # what to do with images that cannot be decoded
 
 
@@ -125,7 +145,23 @@ class ArchEntry:
     """One line of ``architectures.yaml``."""
 
     label: str = printed()
-    net: str
+    net: str = named(pattern=NET)
+
+
+def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
+    """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere."""
+    content = read_yaml(file)
+    if isinstance(content, dict):
+        content = content | overrides
+        for key in ("experiments", "seeds"):  # one bare value is a list of one
+            if isinstance(content.get(key), str | int):
+                content[key] = [content[key]]
+        if isinstance(content.get("seeds"), list):  # snakemake --config reads items as text
+            content["seeds"] = [
+                int(s) if isinstance(s, str) and s.isdecimal() and len(s) < 20 else s
+                for s in content["seeds"]
+            ]
+    return parse(UserConfig, content, str(file))
 
 
 class Specification:
@@ -146,7 +182,7 @@ class Specification:
 
     def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
         self.folder = folder
-        self.user = self._user(overrides or {})
+        self.user = read_user(self._file("config"), overrides or {})
         self.protocol_file = self._file(f"protocols/{self.user.protocol}")
         self.protocol = self._protocol()
         self.methods = self._methods()
@@ -157,11 +193,15 @@ class Specification:
         for name in self.datasets:
             self._resolve_dataset(name, self._file("datasets"))
         self.seeds = self._seeds()
-        self.selected = self.user.experiments or self.protocol.experiments
+        self.selected, where = self.protocol.experiments, self.protocol_file
+        if self.user.experiments is not None:
+            self.selected, where = self.user.experiments, self._file("config")
+        if not self.selected:
+            raise UserError(f"{where}: experiments: name at least one")
         self.experiments: dict[str, Experiment] = {}
-        self.published: dict[str, list[dict[str, str]]] = {}
-        for name in (*self.selected, *sorted(self._experiment_files())):
-            self._add_experiment(name)
+        self.published: dict[str, list[published.Line]] = {}
+        for name in (*self.selected, *sorted(self._there())):
+            self._add_experiment(name, f"{where}: experiments")
 
     def lookup(self, table: str, name: str, where: object = None) -> Any:
         """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
@@ -175,38 +215,23 @@ class Specification:
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
 
-    def _experiment_files(self) -> list[str]:
+    def _there(self) -> list[str]:
         return [file.stem for file in (self.folder / "experiments").glob("*.yaml")]
-
-    def _user(self, overrides: dict[str, Any]) -> UserConfig:
-        file = self._file("config")
-        content = read_yaml(file)
-        if isinstance(content, dict):
-            content = content | overrides
-            for key in ("experiments", "seeds"):  # one bare value is a list of one
-                if isinstance(content.get(key), str | int):
-                    content[key] = [content[key]]
-            if isinstance(content.get("seeds"), list):  # snakemake --config reads items as text
-                content["seeds"] = [int(s) if str(s).isdigit() else s for s in content["seeds"]]
-        return parse(UserConfig, content, str(file))
 
     def _protocol(self) -> Protocol:
         file = self.protocol_file
         content = read_yaml(file)
         if isinstance(content, dict) and "extends" in content:
             name = content.pop("extends")
+            check_name(name if isinstance(name, str) else show(name), f"{file}: extends")
             base_file = self._file(f"protocols/{name}")
             base = read_yaml(base_file)
-            if isinstance(base, dict) and (further := base.get("extends")):
-                reason = f"'{name}' itself extends '{further}'"
+            if isinstance(base, dict) and "extends" in base:
+                reason = f"'{name}' itself extends '{base['extends']}'"
                 raise UserError(f"{file}: extends: {reason}; extend that one here")
             parse(Protocol, base, str(base_file))
             content = base | content
-        protocol = parse(Protocol, content, str(file))
-        head = protocol.head
-        if head.kind == "mldecoder" and head.width % head.heads:
-            raise UserError(f"{file}: head: width: {head.width} is no multiple of {head.heads}")
-        return protocol
+        return parse(Protocol, content, str(file))
 
     def _check_names_of_protocol(self) -> None:
         file = self.protocol_file
@@ -217,21 +242,22 @@ class Specification:
             for name in names:
                 self.lookup(table, name, f"{file}: stand_ins")
         for name in self.protocol.changes:
-            if name not in (there := self._experiment_files()):
+            if name not in (there := self._there()):
                 raise UserError(f"{file}: changes: no experiment '{name}'; {nearest(name, there)}")
 
     def _seeds(self) -> list[int]:
         seeds, where = self.user.seeds, self._file("config")
         if seeds is None:
             seeds, where = self.protocol.seeds, self.protocol_file
-        if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
-            raise UserError(f"{where}: seeds: give distinct integers >= 0, found {seeds}")
+        if not seeds:
+            raise UserError(f"{where}: seeds: give at least one integer >= 0, found {seeds}")
         return seeds
 
     def _methods(self) -> dict[str, methodfiles.MethodFile]:
         """The methods' own files, then the user's changes, then those of the protocol."""
         self.methods = methodfiles.read_all()
-        changes = read_yaml(self._file("methods")) or {}
+        changes = read_yaml(self._file("methods"))
+        changes = {} if changes is None else changes  # all lines may be comments
         for content, where in (
             (changes, str(self._file("methods"))),
             (self.protocol.methods, f"{self.protocol_file}: methods"),
@@ -252,8 +278,7 @@ class Specification:
         return {key: self._entry(cls, key, entry, str(file)) for key, entry in content.items()}
 
     def _entry(self, cls: type, name: Any, entry: Any, where: str) -> Any:
-        if not re.fullmatch(NAME, str(name)):
-            raise UserError(f"{where}: '{name}': names are lower-case words joined by '_'")
+        check_name(name if isinstance(name, str) else show(name), where)
         return parse(cls, entry, f"{where}: {name}")
 
     def _resolve_dataset(self, name: str, file: Path) -> None:
@@ -273,8 +298,11 @@ class Specification:
             whole = {"name": name, "source": entry.source, "image_size": self.protocol.image_size}
             self.resolved[name] = parse(Dataset, whole | settings | {"options": options}, place)
 
-    def _add_experiment(self, name: str, users: tuple[str, ...] = ()) -> None:
-        """Check an experiment; ``users`` are those that take over pairs or methods from it."""
+    def _add_experiment(self, name: str, where: object, users: tuple[str, ...] = ()) -> None:
+        """Check an experiment that is named at ``where``.
+
+        ``users`` are those that take over pairs or methods from it.
+        """
         if name in self.experiments:
             return
         file = self._file(f"experiments/{name}")
@@ -282,15 +310,18 @@ class Specification:
             raise UserError(
                 f"{file}: pairs_of, methods_of: refers to itself by {' and '.join(users)}"
             )
+        if name not in (there := self._there()):
+            raise UserError(f"{where}: no experiment '{name}'; {nearest(name, there)}")
+        check_name(name, str(file))
         content = read_yaml(file)
-        changes = self.protocol.changes.get(name, {})
-        if isinstance(content, dict) and changes:
-            changed = content.get("options", {}) | changes.get("options", {})
-            content = content | changes | {"options": changed}
         experiment = parse(Experiment, content, str(file))
-        for key in (name, *experiment.targets):
-            if not re.fullmatch(NAME, key):
-                raise UserError(f"{file}: '{key}' cannot be the name of a target; choose another")
+        if changes := self.protocol.changes.get(name, {}):
+            place = f"{self.protocol_file}: changes: {name}"
+            options = changes.get("options", {})
+            if not isinstance(options, dict):
+                raise UserError(f"{place}: options: expected keys and values, found {options!r}")
+            changes = changes | {"options": experiment.options | options}
+            experiment = parse(Experiment, content | changes, place)
         if experiment.kind not in KINDS:
             hint = nearest(experiment.kind, KINDS)
             raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
@@ -306,10 +337,10 @@ class Specification:
         self._check_pairs(experiment.pairs, file)
         pairs, rows = list(experiment.pairs), []
         for other in experiment.pairs_of:
-            self._add_experiment(other, (*users, name))
+            self._add_experiment(other, f"{file}: pairs_of", (*users, name))
             pairs += [pair for pair in self.experiments[other].pairs if pair not in pairs]
         for other in experiment.methods_of:
-            self._add_experiment(other, (*users, name))
+            self._add_experiment(other, f"{file}: methods_of", (*users, name))
             rows += [row for row in self.experiments[other].methods if row not in rows]
         options = parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
         experiment = replace(
@@ -346,15 +377,10 @@ class Specification:
             if pair.teacher == pair.student:
                 raise UserError(f"{where}: teacher and student are both '{pair.teacher}'")
 
-    def _published(self, experiment: Experiment) -> list[dict[str, str]]:
+    def _published(self, experiment: Experiment) -> list[published.Line]:
         if experiment.reported is None:
             return []
-        file = self.folder / "reported" / f"{experiment.reported}.csv"
-        if not file.exists():
-            there = [path.stem for path in file.parent.glob("*.csv")]
-            raise UserError(f"{file}: no such file; {nearest(experiment.reported, there)}")
-        with file.open(encoding="utf-8", newline="") as lines:
-            return list(csv.DictReader(lines))
+        return published.read(self.folder / "reported" / f"{experiment.reported}.csv")
 
 
 def _entry(written: Any, where: str) -> Entry:
@@ -366,4 +392,5 @@ def _entry(written: Any, where: str) -> Entry:
     if isinstance(written, dict) and len(written) == 1:
         ((method, changes),) = written.items()
         return parse(Entry, {"method": method, "set": changes}, where)
-    raise UserError(f"{where}: {written!r}: write a name, one name with its settings, or method:")
+    what = "write a name, one name with its settings, or method:"
+    raise UserError(f"{where}: {show(written)}: {what}")

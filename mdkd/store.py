@@ -18,23 +18,25 @@ aside. What a workflow engine declares as its output is a small file that names 
 engine may delete its outputs and ask for them again at no cost.
 """
 
+import functools
 import json
 import logging
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import faults, keys, locks, records, slurm
-from mdkd.config import Run
+from mdkd.config import Run, named, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 
-RunState = Literal["done", "running", "failed", "to do", "other settings"]
+RunState = Literal["done", "running", "failed", "to do", "other settings", "damaged"]
 RECORD, WEIGHTS, PREDICTIONS = "run.json", "model.pt", "predictions.npz"
 HISTORY, LOG = "history.jsonl", "train.log"
 CHECKPOINT, PROGRESS, FAILED, LOCK = "checkpoint.pt", "progress.json", "failed.json", "lock"
@@ -44,7 +46,73 @@ DIGESTS = {  # keys of the record
     HISTORY: "history_sha256",
 }
 
+DIGEST = "[0-9a-z ]+"  # of a digest in a record: it becomes a part of the name of a folder
+
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters:
+    """The numbers of trained parameters."""
+
+    backbone: int = number(0)
+    head: int = number(0)
+    connectors: int = number(0)  # of the method
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What a training ran on, as far as reports need it."""
+
+    device: str  # the name of the GPU, or cpu
+    cpu: str
+    cpu_capability: str
+    git_revision: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What ``run.json`` must hold, as far as it is read again."""
+
+    run: Run
+    planned: dict[str, Any]  # see mdkd.keys
+    cache: str  # fingerprint
+    teacher: str | None = named(pattern=DIGEST)  # of its weights
+    weights_sha256: str = named(pattern=DIGEST)
+    predictions_sha256: str = named(pattern=DIGEST)
+    history_sha256: str | None = named(None, pattern=DIGEST)
+    classes: list[str] = field(metadata={"distinct": True})
+    dropped: dict[str, dict[str, int]] = field(metadata={"range": (0, math.inf)})
+    parameters: Parameters
+    wall_s: float = number(0)
+    images_per_s: float = number(1e-9)
+    peak_memory_bytes: int = number(0)
+    environment: dict[str, Any]
+
+    def check(self) -> None:
+        """Called by the loader."""
+        parse_known(Environment, self.environment, "environment")
+
+
+def check_record(content: dict[str, Any], file: Path, hint: str) -> dict[str, Any]:
+    """The content of a ``run.json`` if it holds all that is read again; otherwise a UserError."""
+    try:
+        parse_known(Record, content, str(file))
+    except UserError as error:
+        raise UserError(f"{error}; {hint}") from None
+    return content
+
+
+@functools.lru_cache(maxsize=2048)
+def _check_text(text: str, file: Path, hint: str) -> None:
+    """Check a record once: a report asks for the same records many times."""
+    try:
+        content = records.parse_json(text)
+    except UserError as error:
+        raise UserError(f"{file}: {error}; {hint}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{file}: keys and values are expected; {hint}")
+    check_record(content, file, hint)
 
 
 @dataclass(frozen=True)
@@ -58,8 +126,23 @@ class Entry:
         return (self.folder / RECORD).exists()
 
     def record(self, fix: str = "train the run first") -> dict[str, Any]:
-        """The record of a finished entry."""
-        return records.read_json(self.folder / RECORD, fix)
+        """The record of a finished entry.
+
+        Raises:
+            UserError: it is missing or damaged. The message names the file and what to do.
+        """
+        file = self.folder / RECORD
+        hint = f"restore it from a copy, or delete {self.folder} and train the run again"
+        text = records.read_text(file, fix, hint)
+        _check_text(text, file, hint)
+        return json.loads(text)
+
+    def record_if_intact(self) -> dict[str, Any] | None:
+        """The record, or None if there is none or it is damaged."""
+        try:
+            return self.record()
+        except UserError:
+            return None
 
     def file(self, name: str) -> Path:
         """A file of a finished entry, checked against the digest in the record.
@@ -67,8 +150,8 @@ class Entry:
         Raises:
             UserError: it is missing or was changed.
         """
-        file, expected = self.folder / name, self.record()[DIGESTS[name]]
-        if not file.exists() or records.sha256(file) != expected:
+        file, expected = self.folder / name, self.record().get(DIGESTS[name])
+        if not file.is_file() or records.sha256(file) != expected:
             hint = f"delete {self.folder} and train the run again"
             raise UserError(f"{file}: missing, or not the file that {RECORD} names; {hint}")
         return file
@@ -158,15 +241,17 @@ def teacher_entry(run: Run, layout: Layout) -> Entry | None:
 def disagreement(run: Run, record: Mapping[str, Any], layout: Layout) -> str | None:
     """Why the record under a run's key is not that of the planned run, or None.
 
-    If the cache or the teacher's entry is gone, the record decides alone.
+    If the cache or the teacher's entry is gone or damaged, the record decides alone.
     """
     if found := keys.differences(keys.planned(run), record["planned"]):
         return f"it was trained with other settings ({', '.join(found)})"
     meta = layout.cache(run.dataset.name) / "meta.json"
-    if meta.exists() and records.read_json(meta).get("fingerprint") != record["cache"]:
+    again = f"run `mdkd cache {run.dataset.name}` again"
+    if meta.exists() and records.read_object(meta, again).get("fingerprint") != record["cache"]:
         return "it was trained on another cache"
     teacher = teacher_entry(run, layout)
-    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record["teacher"]:
+    known = teacher.record_if_intact() if teacher else None
+    if known and known["weights_sha256"] != record["teacher"]:
         return "its teacher has been trained again"
     return None
 
@@ -175,18 +260,34 @@ def state(run: Run, layout: Layout) -> RunState:
     """What has become of a planned run."""
     own = entry(run, layout)
     if own.finished:
-        return "other settings" if disagreement(run, own.record(), layout) else "done"
+        record = own.record_if_intact()
+        if record is None:
+            return "damaged"
+        return "other settings" if disagreement(run, record, layout) else "done"
     if own.running:
         return "running"
     return "failed" if (own.folder / "failed.json").exists() else "to do"
+
+
+def damage(runs: Mapping[str, Run], layout: Layout) -> list[str]:
+    """What is wrong with the records of these runs, one line per damaged entry."""
+    texts = []
+    for own in dict.fromkeys(entry(run, layout) for run in runs.values()):
+        try:
+            if own.finished:
+                own.record()
+        except UserError as error:
+            texts.append(str(error))
+    return texts
 
 
 def others(run: Run, layout: Layout) -> list[str]:
     """How finished entries of the same path differ from the planned run, one text each."""
     own, texts = keys.key(run), []
     for file in sorted((layout.store / run.path).glob(f"*/{RECORD}")):
-        found = records.read_json(file)["planned"]
-        if file.parent.name != own:
+        other = Entry(file.parent).record_if_intact()
+        if file.parent.name != own and other:
+            found = other["planned"]
             texts.append(", ".join(keys.differences(keys.planned(run), found)) or "other data")
     return texts
 
@@ -201,8 +302,8 @@ def publish(run: Run, layout: Layout) -> None:
         **{name: record[name] for name in (*same, "cache", "teacher")},
     }
     file = layout.published(run.path, keys.key(run))
-    with suppress(OSError, ValueError):  # missing or damaged
-        if json.loads(file.read_text(encoding="utf-8")) == published:
+    with suppress(UserError):  # missing or damaged
+        if records.read_json(file) == published:
             return
     records.write_json(file, published)
 

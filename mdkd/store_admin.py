@@ -27,7 +27,9 @@ def listing(plans: list[Plan]) -> str:
         facts = _facts(entry)
         size, last = sum(f.st_size for f in facts), max((f.st_mtime for f in facts), default=0.0)
         count, total = count + 1, total + size
-        state = "finished" if entry.finished else "running" if entry.running else "unfinished"
+        state = "running" if entry.running else "unfinished"
+        if entry.finished:
+            state = "finished" if entry.record_if_intact() else "damaged"
         age = max(time.time() - last, 0.0) / DAY_S  # a clock may have been set back
         place = entry.folder.relative_to(folder)
         lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}")
@@ -39,7 +41,7 @@ def verify(plan: Plan) -> str:
     """Check every finished entry of the store: digests of its files, and its metrics.
 
     Raises:
-        UserError: it lists every entry that is not as its record says.
+        UserError: it lists every entry that is not as its record says, one line each.
     """
     wrong, checked = [], 0
     for entry in entries(plan.layout().store):
@@ -50,7 +52,7 @@ def verify(plan: Plan) -> str:
             except UserError as error:
                 wrong.append(str(error))
     if wrong:
-        raise UserError(f"{len(wrong)} of {checked} entries are damaged: {'; '.join(wrong)}")
+        raise UserError(f"{len(wrong)} of {checked} entries are damaged:", *wrong)
     return f"{checked} finished entries are intact"
 
 
@@ -84,7 +86,7 @@ def take_over(plan: Plan, folder: Path) -> str:
     if not found:
         raise UserError(f"{folder}: no {RECORD} below it; name a store, or a folder of runs")
     imported = known = 0
-    for source in sorted(found, key=lambda f: records.read_json(f / RECORD)["teacher"] is not None):
+    for source in sorted(found, key=lambda f: _read(f).get("teacher") is not None):
         record = _record(source, folder)
         run = parse(Run, record["run"], f"{source / RECORD}: run")
         planned = plan.runs.get(run.path)
@@ -156,14 +158,16 @@ def _size(entry: Entry) -> int:
 
 
 def _verify(entry: Entry) -> None:
-    for name in store.DIGESTS:
-        entry.file(name)
+    for name, digest in store.DIGESTS.items():
+        if name != store.HISTORY or entry.record().get(digest):  # early versions kept none
+            entry.file(name)
     record, file = entry.record(), entry.folder / "metrics.json"
     digest = record["predictions_sha256"]
     found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
-    written = records.read_json(file) if file.exists() else found  # it is made again when needed
+    # Metrics that are missing are made again when they are needed.
+    written = records.read_object(file, "", score.AGAIN) if file.exists() else found
     if written != found and written.get("revision", score.REVISION) == score.REVISION:
-        raise UserError(f"{file}: not the metrics of its predictions; delete it")
+        raise UserError(f"{file}: not the metrics of its predictions; {score.AGAIN}")
 
 
 def _is_other_entry(source: Path, planned: Run) -> bool:
@@ -172,15 +176,20 @@ def _is_other_entry(source: Path, planned: Run) -> bool:
     return in_store and source.name != keys.key(planned)
 
 
+def _read(source: Path) -> dict[str, Any]:
+    hint = "copy the whole run again, or leave it out"
+    return records.read_object(source / RECORD, hint, hint)
+
+
 def _record(source: Path, folder: Path) -> dict[str, Any]:
     """The record of a run elsewhere, with the key of its teacher, which older versions lack."""
-    record = records.read_json(source / RECORD)
-    run = parse(Run, record["run"], f"{source / RECORD}: run")
+    record = _read(source)
+    run = parse(Run, record.get("run"), f"{source / RECORD}: run")
     if run.teacher is not None and run.teacher_key is None:
         teachers = [f for f in folder.rglob(RECORD) if f.parent.as_posix().endswith(run.teacher)]
         if not teachers:
             raise UserError(f"{source}: the run of its teacher {run.teacher} is not in {folder}")
-        teacher = parse(Run, records.read_json(teachers[0])["run"], f"{teachers[0]}: run")
+        teacher = parse(Run, _read(teachers[0].parent).get("run"), f"{teachers[0]}: run")
         run = replace(run, teacher_key=keys.key(teacher))
         record["run"]["teacher_key"] = run.teacher_key
     return record
@@ -191,6 +200,7 @@ def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
     if not (source / store.HISTORY).exists():
         raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
     record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
+    store.check_record(record, source / RECORD, "copy the whole run again, or leave it out")
     for name, digest in store.DIGESTS.items():
         if not (source / name).exists() or records.sha256(source / name) != record[digest]:
             raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")

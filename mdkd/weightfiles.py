@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mdkd.errors import UserError
-from mdkd.records import sha256
+from mdkd.records import read_text, sha256
 
 CHECKSUMS = "SHA256SUMS"  # file in the format of the program sha256sum
 SUFFIXES = (".safetensors", ".pth")
@@ -26,7 +26,8 @@ def local_file(net: str, folder: Path) -> Path | None:
 
 def _check(path: Path) -> None:
     sums = path.with_name(CHECKSUMS)
-    lines = sums.read_text(encoding="utf-8").splitlines() if sums.is_file() else []
+    text = read_text(sums, "write it with `sha256sum`") if sums.is_file() else ""
+    lines = text.splitlines()
     pairs = [line.split(maxsplit=1) for line in lines if line.strip()]
     expected = {pair[-1].removeprefix("*"): pair[0] for pair in pairs}
     if path.name not in expected:

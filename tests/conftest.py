@@ -93,6 +93,9 @@ class Folders(Layout):
         return store.entry(resolve_run(self.spec, path), self).folder
 
 
+ENVIRONMENT = {"device": "cpu", "cpu": "One", "cpu_capability": "AVX2", "git_revision": None}
+
+
 def facts_of(results, path, run=None):
     """What a record must say for its run to count as done; ``run`` if it is not as planned."""
     run = run or results.runs[path]
@@ -103,6 +106,14 @@ def facts_of(results, path, run=None):
         "cache": records.read_json(meta)["fingerprint"] if meta.exists() else "no cache",
         "teacher": teacher.record()["weights_sha256"] if teacher and teacher.finished else None,
         "weights_sha256": "not checked",
+        "predictions_sha256": "not checked",
+        "classes": [],
+        "dropped": {},
+        "parameters": {"backbone": 0, "head": 0, "connectors": 0},
+        "wall_s": 1.0,
+        "images_per_s": 1.0,
+        "peak_memory_bytes": 0,
+        "environment": ENVIRONMENT,
     }
 
 

@@ -65,7 +65,7 @@ def results_of(base, artefact, values, histories=None):
         metrics = value if isinstance(value, dict) else {"mAP": value}
         write_record(results, path, metrics, {"a": 0.5})
         lines = [
-            {"epoch": i, "losses": {}, "gradient_ratios": {}} | entry
+            {"epoch": i, "losses": {}, "gradient_ratios": {}, "images_per_s": 1.0} | entry
             for i, entry in enumerate((histories or {}).get(path, [{}] * EPOCHS), 1)
         ]
         text = "".join(json.dumps(line) + "\n" for line in lines)

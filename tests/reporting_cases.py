@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-from conftest import copy_config, edit_yaml, facts_of
+from conftest import ENVIRONMENT, copy_config, edit_yaml, facts_of
 from hash_orders import HASH_SEEDS, printed_by_both
 
 from mdkd import records, reporting, score, store
@@ -25,7 +25,7 @@ PAIRS = [PAIR, *itertools.product(["wrn16_2", "resnet56"], ["resnet8", "resnet20
 METHODS = {"Student": "vanilla", "MLD": "mld", "MDKD": "mdkd", "PKT": "pkt"}  # by label of the row
 COLUMN = "Scenes: ResNet20 → ResNet8"
 REASON = "needs one embedding per label"
-CPU = {"device": "cpu", "cpu": "One", "cpu_capability": "AVX2"}
+CPU = ENVIRONMENT
 
 
 @cache

@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import yaml
-from conftest import edit_yaml, facts_of, python
+from conftest import ENVIRONMENT, edit_yaml, facts_of, python
 
 from mdkd import records
 from mdkd.config import Dataset, Head, Method, parse
@@ -83,7 +83,7 @@ def record(results, path, images_per_s=10.0, device="cpu", **run):
     content = facts_of(results, path, replace(results.runs[path], **run)) | {
         "images_per_s": images_per_s,
         "parameters": {"backbone": 5000, "head": 600, "connectors": 7},
-        "environment": {"device": device, "cpu": "Some Processor"},
+        "environment": ENVIRONMENT | {"device": device, "cpu": "Some Processor"},
     }
     records.write_json(results.run(path) / "run.json", content)
 

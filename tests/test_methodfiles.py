@@ -97,7 +97,7 @@ def test_changes_get_the_type_of_the_default(file, changes, checked):
         ({"weight": True}, "weight: expected float, found True"),
         ({"kind": 1}, "kind: expected str, found 1"),
         ({"kind": "hrd"}, "kind: unknown 'hrd'; did you mean 'hard'"),
-        ({"width": 4.5}, "width: 4.5 is not an? int of six digits"),
+        ({"width": 4.5}, "width: expected int, found 4.5"),
         ({"weight": 0.1234567}, "weight: 0.1234567 is not a float of six digits"),
     ],
 )

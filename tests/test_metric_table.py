@@ -40,7 +40,8 @@ def test_finished_runs_get_a_new_metric_from_their_predictions(config, tmp_path,
     results = Results("smoke", tmp_path, {path: run})
     folder = results.run(path)
     folder.mkdir(parents=True)
-    np.savez(folder / "predictions.npz", logits_NC=20 * SCORES_NC - 10, targets_NC=TARGETS_NC)
+    stored = {"logits_NC": 20 * SCORES_NC - 10, "targets_NC": TARGETS_NC}
+    np.savez(folder / "predictions.npz", **stored, ids=[f"image{i}" for i in range(len(SCORES_NC))])
     digest = records.sha256(folder / "predictions.npz")
     record = facts_of(results, path)
     record |= {"predictions_sha256": digest, "classes": ["a", "b", "c"]}

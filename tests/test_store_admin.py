@@ -104,8 +104,8 @@ def test_verify_finds_a_changed_byte(kept, keep, name):
         tamper(file)
     status, text = keep("verify")
     assert status == 2
-    assert text.count("\n") == 1
-    assert "1 of 2 entries are damaged: " in text
+    assert text.count("\n") == 2
+    assert "1 of 2 entries are damaged:\n" in text
     assert f"{place(kept, STUDENT)}/{name}: " in text
 
 
@@ -118,8 +118,11 @@ def test_verify_reports_every_kind_of_damage(kept, keep):
     (kept.entry(MLD).folder / "metrics.json").write_bytes(b"{")
     status, text = keep("verify")
     assert status == 2
-    assert text.count("\n") == 1
-    assert "2 of 3 entries are damaged: " in text
+    first, *lines = text.splitlines()
+    assert first.endswith("2 of 3 entries are damaged:")
+    where = f"{place(kept, STUDENT)}/run.json: not valid JSON"
+    assert [where in line for line in lines].count(True) == 1
+    assert len(lines) == 2
 
 
 def test_verify_finds_metrics_without_content_and_accepts_an_older_revision(kept, keep):

@@ -66,7 +66,13 @@ class Cache:
     meta: dict
 
 
-def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -> None:
+def build(
+    dataset: Dataset,
+    root: Path,
+    folder: Path,
+    jobs: int | None = None,
+    check: Callable[[int, int], None] | None = None,
+) -> None:
     """Decode or draw every image of ``dataset`` into the cache at ``folder``.
 
     An interrupted build of the same images is resumed.
@@ -74,6 +80,8 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
     Args:
         root: the folder with the source's files.
         jobs: the maximum number of processes; None means one per available core.
+        check: called with the numbers of labels and of training images, before any image is read.
+            It may raise a UserError.
 
     Raises:
         UserError: a setting or a file of the source is wrong, the disk is full, or another
@@ -96,6 +104,8 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
             hint = "raise val" if name == "val" else "check its options"
             hint += f" (images left out: {left_out})" if left_out else ""
             raise UserError(f"data set '{dataset.name}': split '{name}' has no image; {hint}")
+    if check is not None:
+        check(len(table.classes), len(splits["train"].ids))
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another process is building this cache; wait for it or stop it"
     with locks.held(folder / "lock", busy):

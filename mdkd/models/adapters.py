@@ -22,7 +22,7 @@ from torchvision.models import efficientnet, mobilenetv2, mobilenetv3, regnet, r
 from torchvision.models import vgg as torchvision_vgg
 
 from mdkd.errors import UserError
-from mdkd.models.weights import read_state
+from mdkd.models.weights import load, read_state
 
 FIRST_STRIDE = 4
 TORCHVISION_TAG = "IMAGENET1K_V1"
@@ -60,6 +60,8 @@ class TimmBackbone(nn.Module):
             raise UserError(
                 f"net {name!r}: timm has no pretrained weights; set weights to null or a file"
             )
+        if file:
+            load(file)  # timm reads it again; this makes sure that it is readable and runs no code
         try:
             settings = timm.models.get_pretrained_cfg(name)
             fixed_size = settings is not None and settings.fixed_input_size

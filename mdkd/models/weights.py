@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,14 @@ def load_file(model: nn.Module, path: Path) -> None:
         "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
         "has unknown": [k for k in state if k not in own and not k.startswith(CLASSIFIERS)],
         "has other sizes of": [k for k in own if k in state and own[k].shape != state[k].shape],
+        "has other types of": [
+            k
+            for k in own
+            if k in state and own[k].is_floating_point() != state[k].is_floating_point()
+        ],
+        "has values that are not finite in": [
+            k for k in own if k in state and not state[k].isfinite().all()
+        ],
     }
     for problem, keys in problems.items():
         if keys:
@@ -46,7 +55,30 @@ def load_file(model: nn.Module, path: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
-    """Read the tensors of a state-dict file to the CPU."""
+    """Read the tensors of a state-dict file to the CPU.
+
+    Raises:
+        UserError: the file is not readable, or holds something else.
+    """
+    state = load(path)
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        what = f"a {type(state).__name__}"
+        if isinstance(state, dict):
+            keys = ", ".join(str(key)[:40] for key in list(state)[:3])
+            what = f"keys such as {keys}"
+        raise UserError(
+            f"weights {str(path)!r}: a state dict of tensors is expected, found {what}; save the "
+            "state dict alone"
+        )
+    return state
+
+
+def load(path: Path) -> Any:
+    """The content of a weight file, whatever its layout. No code in it is run.
+
+    Raises:
+        UserError: the file is not readable.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file as load_safetensors
@@ -54,6 +86,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
             return load_safetensors(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # each file format raises other exceptions
-        raise UserError(
-            f"weights {str(path)!r}: not a readable state dict; replace the file"
-        ) from error
+        what = f"not a readable state dict{_content(path)}; replace the file"
+        raise UserError(f"weights {str(path)!r}: {what}") from error
+
+
+def _content(path: Path) -> str:
+    """What a file holds that is often saved in place of weights."""
+    if not path.is_file():
+        return " (it is a folder)"
+    with path.open("rb") as file:
+        head = file.read(200).lstrip().lower()
+    if not head:
+        return " (it is empty)"
+    if head.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return " (it is a web page, perhaps the message of a failed download)"
+    if head.startswith(b"version https://git-lfs"):
+        return " (it is a pointer of Git LFS: run `git lfs pull`)"
+    return ""

@@ -103,7 +103,7 @@ def _kind(artefact: Artefact):
 
 def _begun(plan: Plan, results: Results) -> list[str]:
     """The artefacts of which at least one student's run is done or has failed."""
-    ended = {path for path in plan.runs if results.state(path) in ("done", "failed")}
+    ended = {path for path in plan.runs if results.state(path) in ("done", "failed", "damaged")}
     students = {path for path in ended if plan.runs[path].teacher is not None}
     return [name for name, artefact in plan.artefacts.items() if students & set(artefact.runs)]
 

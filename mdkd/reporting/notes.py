@@ -32,6 +32,7 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
     for state, text in (
         ("failed", "runs failed; failed.json in the folder of each says why."),
+        ("damaged", "runs have a damaged record; `mdkd store verify` says what is wrong."),
         ("running", "runs are being trained now."),
         ("other settings", OTHER_SETTINGS),
     ):

@@ -41,7 +41,7 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
 def _texts(line: Cost, estimator: Estimator) -> list[str]:
     states = Counter(estimator.states[path] for path in line.runs)
     counts = [line.cells, len(line.runs), len(line.own), states["done"], states["failed"]]
-    left = states["to do"] + states["running"] + states["other settings"]
+    left = len(line.runs) - states["done"] - states["failed"]
     name = f"* {line.name}" if line.name in estimator.plan.selected else f"  {line.name}"
     amounts = [amount(line.hours, TIMES), amount(line.disk, SIZES)]
     return [name, line.kind, *map(str, [*counts, left]), *amounts]

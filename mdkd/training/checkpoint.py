@@ -42,7 +42,12 @@ class Checkpoint:
         digest, content = content[:DIGEST_BYTES], content[DIGEST_BYTES:]
         if hashlib.sha256(content).digest() != digest:
             raise UserError(f"{self.file}: damaged checkpoint; delete it and run again")
-        state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        try:
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            _check(state)
+        except Exception as error:  # content that is no state raises many types
+            what = f"not a checkpoint ({' '.join(str(error).split())[:100]})"
+            raise UserError(f"{self.file}: {what}; delete it and run again") from None
         if state["fingerprint"] == self.fingerprint:
             return state
         aside = self.file.with_name(f"checkpoint-{state['fingerprint'][:12]}.pt")
@@ -79,6 +84,16 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether the last checkpoint is older than the setting allows."""
         return time.monotonic() - self.saved_at > 60 * self.minutes
+
+
+def _check(state: Any) -> None:
+    """Check that a saved state has the parts that a training resumes from."""
+    parts = {"student": dict, "optimizer": dict, "method": dict, "progress": dict}
+    for name, kind in {**parts, "fingerprint": str}.items():
+        if not isinstance(state, dict) or not isinstance(state.get(name), kind):
+            raise ValueError(f"'{name}' is missing or of another type")
+    if not state["fingerprint"].isalnum():  # it becomes a part of the name of a file
+        raise ValueError("'fingerprint' is not a digest")
 
 
 class Stop:

@@ -25,6 +25,7 @@ from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
+from mdkd.needs import problems
 from mdkd.score import scores
 from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import load_network, new_network
@@ -92,6 +93,8 @@ def _train_entry(
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
     cache = _open_cache(run, layout)
+    if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
+        raise UserError(*lines)
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
     if entry.finished:
@@ -184,10 +187,14 @@ def _fit(
     progress = Progress()
     state = saved.load()
     if state:
-        student.load_state_dict(state["student"])
-        optimizer.load_state_dict(state["optimizer"])
-        method.load_state_dict(state["method"])
-        progress = Progress.of_state(state["progress"], device)
+        try:
+            student.load_state_dict(state["student"])
+            optimizer.load_state_dict(state["optimizer"])
+            method.load_state_dict(state["method"])
+            progress = Progress.of_state(state["progress"], device)
+        except Exception as error:  # saved by another version of a network or of torch
+            what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
+            raise UserError(f"{saved.file}: {what}; delete it and run again") from None
         log.info("resumed at step %d of %d", progress.step, last_step)
 
     student.train()

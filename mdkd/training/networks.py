@@ -9,6 +9,7 @@ from mdkd.config import Run, parse
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
 from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
+from mdkd.models.weights import read_state
 from mdkd.store import WEIGHTS, Entry
 
 
@@ -48,5 +49,10 @@ def load_network(entry: Entry, cache: Cache, device: torch.device) -> Network:
     if record["cache"] != cache.fingerprint:
         raise UserError(f"{file}: trained on another cache of {run.dataset.name}; train it again")
     network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
-    network.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+    try:
+        network.load_state_dict(read_state(file))
+    except (UserError, RuntimeError) as error:
+        what = f"not the weights of {run.path} ({' '.join(str(error).split())[:200]})"
+        hint = f"delete {entry.folder} and train the run again"
+        raise UserError(f"{file}: {what}; {hint}") from None
     return merged(network).requires_grad_(False)

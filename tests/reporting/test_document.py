@@ -6,7 +6,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from conftest import facts_of, python
+from conftest import ENVIRONMENT, facts_of, python
 
 from mdkd import __version__, records
 from mdkd.errors import UserError
@@ -168,7 +168,7 @@ def test_the_front_says_what_was_run_with_which_code(plan, results):
     assert r"Protocol smoke, seeds 0, 1, 2: 0 of 3 runs done.\par" in text(plan, results)
     assert rf"mdkd {__version__}.\par" in text(plan, results)
     for path, revision in zip(RUNS[:2], ("0123456789abcdef+", None), strict=True):
-        environment = {"git_revision": revision}
+        environment = ENVIRONMENT | {"git_revision": revision}
         record = facts_of(results, path) | {"environment": environment}
         records.write_json(results.run(path) / "run.json", record)
     source = text(plan, results)

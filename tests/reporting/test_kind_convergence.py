@@ -134,7 +134,8 @@ def test_without_the_student_nothing_can_reach_it(learnt):
 
 def test_a_data_set_without_a_validation_split_is_the_users_error(learnt):
     path = of("mdkd", data="scenes_val")[1]
-    text = "".join('{"epoch": 1, "losses": {}}\n' for _ in range(EPOCHS))
+    line = '{"epoch": 1, "losses": {}, "gradient_ratios": {}, "images_per_s": 9}\n'
+    text = line * EPOCHS
     (learnt.run(path) / "history.jsonl").write_text(text, encoding="utf-8")
     with pytest.raises(UserError, match=r"config/datasets.yaml: scenes_val: .*mdkd.*`val`"):
         written(CONVERGENCE, learnt)

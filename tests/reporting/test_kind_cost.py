@@ -30,7 +30,8 @@ def costs(wall_s, connectors=0, environment=CPU):
 def write_cost(results, path, speeds, **content):
     """A run that is done, and the images/s of its epochs."""
     write_record(results, path, {"mAP": 0.5}, {"cat": 0.5}, **content)
-    epochs = [json.dumps({"epoch": i, "images_per_s": s}) for i, s in enumerate(speeds, 1)]
+    rest = {"losses": {}, "gradient_ratios": {}}
+    epochs = [json.dumps(rest | {"epoch": i, "images_per_s": s}) for i, s in enumerate(speeds, 1)]
     (results.run(path) / "history.jsonl").write_text("\n".join(epochs) + "\n")
 
 

@@ -20,7 +20,8 @@ def layout(tmp_path):
 def test_scores_that_are_missing_or_of_other_predictions_are_computed_anew(layout):
     folder = layout.run(TEACHER[0])
     logits_NC, targets_NC = np.array([[2.0], [1.0], [0.0]]), np.array([[0], [1], [0]], np.uint8)
-    np.savez(folder / "predictions.npz", logits_NC=logits_NC, targets_NC=targets_NC)
+    stored = {"logits_NC": logits_NC, "targets_NC": targets_NC, "ids": ["a", "b", "c"]}
+    np.savez(folder / "predictions.npz", **stored)
     digest = records.sha256(folder / "predictions.npz")
     record = records.read_json(folder / "run.json")
     records.write_json(

@@ -1,0 +1,33 @@
+"""What a training needs of its data, known as soon as labels and images are counted."""
+
+from mdkd import methodfiles, registry
+from mdkd.config import Run
+
+
+def problems(run: Run, labels: int, images: int) -> list[str]:
+    """Why a run cannot be trained with these data, one text per reason."""
+    method, dataset = methodfiles.read(run.method.name), run.dataset.name
+    found = []
+    needed = method.labels_needed(run.method.settings)
+    if lacking := {key: least for key, least in needed.items() if least > labels}:
+        file = registry.file(methodfiles.PACKAGE, run.method.name, ".yaml")
+        keys = ", ".join(lacking)
+        found.append(
+            f"method {run.method.name}: {keys} need {max(lacking.values())} labels, but data set "
+            f"'{dataset}' has {labels}; set {keys} to 0 in config/methods.yaml or in the "
+            f"experiment (the defaults are in {file})"
+        )
+    if run.recipe.batch_size > images:
+        found.append(
+            f"protocol {run.protocol}: recipe: batch_size {run.recipe.batch_size} exceeds the "
+            f"{images} training images of data set '{dataset}'; lower it to {images} or less"
+        )
+    head = run.head
+    if run.teacher and (reason := method.unavailable(head.embeds_labels(labels))):
+        found.append(f"method {run.method.name}: {reason}")
+    if head.kind == "mldecoder" and head.queries is not None and head.queries > labels:
+        found.append(
+            f"protocol {run.protocol}: head: queries {head.queries} exceed the {labels} labels of "
+            f"data set '{dataset}'; lower them, or write null for one per label"
+        )
+    return found

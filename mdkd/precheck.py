@@ -1,0 +1,57 @@
+"""Checks before any training starts: what planned runs need of their data.
+
+The numbers of labels and images come from the cache, or from the source just before it makes one.
+"""
+
+from collections.abc import Iterable
+
+from mdkd import costs, store
+from mdkd.errors import UserError
+from mdkd.layout import Layout
+from mdkd.needs import problems
+from mdkd.plan import Plan
+
+
+def check_data(plan: Plan, names: Iterable[str], dataset: str, labels: int, images: int) -> None:
+    """Check the runs of the artefacts ``names`` on a data set of so many labels and images.
+
+    Args:
+        images: the number of training images.
+
+    Raises:
+        UserError: a run cannot be trained. One line for each reason and artefact.
+    """
+    lines: dict[str, None] = {}
+    for name in names:
+        for run in plan.only([name]).runs.values():
+            if run.dataset.name == dataset:
+                found = problems(run, labels, images)
+                lines |= dict.fromkeys(f"experiment {name}: {text}" for text in found)
+    if lines:
+        raise UserError(*lines)
+
+
+def check(plan: Plan, names: list[str], layout: Layout) -> None:
+    """Check all that is known before the first job: records of finished runs, and caches.
+
+    Raises:
+        UserError: a record is damaged, or a run cannot be trained. One line each.
+    """
+    if damaged := store.damage(plan.only(names).runs, layout):
+        raise UserError(*damaged)
+    check_caches(plan, names, layout)
+
+
+def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:
+    """Like `check_data`, for all data sets of a plan whose caches are there."""
+    names, lines = list(names), list[str]()
+    for name, dataset in plan.datasets.items():
+        meta = costs.read_meta(dataset, layout)
+        train = meta["splits"].get("train") if meta else None
+        if meta and train:
+            try:
+                check_data(plan, names, name, len(meta["classes"]), train["images"])
+            except UserError as error:
+                lines += error.args
+    if lines:
+        raise UserError(*lines)
