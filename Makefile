@@ -7,13 +7,14 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install quick quick-full smoke smoke-full notebooks test stress bench bench-check lint format lock clean
+.PHONY: help install quick quick-full smoke smoke-full notebooks test test-slurm stress bench bench-check lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quick       run the comparison on embedded data and show its table"
 	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
 	@echo "make test        run the tests"
+	@echo "make test-slurm  run jobs on a real Slurm that is started on this machine; needs root"
 	@echo "make stress      kill trainings and workflows at random times; takes a few minutes"
 	@echo "make bench       measure what grows with the data, and the step of every method"
 	@echo "make bench-check say which ratios fell by more than 10 % since they were committed"
@@ -51,6 +52,10 @@ notebooks: install
 
 test: install
 	pytest
+
+# Debian and Ubuntu: apt-get install --no-install-recommends slurm-wlm
+test-slurm: install
+	pytest -m slurm tests/slurm
 
 stress: install
 	python tests/stress.py $(STRESS)

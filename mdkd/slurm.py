@@ -68,10 +68,11 @@ def requeue() -> None:
 
 
 def queued() -> dict[str, str]:
-    """The user's jobs that run or wait: comment by job number. Snakemake's comments name the rule
-    and the wildcards."""
-    lines = _ask("squeue", "--me", "--noheader", "--format=%A %k").splitlines()
-    return dict(line.split(maxsplit=1) for line in lines if " " in line.strip())
+    """The user's jobs of this folder that run or wait: comment by job number. Snakemake's comments
+    name the rule and the wildcards."""
+    lines = _ask("squeue", "--me", "--noheader", "--format=%A|%Z|%k").splitlines()
+    jobs = [line.split("|", 2) for line in lines if line.strip()]
+    return {job: comment for job, folder, comment in jobs if folder == os.getcwd()}
 
 
 def nodes(partition: str | None) -> list[Node]:

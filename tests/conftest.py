@@ -17,7 +17,12 @@ from mdkd.layout import Layout
 from mdkd.plan import resolve_dataset, resolve_run
 from mdkd.spec import Specification
 
-pytest_plugins = ["download_case", "drawn_cache", "trainings"]  # fixtures of several files
+pytest_plugins = [
+    "download_case",
+    "drawn_cache",
+    "slurm_case",
+    "trainings",
+]  # fixtures of several files
 ROOT = Path(__file__).parents[1]
 TINY = {"scenes": {"train": 48, "test": 32}}
 

@@ -152,7 +152,7 @@ def check(folder: Path, expected: dict[str, dict[str, bytes]], counts: Counts) -
     trace = folder / "steps.txt"
     processes = collections.defaultdict(list)
     for line in trace.read_text().splitlines() if trace.exists() else ():
-        entry, pid, finished = line.split()
+        entry, pid, finished, *_ = line.split()
         counts.steps += 1
         counts.after_finish += finished == "True"
         if pid not in processes[entry][-1:]:

@@ -58,7 +58,9 @@ def test_a_job_puts_itself_back_into_the_queue(command, caplog):
 
 
 def test_the_queue_by_job_number(command):
-    command("squeue", "12 rule_distill_wildcards_a_b_0f3c\n13 (null)\n\n")
+    here = os.getcwd()
+    said = (f"12|{here}|rule_distill_wildcards_a_b_0f3c", f"13|{here}|(null)", "14|/other|rule_x")
+    command("squeue", "\n".join([*said, "", ""]))
     assert slurm.queued() == {"12": "rule_distill_wildcards_a_b_0f3c", "13": "(null)"}
 
 

@@ -6,13 +6,30 @@ import shutil
 import subprocess
 from collections import Counter
 from pathlib import Path
+from typing import NamedTuple
 
 from conftest import ROOT, copy_config, edit_yaml, environment
 
-# Written to the end of the training loop: one line per step, to a file in the working directory.
+# Written to the end of the training loop: one line per step, to a file in the working directory. It
+# says who trained the step, and on which device. As in CUDA, CUDA_VISIBLE_DEVICES is an index into
+# the devices that the process can open.
 TRACE = """
-import os as _os
+import os as _os, socket as _socket
 _traced = {}
+
+
+def _device():
+    opened = []
+    for file in sorted(Path("/dev").glob("nvidia[0-9]*")):
+        try:
+            _os.close(_os.open(file, _os.O_RDWR))
+        except OSError:
+            continue
+        opened.append(file.name)
+    index = _os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    return opened[int(index)] if opened and index else "-"
+
+
 _fit_untraced, _rate_untraced = _fit, learning_rate
 
 
@@ -24,10 +41,31 @@ def _fit(run, *arguments):
 def learning_rate(recipe, step, last_step):
     entry = _traced["entry"]
     with open("steps.txt", "a") as file:
-        file.write(f"{entry.folder} {_os.getpid()} {entry.finished}\\n")
+        facts = (entry.folder, _os.getpid(), entry.finished, step, _socket.gethostname())
+        job = _os.environ.get("SLURM_JOB_ID", "-")
+        print(*facts, job, _device(), file=file)
     time.sleep(float(_os.environ.get("STEP_S", 0)))
     return _rate_untraced(recipe, step, last_step)
 """
+
+
+class Step(NamedTuple):
+    """One line of the trace."""
+
+    path: str  # of the run
+    pid: int
+    finished: bool  # the run was finished already
+    number: int
+    host: str
+    job: str  # of Slurm, or -
+    device: str
+
+    @classmethod
+    def of_line(cls, line):
+        entry, pid, finished, number, *place = line.split()
+        path = Path(entry).parent.relative_to("store").as_posix()
+        return cls(path, int(pid), finished == "True", int(number), *place)
+
 
 PARTS = ("Snakefile", "workflow", "profiles", "mdkd", "environment.yml")
 
@@ -62,10 +100,13 @@ class Project:
 
     def steps(self):
         """The number of steps that were trained, by run path."""
+        return Counter(step.path for step in self.traced())
+
+    def traced(self):
+        """All steps that were trained, in order."""
         file = self.folder / "steps.txt"
         lines = file.read_text().splitlines() if file.exists() else []
-        entries = [Path(line.split()[0]) for line in lines]
-        return Counter(entry.parent.relative_to("store").as_posix() for entry in entries)
+        return [Step.of_line(line) for line in lines]
 
     def environment(self, **variables):
         return environment() | {"PYTHONPATH": str(self.folder)} | variables
@@ -112,8 +153,13 @@ class Project:
 def small_project(folder):
     """A project with two methods and one seed. Nothing has been run in it."""
     project = Project(folder)
+    shrink(project)
+    return project
+
+
+def shrink(project):
+    """Leave two methods and one seed."""
     config = project.folder / "config"
     edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
     experiment = config / "experiments" / "comparison.yaml"
     edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld"], metrics=["mAP", "CF1_k"]))
-    return project

@@ -1,6 +1,10 @@
 # What is needed on a Slurm cluster only: `snakemake --workflow-profile profiles/slurm`.
 
+import signal
+import threading
 from functools import cache
+
+import psutil
 
 
 def on_slurm():
@@ -62,3 +66,26 @@ def prepare_slurm():
 def nodes_of(partition):
     """The nodes of a partition."""
     return slurm.nodes(partition)
+
+
+def forward_signals():
+    """Send the signals that this process gets on to the training, which saves a checkpoint.
+
+    Slurm sends SIGTERM and SIGUSR1 to the first process of a job step alone. This is Snakemake, which
+    then waits for the training to end.
+    """
+    arrived, signals = os.pipe()
+    os.set_blocking(signals, False)
+    signal.set_wakeup_fd(signals)  # Python writes the numbers of signals there
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)  # does not end this process
+
+    def forward():
+        while number := os.read(arrived, 1):
+            for process in psutil.Process().children(recursive=True):
+                process.send_signal(number[0])
+
+    threading.Thread(target=forward, daemon=True).start()
+
+
+if slurm.job_id() and not workflow.is_main_process:
+    forward_signals()

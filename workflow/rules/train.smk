@@ -20,7 +20,7 @@ rule train_supervised:
         runtime=lambda w, attempt: minutes(ESTIMATOR.minutes(run_of(w)), attempt),
         slurm_extra=after_earlier_job,
     shell:
-        f"python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
+        f"exec python -m mdkd train {SUPERVISED.replace('{', '{wildcards.')} "
         f"--plan {PLAN_FILE} --log {{log}}"
 
 
@@ -41,5 +41,5 @@ rule distill:
         runtime=lambda w, attempt: minutes(ESTIMATOR.minutes(run_of(w)), attempt),
         slurm_extra=after_earlier_job,
     shell:
-        f"python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
+        f"exec python -m mdkd train {DISTILLED.replace('{', '{wildcards.')} "
         f"--plan {PLAN_FILE} --log {{log}}"
