@@ -88,6 +88,7 @@ class Plan:
     store: str = "store"  # where trainings lie; changes no number
     checkpoint_minutes: float = 10.0  # changes no number
     trainings_per_gpu: int = 1  # changes no number
+    stored_logits: str = "auto"  # changes no number
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -149,6 +150,7 @@ def make_plan(spec: Specification) -> Plan:
         store=spec.user.store,
         checkpoint_minutes=spec.user.checkpoint_minutes,
         trainings_per_gpu=spec.user.trainings_per_gpu,
+        stored_logits=spec.user.stored_logits,
     )
 
 

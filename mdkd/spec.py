@@ -42,6 +42,7 @@ class UserConfig:
     store: str = "store"  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
+    stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
     job_limits: JobLimits = field(default_factory=JobLimits)
 
 

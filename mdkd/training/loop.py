@@ -26,9 +26,10 @@ from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.score import scores
 from mdkd.training import checkpoint, provenance
-from mdkd.training.networks import load_network, new_network
+from mdkd.training.networks import new_network
 from mdkd.training.progress import Progress, describe
 from mdkd.training.schedule import beta1, learning_rate
+from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def _train_entry(
         reason = store.disagreement(run, entry.record(), layout)
         log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
     with entry.logged(), _failure_recorded(entry, facts):
-        teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
+        teacher = open_teacher(run, layout, cache, device)
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
         fingerprint = records.digest(shared | {"device": device.type})
@@ -130,7 +131,7 @@ def _train(
     run: Run,
     entry: store.Entry,
     cache: Cache,
-    teacher: Network | None,
+    teacher: Teacher | None,
     device: torch.device,
     weights_folder: Path,
     saved: checkpoint.Checkpoint,
@@ -146,6 +147,7 @@ def _train(
     method.to(device)
     log.info("training on %s; its checkpoint is %s", device.type, saved.file)
     progress = _fit(run, student, teacher, method, cache, device, saved)
+    facts |= {"stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None}
     _write_results(run, entry.folder, student, method, cache, device, facts, progress)
     saved.delete()
 
@@ -165,7 +167,7 @@ def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
 def _fit(
     run: Run,
     student: Network,
-    teacher: Network | None,
+    teacher: Teacher | None,
     method: nn.Module,
     cache: Cache,
     device: torch.device,
@@ -202,8 +204,7 @@ def _fit(
 
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     student_output = student(batch.images_BCHW)
-                    with torch.no_grad():
-                        teacher_output = teacher(batch.images_BCHW) if teacher else None
+                    teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
                 losses = {
                     "bce": supervised_loss(
                         student_output.logits_BC.float(),
