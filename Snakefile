@@ -10,7 +10,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, keys, records, runpath, slurm, store
+from mdkd import costs, devices, keys, logits, records, runpath, slurm, store
 from mdkd.cli import last_message
 from mdkd.errors import UserError
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -66,6 +66,8 @@ if workflow.is_main_process:
     only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
+        if not only_looks:
+            logits.withdraw(PLAN, LAYOUT)
     except UserError as error:
         raise WorkflowError(str(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
@@ -92,6 +94,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/slurm.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/logits.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 

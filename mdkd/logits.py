@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mdkd import keys, locks, methodfiles, records
+from mdkd import keys, locks, methodfiles, records, store
 from mdkd.config import Run
 from mdkd.layout import Layout
 from mdkd.plan import Plan
@@ -83,6 +83,35 @@ def complete(run: Run, layout: Layout, cache: str, teacher: str) -> bool:
     """Whether all logits of a cache, by its fingerprint, and of a teacher's weights are there."""
     record = entry(run, layout).record()
     return record is not None and (record["cache"], record["teacher"]) == (cache, teacher)
+
+
+def publish(run: Run, layout: Layout) -> None:
+    """Write the small file that declares complete logits to the workflow engine."""
+    own = entry(run, layout)
+    record = own.record()
+    assert record is not None
+    published = {"entry": str(own.folder)} | {name: record[name] for name in ("cache", "teacher")}
+    records.write_json(layout.published(path_of(run), key(run)), published)
+
+
+def withdraw(plan: Plan, layout: Layout) -> None:
+    """Delete the published files of logits that are gone, or of another teacher or cache."""
+    for name, runs in groups(plan).items():
+        run = plan.runs[runs[0]]
+        published = layout.published(name, key(run))
+        if published.exists() and not _current(run, layout):
+            published.unlink()
+
+
+def _current(run: Run, layout: Layout) -> bool:
+    """Whether complete logits agree with the teacher and the cache that are there now."""
+    record, teacher = entry(run, layout).record(), store.teacher_entry(run, layout)
+    if record is None:
+        return False
+    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record["teacher"]:
+        return False
+    meta = layout.cache(run.dataset.name) / "meta.json"
+    return not meta.exists() or records.read_json(meta).get("fingerprint") == record["cache"]
 
 
 def groups(plan: Plan) -> dict[str, list[str]]:

@@ -123,12 +123,13 @@ def write(
     with locks.held(entry.folder / "lock", message, wait=True):
         if logits.complete(run, layout, facts["cache"], facts["teacher"]):
             log.info("already stored")
-            return
-        _begin(entry, facts)
-        measured = _epochs(entry, run, network, cache)
-        digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
-        record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
-        records.write_json(entry.folder / logits.RECORD, record)
+        else:
+            _begin(entry, facts)
+            measured = _epochs(entry, run, network, cache)
+            digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
+            record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
+            records.write_json(entry.folder / logits.RECORD, record)
+        logits.publish(run, layout)
     log.info("logits are in %s", entry.folder)
 
 
