@@ -227,6 +227,18 @@ def open_cache(folder: Path) -> Cache:
         raise UserError(f"{file}: not a valid cache record ({error!r}); delete {folder}") from None
 
 
+def open_planned(dataset: Dataset, folder: Path) -> Cache:
+    """The cache in ``folder``, if it was made from this data set with the planned settings.
+
+    Raises:
+        UserError: it was made with other settings, or there is none.
+    """
+    cache = open_cache(folder)
+    if cache.meta["dataset"] != asdict(dataset):
+        raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
+    return cache
+
+
 def _open_split(name: str, facts: dict, size: int, labels: int, folder: Path) -> CachedSplit:
     n = facts["images"]
     images_NSSC = _load(folder / f"images_{name}.npy", (n, size, size, 3))

@@ -19,9 +19,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import devices, keys, methods, metrics, records, rng, slurm, store
 from mdkd.config import Recipe, Run
-from mdkd.data.cache import Cache, open_cache
+from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
-from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.score import scores
@@ -91,7 +90,7 @@ def _train_entry(
     checkpoint_minutes: float,
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
-    cache = _open_cache(run, layout)
+    cache = open_planned(run.dataset, layout.cache(run.dataset.name))
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
     if entry.finished:
@@ -105,15 +104,6 @@ def _train_entry(
         file = entry.folder / "checkpoint.pt"
         saved = checkpoint.Checkpoint(file, fingerprint, checkpoint_minutes)
         _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
-
-
-def _open_cache(run: Run, layout: Layout) -> Cache:
-    """The cache of a run's data set, if it was made with the planned settings."""
-    folder = layout.cache(run.dataset.name)
-    cache = open_cache(folder)
-    if cache.meta["dataset"] != dataclasses.asdict(run.dataset):
-        raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
-    return cache
 
 
 def _facts(run: Run, cache: Cache, teacher_entry: store.Entry | None) -> dict[str, Any]:

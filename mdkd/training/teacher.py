@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdkd import locks, logits, records, slurm, store
+from mdkd import devices, locks, logits, records, slurm, store
 from mdkd.config import Recipe, Run
-from mdkd.data.cache import Cache
+from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -101,36 +101,45 @@ def open_teacher(run: Run, layout: Layout, cache: Cache, device: torch.device) -
     return LiveTeacher(load_network(entry, cache, device), run.recipe)
 
 
-def write(
-    run: Run, network: Network, cache: Cache, layout: Layout, teacher: dict[str, Any]
-) -> None:
-    """Store the logits of every epoch for the runs that have the data, teacher and seed of ``run``.
+def store_logits(run: Run, layout: Layout, device: str, trainings_per_gpu: int = 1) -> None:
+    """Store a teacher's logits for all runs that have the data, teacher and seed of ``run``.
 
-    Epochs that are there already are kept, so an interrupted call can be repeated.
+    Epochs that are there already are kept, so an interrupted call can be repeated. If another
+    process stores the same logits, this one waits for it.
 
     Args:
-        network: the teacher, for inference.
-        teacher: its record.
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
     """
-    entry = logits.entry(run, layout)
+    torch.set_num_threads(1)  # as in trainings: the number changes the last bits
+    teacher_entry, entry = store.teacher_entry(run, layout), logits.entry(run, layout)
+    assert teacher_entry is not None
     entry.folder.mkdir(parents=True, exist_ok=True)
-    facts = {
-        "planned": logits.planned(run),
-        "cache": cache.fingerprint,
-        "teacher": teacher["weights_sha256"],
-    }
-    message = f"{entry.folder}: another process writes these logits; waiting for it"
+    message = f"{entry.folder}: another process stores these logits; waiting for it"
     with locks.held(entry.folder / "lock", message, wait=True):
-        if logits.complete(run, layout, facts["cache"], facts["teacher"]):
+        cache = open_planned(run.dataset, layout.cache(run.dataset.name))
+        weights = teacher_entry.record(f"train it first: mdkd train {run.teacher}")[
+            "weights_sha256"
+        ]
+        if logits.complete(run, layout, cache.fingerprint, weights):
             log.info("already stored")
         else:
-            _begin(entry, facts)
-            measured = _epochs(entry, run, network, cache)
-            digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
-            record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
-            records.write_json(entry.folder / logits.RECORD, record)
+            with devices.claim(device, trainings_per_gpu) as device_type:
+                network = load_network(teacher_entry, cache, torch.device(device_type))
+                facts = {"cache": cache.fingerprint, "teacher": weights}
+                _write(entry, run, network, cache, facts | {"planned": logits.planned(run)})
         logits.publish(run, layout)
     log.info("logits are in %s", entry.folder)
+
+
+def _write(
+    entry: logits.Entry, run: Run, network: Network, cache: Cache, facts: dict[str, Any]
+) -> None:
+    """Write the epochs that are missing, and last the record."""
+    _begin(entry, facts)
+    measured = _epochs(entry, run, network, cache)
+    digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
+    record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
+    records.write_json(entry.folder / logits.RECORD, record)
 
 
 def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:

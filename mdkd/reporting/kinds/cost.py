@@ -165,8 +165,8 @@ def _notes(artefact: Artefact, results: Results) -> list[str]:
         "forward passes, also if the run read stored logits. ×: cost of an image as a multiple of "
         "another row's, from the fastest epoch of all seeds, because other jobs can only slow a "
         "training down.",
-        "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Time and memory "
-        "of a run that read stored logits do not contain its teacher. Parameters: of the network "
+        "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Time and "
+        "memory of a run that read stored logits do not contain its teacher. Parameters: of the network "
         "that is kept. Connectors: parameters that are trained with it and then "
         "discarded.",
         *_machines_note(artefact, results),
