@@ -1,24 +1,6 @@
 # The logits of a teacher are stored if at least two runs that are left to train can read them. A
 # training that finds them complete reads them; otherwise it computes them. The numbers are the same.
 
-LEFT = {run for run, record in RECORDS.items() if not Path(record).exists()}
-READERS = logits.worthwhile(PLAN, LEFT) if workflow.is_main_process else logits.groups(PLAN)
-STORES = {name: PLAN.runs[runs[0]] for name, runs in READERS.items()}
-
-
-def logits_of(wildcards):
-    """The stored logits that a distillation reads, if any. Only the main process has to wait."""
-    run = run_of(wildcards)
-    name = logits.path_of(run)
-    if not workflow.is_main_process or run.path not in READERS.get(name, []):
-        return []
-    return ancient(str(LAYOUT.published(name, logits.key(run))))
-
-
-def reader_of(wildcards):
-    """A run that reads the logits of a job."""
-    return STORES[runpath.LOGITS.format(**wildcards)]
-
 
 rule store_logits:
     input:

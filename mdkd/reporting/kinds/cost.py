@@ -166,9 +166,8 @@ def _notes(artefact: Artefact, results: Results) -> list[str]:
         "another row's, from the fastest epoch of all seeds, because other jobs can only slow a "
         "training down.",
         "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Time and "
-        "memory of a run that read stored logits do not contain its teacher. Parameters: of the network "
-        "that is kept. Connectors: parameters that are trained with it and then "
-        "discarded.",
+        "memory of a run that read stored logits do not contain its teacher. Parameters: of the "
+        "network that is kept. Connectors: parameters that are trained with it and then discarded.",
         *_machines_note(artefact, results),
         *artefact.notes,
     ]
