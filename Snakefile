@@ -8,11 +8,12 @@ from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 from mdkd import costs, devices, keys, logits, records, runpath, slurm, store
-from mdkd.cli import last_message
 from mdkd.errors import UserError
+from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
 from mdkd.spec import Specification
 
@@ -27,10 +28,13 @@ os.environ.update(PATH=PATH)
 # somebody may have edited config/ in the meantime.
 PLAN_OF_MAIN = None if workflow.is_main_process else os.environ.get("MDKD_PLAN")
 
+SETTINGS = dict(config)  # given on the command line, or by a workflow that uses this one
+CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
+
 try:
-    SPEC = Specification(Path("config"), config)  # config: given on the command line
+    SPEC = Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
-    RATES = costs.read_rates(Path("config/rates.yaml"))
+    RATES = costs.read_rates(CONFIG_FOLDER / "rates.yaml")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -38,13 +42,28 @@ except UserError as error:
 LOOKS = {"--lint", "--unlock", "--summary", "-S", "--detailed-summary", "-D", "--report", "--dag"}
 LOOKS |= {"--rulegraph", "--filegraph", "--d3dag", "--list-rules", "--list", "-l", "--archive"}
 
+# Jobs use the code beside this file, also if the working directory is another one.
+CODE = Path(costs.__file__).parents[1]
+if (CODE / "Snakefile").exists():  # it is not an installed package
+    paths = [str(CODE), os.environ.get("PYTHONPATH", "")]
+    os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
+
 LAYOUT = PLAN.layout()
 ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
 RESULTS = f"results/{PLAN.protocol}"
-PLAN_FILE = PLAN_OF_MAIN or f"{RESULTS}/plans/{PLAN.digest()}.json"  # read by jobs
+PLAN_FILE = PLAN_OF_MAIN or str(LAYOUT.plan(PLAN.digest()))  # read by jobs
 RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLAN.runs.items()}
 SELECTED = list(dict.fromkeys(run for name in PLAN.selected for run in PLAN.artefacts[name].runs))
 TARGETS = PLAN.targets()
+
+# What another workflow cannot do with this one (docs/running.md).
+if workflow.modifier.modify_path(RESULTS) != RESULTS:
+    reason = "its jobs write to the working directory: use no prefix and no default storage"
+    raise WorkflowError(f"{workflow.current_basedir}: {reason}")
+IS_AGAIN = hasattr(workflow, "mdkd_plan")  # each `use rule ... from` reads this file once more
+if IS_AGAIN and workflow.mdkd_plan != PLAN_FILE:
+    raise WorkflowError(f"{workflow.current_basedir}: included with two configurations; use one")
+workflow.mdkd_plan = PLAN_FILE
 
 # Each training asks for one GPU, unless all trainings are for the CPU. On a machine with GPUs, as
 # many trainings run at once as they have places. A cluster gives each submitted job its own GPU.
@@ -70,6 +89,9 @@ if workflow.is_main_process:
             logits.withdraw(PLAN, LAYOUT)
     except UserError as error:
         raise WorkflowError(str(error)) from None
+    if not only_looks:  # for the jobs
+        os.environ.update(MDKD_PLAN=PLAN_FILE)
+        records.write_json(Path(PLAN_FILE), PLAN.to_json())
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
             # A call that starts jobs deletes this file first. Show what it then plans.
@@ -90,6 +112,9 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+container: SPEC.user.container  # without effect unless Snakemake is called with --sdm apptainer
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/slurm.smk"
 include: "workflow/rules/download.smk"
@@ -97,6 +122,10 @@ include: "workflow/rules/data.smk"
 include: "workflow/rules/logits.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
+
+
+if DeploymentMethod.APPTAINER in workflow.deployment_settings.deployment_method:
+    check_container()
 
 
 rule all:
@@ -114,7 +143,8 @@ rule all:
 
 
 # Every artefact is a target. So is every group that an experiment names in its `targets`.
-check_targets({rule.name for rule in workflow.rules})
+if not IS_AGAIN:
+    check_targets()
 for target, artefacts in TARGETS.items():
 
     rule:
@@ -128,8 +158,6 @@ for target, artefacts in TARGETS.items():
 
 
 onstart:
-    os.environ.update(MDKD_PLAN=PLAN_FILE)
-    records.write_json(Path(PLAN_FILE), PLAN.to_json())
     if on_slurm():
         prepare_slurm()
 

@@ -2,8 +2,8 @@
 
 import argparse
 import logging
-import re
 import sys
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,25 +11,27 @@ from typing import Any
 
 import yaml
 
-from mdkd import __version__, devices, store
+from mdkd import __version__, devices, records, store
 from mdkd.config import Run, parse, read_yaml
 from mdkd.errors import UserError, find
 from mdkd.layout import Layout
 from mdkd.plan import Plan, check_identity, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
-from mdkd.spec import Specification
+from mdkd.spec import JobLimits, Specification
 
 log = logging.getLogger("mdkd")
 
-LOG_TIME = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ "  # at the head of a line in a log file
-
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb. Returns the exit status: 0, 2 for a user's mistake, 1 for a fault of ours."""
+    """Run one verb. Returns the exit status.
+
+    It is 0, 2 for a user's mistake, or 1 for a fault of ours. `doctor` returns 1 if it has found a
+    problem.
+    """
     args = _parser().parse_args(argv)
     _start_log(args)
     try:
-        args.run_verb(args)
+        return args.run_verb(args) or 0
     except UserError as error:
         log.error("error: %s", error)
         return 2
@@ -39,7 +41,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception:
         log.error("%s", traceback.format_exc())
         return 1
-    return 0
 
 
 def download(args: argparse.Namespace) -> None:
@@ -50,7 +51,7 @@ def download(args: argparse.Namespace) -> None:
 
 
 def cache(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import build, verify
+    from mdkd.data.cache import build, is_complete, verify
 
     if args.plan:
         plan = _plan(args)
@@ -63,7 +64,7 @@ def cache(args: argparse.Namespace) -> None:
     folder = layout.cache(dataset.name)
     if args.verify:
         verify(folder)
-    else:
+    elif not (args.if_needed and is_complete(dataset, folder)):
         build(dataset, root, folder, args.jobs)
 
 
@@ -175,6 +176,9 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd.reporting import plan_listing
 
     plan = _plan(args)
+    if args.commands:
+        _print_commands(plan, args)
+        return
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
@@ -183,6 +187,50 @@ def plan(args: argparse.Namespace) -> None:
     if args.target:  # a group of artefacts, and nothing else
         plan = plan.only(find(plan.targets(), args.target))
     print(plan_listing.overview(plan, _results(plan), args.config / "rates.yaml"))
+
+
+def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
+    """Print the jobs of a target, after the plan file that they read is written."""
+    from mdkd.reporting.commands import commands
+
+    file = args.plan or plan.layout().plan(plan.digest())
+    if not args.plan:
+        records.write_json(file, plan.to_json())
+    names = plan.selected if args.target is None else list(plan.artefacts)
+    if args.target not in (None, "all"):
+        names = find(plan.targets(), args.target)
+    print(commands(plan.only(names), _results(plan), file))
+
+
+def status(args: argparse.Namespace) -> None:
+    """Print what has become of every planned run, or of those of a target."""
+    try:
+        from mdkd.reporting import status_listing
+
+        plan = _plan(args)
+        if args.target:
+            plan = plan.only(find({"default": plan.selected} | plan.targets(), args.target))
+        rates = args.config / "rates.yaml"
+        status_listing.watch(plan, _results(plan), rates, args.watch, all_runs=args.all)
+    except KeyboardInterrupt:  # the usual end of --watch
+        if args.watch is None:
+            raise
+
+
+def doctor(args: argparse.Namespace) -> int:
+    """Print what this machine lacks for the plan. Returns 1 if there is a problem."""
+    from mdkd.doctor import examination
+    from mdkd.reporting.document import ENGINES
+
+    def settings() -> tuple[Plan, JobLimits]:
+        return _plan(args), _specification(args).user.job_limits
+
+    found = []
+    for check in examination.examine(settings, args.config, tuple(ENGINES), time.time()):
+        print(check, flush=True)
+        found.append(check)
+    print(examination.summary(found))
+    return int(any(check.verdict == "problem" for check in found))
 
 
 ARTEFACT = {"help": "name of the artefact"}
@@ -216,7 +264,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(required=True, metavar="VERB", dest="name")
 
     def verb(
-        function: Callable[[argparse.Namespace], None],
+        function: Callable[[argparse.Namespace], int | None],
         help: str,
         target: dict[str, Any] | None,
         name: str | None = None,
@@ -235,6 +283,8 @@ def _parser() -> argparse.ArgumentParser:
     caching = verb(cache, "decode or draw a data set once, into its cache", dataset)
     caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
     caching.add_argument("--verify", action="store_true", help="check an existing cache")
+    help = "do nothing if it is complete and has these settings"
+    caching.add_argument("--if-needed", action="store_true", help=help)
     run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
     training = verb(train, "train one network", run_or_file)
     path = {"help": "logits/DATASET/TEACHER/seedN"}
@@ -260,8 +310,29 @@ def _parser() -> argparse.ArgumentParser:
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb(compare, "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
-    verb(plan, "print artefacts with their runs, time and disk", {"nargs": "?", "help": help})
+    what = "print artefacts with their runs, time and disk"
+    planning = verb(plan, what, {"nargs": "?", "help": help})
+    help = "print what is left to compute as commands, to run it without Snakemake"
+    planning.add_argument("--commands", action="store_true", help=help)
+    verb(doctor, "check whether this machine has what the plan needs", None)
+    help = "a target, or `default`: what is made if no target is named; all runs if left out"
+    seeing = verb(
+        status,
+        "print which runs are done, running, failed or waiting",
+        {"nargs": "?", "help": help},
+    )
+    seeing.add_argument("--all", action="store_true", help="list every run")
+    every: dict[str, Any] = {"nargs": "?", "type": _interval, "const": 10.0, "metavar": "SECONDS"}
+    help = "repeat, every 10 s if left out, until no run is left or Ctrl-C"
+    seeing.add_argument("--watch", **every, help=help)
     return parser
+
+
+def _interval(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    if not (seconds := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0 seconds")
+    return seconds
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
@@ -288,13 +359,6 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 def _results(plan: Plan) -> Results:
     return Results(protocol=plan.protocol, store_folder=plan.store, runs=plan.runs)
-
-
-def last_message(log_file: Path) -> str:
-    """The last line of a job's log, without its time: why the job failed."""
-    lines = log_file.read_text(encoding="utf-8").split("\n") if log_file.exists() else []
-    last = next((line for line in reversed(lines) if line.strip()), "no message")
-    return re.sub(LOG_TIME, "", last).removeprefix("error: ")
 
 
 def _start_log(args: argparse.Namespace) -> None:

@@ -15,7 +15,7 @@ Decoding, drawing, validation and the pass over the test images are not included
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -122,9 +122,15 @@ class Estimator:
     def speeds(self) -> Speeds:
         return self.rates.gpu if self.on_gpu else self.rates.cpu
 
-    def learn(self, results: Results) -> "Estimator":
-        """Take states, speeds and sizes from the records of the plan's runs."""
-        self.states = {path: results.state(path) for path in self.plan.runs}
+    def learn(self, results: Results, states: Mapping[str, str] | None = None) -> "Estimator":
+        """Take states, speeds and sizes from the records of the plan's runs.
+
+        Args:
+            states: of all runs, if they are known already; only "done" matters.
+        """
+        if states is None:
+            states = {path: results.state(path) for path in self.plan.runs}
+        self.states = dict(states)
         self.done = {p: results.record(p) for p, state in self.states.items() if state == "done"}
         devices = [record["environment"]["device"] for record in self.done.values()]
         self.on_gpu = _on_gpu(self.plan, devices)

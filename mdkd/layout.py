@@ -4,6 +4,7 @@ cache/{protocol}/{dataset}/            pixels and labels, decoded or drawn once
 store/{run path}/{key}/                run.json metrics.json model.pt ... (mdkd/store.py)
 logs/{protocol}/                       messages of jobs
 results/{protocol}/runs/{run path}/    {key}.json: the small file that names a finished entry
+results/{protocol}/plans/{digest}.json what jobs read instead of the configuration
 results/{protocol}/tables|figures/     artefacts, computed from records alone
 """
 
@@ -37,5 +38,12 @@ class Layout:
     def store_entry(self, run_path: str, key: str) -> Path:
         return self.store / run_path / key
 
+    def train_log(self, run_path: str, key: str) -> Path:
+        """The log of the last job that trained a run, or that should have done so."""
+        return self.base / "logs" / self.protocol / "train" / run_path / f"{key}.log"
+
     def published(self, run_path: str, key: str) -> Path:
         return self.results / "runs" / run_path / f"{key}.json"
+
+    def plan(self, digest: str) -> Path:
+        return self.results / "plans" / f"{digest}.json"

@@ -44,6 +44,7 @@ class UserConfig:
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
     job_limits: JobLimits = field(default_factory=JobLimits)
+    container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 
 
 @dataclass(frozen=True, kw_only=True)

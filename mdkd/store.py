@@ -8,6 +8,7 @@
         metrics.json        derived from the predictions
         train.log           all messages of the trainings, also of those that were interrupted
         checkpoint.pt       only of an unfinished run
+        progress.json       only of an unfinished run: how far it is, for `mdkd status`
         failed.json         only of a run whose last training ended with an error
         lock                while a process trains it: JSON that names the process
 
@@ -36,6 +37,7 @@ from mdkd.layout import Layout
 RunState = Literal["done", "running", "failed", "to do", "other settings"]
 RECORD, WEIGHTS, PREDICTIONS = "run.json", "model.pt", "predictions.npz"
 HISTORY, LOG = "history.jsonl", "train.log"
+CHECKPOINT, PROGRESS, FAILED, LOCK = "checkpoint.pt", "progress.json", "failed.json", "lock"
 DIGESTS = {  # keys of the record
     WEIGHTS: "weights_sha256",
     PREDICTIONS: "predictions_sha256",
@@ -78,7 +80,7 @@ class Entry:
         message = (
             f"{self.folder}: another process is training this run{self._where()}; waiting for it"
         )
-        with locks.held(self.folder / "lock", message, wait=True):
+        with locks.held(self.folder / LOCK, message, wait=True):
             self.sign(device=None)
             yield
 
@@ -91,12 +93,12 @@ class Entry:
             "device": device,
             "since": datetime.now().astimezone().isoformat(timespec="seconds"),
         }
-        (self.folder / "lock").write_text(json.dumps(facts), encoding="utf-8")
+        (self.folder / LOCK).write_text(json.dumps(facts), encoding="utf-8")
 
     def holder(self) -> dict[str, Any] | None:
         """What the process that holds the entry has written into the lock, or None."""
         with suppress(OSError, ValueError):  # no lock, or its process has not written yet
-            facts = json.loads((self.folder / "lock").read_text(encoding="utf-8"))
+            facts = json.loads((self.folder / LOCK).read_text(encoding="utf-8"))
             return facts if isinstance(facts, dict) else None
         return None
 
@@ -122,7 +124,12 @@ class Entry:
     @property
     def running(self) -> bool:
         """Whether a process holds the entry."""
-        return locks.is_held(self.folder / "lock")
+        return locks.is_held(self.folder / LOCK)
+
+    def forget_progress(self) -> None:
+        """Delete what only an unfinished run has. Renamed checkpoints are kept."""
+        (self.folder / CHECKPOINT).unlink(missing_ok=True)
+        (self.folder / PROGRESS).unlink(missing_ok=True)
 
     def move_aside(self) -> Path:
         """Move the files of a finished entry whose data or teacher is not the planned one any more.

@@ -22,7 +22,8 @@ def requirement(text):
 
 def test_environment_yml_has_the_bounds_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["workflow"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["workflow"] + extras["slurm"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     found = dict(map(requirement, conda))
     assert found.pop("python").startswith(project["requires-python"])
@@ -31,10 +32,16 @@ def test_environment_yml_has_the_bounds_of_pyproject():
     )
 
 
+def test_the_channels_of_conda_are_in_the_order_that_bioconda_needs():
+    """conda-forge has all but Snakemake and its plugins, which only bioconda has."""
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"] == ["conda-forge", "bioconda", "nodefaults"]
+
+
 def test_the_lock_pins_every_requirement():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     pinned = {line.partition("==")[0] for line in lines if "==" in line}
     extras = project["optional-dependencies"]
-    for text in [*project["dependencies"], *extras["workflow"], *extras["test"]]:
+    for text in [*project["dependencies"], *(text for extra in extras.values() for text in extra)]:
         assert re.match(r"[A-Za-z-]+", text)[0].lower() in pinned

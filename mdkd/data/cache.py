@@ -90,6 +90,14 @@ def build(dataset: Dataset, root: Path, folder: Path, jobs: int | None = None) -
         _write(dataset, table, splits, folder, available_cores() if jobs is None else jobs)
 
 
+def is_complete(dataset: Dataset, folder: Path) -> bool:
+    """Whether the cache at ``folder`` is complete and has the settings of ``dataset``."""
+    file = folder / "meta.json"
+    meta = records.read_json(file) if file.exists() else {}
+    settings = json.loads(json.dumps(asdict(dataset)))  # tuples become lists, as in the file
+    return meta.get("format") == FORMAT and meta.get("dataset") == settings
+
+
 def _write(
     dataset: Dataset, table: Table, splits: dict[str, Split], folder: Path, jobs: int
 ) -> None:

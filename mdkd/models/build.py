@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from mdkd.errors import UserError
 from mdkd.models.cifar import STEM_STRIDES, cifar_net
 from mdkd.models.heads import HeadSettings, build_head
-from mdkd.models.weights import CHECKSUMS, digest, load_file, local_file, local_name
+from mdkd.models.weights import digest, load_file
 from mdkd.outputs import Output, Spec
+from mdkd.weightfiles import CHECKSUMS, local_file, local_name
 
 WEIGHTS_FOLDER = Path("weights")
 MERGE = "reparameterize"  # timm's method that merges the parallel branches of a block

@@ -7,12 +7,13 @@ import logging
 import signal
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mdkd import records
+from mdkd import records, store
 from mdkd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -61,14 +62,23 @@ class Checkpoint:
             file.write(buffer.getbuffer())
         self.saved_at = time.monotonic()
 
+    def tell(self, step: int, steps: int, epochs: int, images_per_s: float, left_s: float) -> None:
+        """Write beside the checkpoint how far the training is, for `mdkd status`."""
+        facts = {
+            "step": step,
+            "steps": steps,
+            "epoch": step * epochs // steps,  # finished ones
+            "epochs": epochs,
+            "images_per_s": images_per_s,
+            "left_s": left_s,
+            "time": datetime.now().astimezone().isoformat(timespec="seconds"),
+        }
+        records.write_json(self.file.with_name(store.PROGRESS), facts)
+
     @property
     def due(self) -> bool:
         """Whether the last checkpoint is older than the setting allows."""
         return time.monotonic() - self.saved_at > 60 * self.minutes
-
-    def delete(self) -> None:
-        """Delete the checkpoint of a finished run. Renamed checkpoints are kept."""
-        self.file.unlink(missing_ok=True)
 
 
 class Stop:

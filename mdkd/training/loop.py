@@ -62,9 +62,8 @@ def train(
     torch.backends.cudnn.benchmark = True
     entry = store.entry(run, layout)
     with entry.held():
-        saved_at = entry.folder / "checkpoint.pt"
         if store.state(run, layout) == "done":
-            saved_at.unlink(missing_ok=True)  # a process was killed just after writing the record
+            entry.forget_progress()  # a process was killed just after writing the record
             log.info("already trained; nothing is trained again")
         else:
             with devices.claim(device, trainings_per_gpu) as device_type:
@@ -101,7 +100,7 @@ def _train_entry(
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
         fingerprint = records.digest(shared | {"device": device.type})
-        file = entry.folder / "checkpoint.pt"
+        file = entry.folder / store.CHECKPOINT
         saved = checkpoint.Checkpoint(file, fingerprint, checkpoint_minutes)
         _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
 
@@ -139,7 +138,7 @@ def _train(
     progress = _fit(run, student, teacher, method, cache, device, saved)
     facts |= {"stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None}
     _write_results(run, entry.folder, student, method, cache, device, facts, progress)
-    saved.delete()
+    entry.forget_progress()
 
 
 @contextmanager
@@ -217,10 +216,10 @@ def _fit(
 
             progress.check(steps_per_epoch)
             done = progress.step - epoch * steps_per_epoch
+            images = (done - first_step) * recipe.batch_size
+            images_per_s = images / (time.monotonic() - epoch_started)
+            left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
             if done == steps_per_epoch:
-                images = (done - first_step) * recipe.batch_size
-                images_per_s = images / (time.monotonic() - epoch_started)
-                left_s = (last_step - progress.step) * recipe.batch_size / images_per_s
                 facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
                 if held_out:
                     facts["val_mAP"] = _validate(student, held_out)
@@ -234,6 +233,7 @@ def _fit(
                     "progress": progress.state(),  # no RNG state, because every step sets its seed
                 }
             )
+            saved.tell(progress.step, last_step, recipe.epochs, images_per_s, left_s)
             if stop.received:
                 log.warning("%s: checkpoint saved at step %d", stop.received, progress.step)
                 if stop.limit_is_near:

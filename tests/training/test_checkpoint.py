@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 import torch
@@ -54,12 +55,22 @@ def saved_state(bench, path, file=None):
     return torch.load(io.BytesIO(content), weights_only=True)
 
 
+def progress_of(bench, path):
+    """Steps and epochs in ``progress.json``, whose speed and time must agree with each other."""
+    found = records.read_json(bench.layout.run(path) / "progress.json")
+    images = (found["steps"] - found["step"]) * bench.resolve(path).recipe.batch_size
+    assert found["left_s"] == pytest.approx(images / found["images_per_s"])
+    assert datetime.fromisoformat(found["time"]).tzinfo
+    return tuple(found[name] for name in ("step", "steps", "epoch", "epochs"))
+
+
 def assert_equal_to_uninterrupted(bench, finished, path):
     folder, expected = bench.layout.run(path), finished.layout.run(path)
     assert read(folder, "model.pt") == read(expected, "model.pt")
     assert read(folder, "predictions.npz") == read(expected, "predictions.npz")
     assert losses(folder) == losses(expected)
     assert not file_of(bench, path).exists()
+    assert not (folder / "progress.json").exists()
 
 
 def test_killed_in_an_epoch_and_resumed_gives_the_same_bits(bench, finished, caplog):
@@ -67,6 +78,7 @@ def test_killed_in_an_epoch_and_resumed_gives_the_same_bits(bench, finished, cap
     assert result.returncode == -signal.SIGKILL
     assert not (bench.layout.run(REVIEW) / "run.json").exists()
     assert saved_state(bench, REVIEW)["progress"]["step"] == STEPS
+    assert progress_of(bench, REVIEW) == (STEPS, LAST_STEP, 1, 2)
     with caplog.at_level(logging.INFO):
         bench.train(REVIEW)
     assert f"resumed at step {STEPS} of {LAST_STEP}" in caplog.text
@@ -88,6 +100,7 @@ def test_asked_to_stop_it_saves_and_goes_on_later(bench, finished, number, step,
     assert "Traceback" not in result.stderr
     assert f"{number.name}: checkpoint saved at step {step + 1}" in result.stderr
     assert saved_state(bench, REVIEW)["progress"]["step"] == step + 1
+    assert progress_of(bench, REVIEW) == (step + 1, LAST_STEP, (step + 1) // STEPS, 2)
     with caplog.at_level(logging.INFO):
         bench.train(REVIEW)
     assert f"resumed at step {step + 1} of {LAST_STEP}" in caplog.text
@@ -229,6 +242,7 @@ def test_checkpoints_are_saved_by_time_within_an_epoch(bench, finished):
         edit_yaml(file, lambda c: c.pop("checkpoint_minutes"))
     assert result.returncode == -signal.SIGKILL
     assert saved_state(bench, REVIEW)["progress"]["step"] == STEPS - 1
+    assert progress_of(bench, REVIEW) == (STEPS - 1, LAST_STEP, 0, 2)
     bench.train(REVIEW)
     assert_equal_to_uninterrupted(bench, finished, REVIEW)
 

@@ -82,14 +82,27 @@ def memory_mb(paths, attempt):
     return within(LIMITS.memory_gb and 1000 * LIMITS.memory_gb, attempt * estimate)
 
 
-def check_targets(rule_names):
+def check_targets():
     """Stop if a target has the name of a rule: Snakemake could not tell the two apart."""
     for name, artefact in PLAN.artefacts.items():
-        for target in {name, *artefact.targets} & rule_names:
+        for target in filter(rules.has, [name, *artefact.targets]):
             raise WorkflowError(
-                f"config/experiments/{name}.yaml: '{target}' is the name of a rule of the workflow "
-                "and cannot be the name of a target; choose another"
+                f"{CONFIG_FOLDER}/experiments/{name}.yaml: '{target}' is the name of a rule of the "
+                "workflow and cannot be the name of a target; choose another"
             )
+
+
+def check_container():
+    """Stop if jobs are to run in a container and config.yaml names no image that can be used."""
+    image, where = SPEC.user.container, f"{CONFIG_FOLDER}/config.yaml: container"
+    if image is None:
+        raise WorkflowError(
+            f"{where}: --sdm apptainer needs an image; build one from Dockerfile and name it here"
+        )
+    if "://" not in image and not Path(image).exists():
+        raise WorkflowError(
+            f"{where}: no file '{image}'; name an image file, or an address such as docker://..."
+        )
 
 
 def failed_logs(snakemake_logs):

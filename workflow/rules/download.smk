@@ -4,7 +4,7 @@
 from mdkd.data.download import read_downloads
 
 try:
-    DOWNLOADS = read_downloads(Path("config/downloads.yaml"))
+    DOWNLOADS = read_downloads(CONFIG_FOLDER / "downloads.yaml")
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -20,6 +20,8 @@ for target in DOWNLOADS:
             "../../environment.yml"
         params:
             dataset=target,
+            config=str(CONFIG_FOLDER),
             data_root=SPEC.user.data_root,
         shell:
-            "python -m mdkd download {params.dataset} --set data_root={params.data_root:q} --log {log}"
+            "python -m mdkd download {params.dataset} --config {params.config:q} "
+            "--set data_root={params.data_root:q} --log {log}"

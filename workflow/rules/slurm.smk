@@ -48,11 +48,11 @@ def prepare_slurm():
         try:
             reason = slurm.refusal(request, nodes_of(partition))
         except UserError as error:
-            raise WorkflowError(f"profiles/slurm/profile.yaml: {error}") from None
+            raise WorkflowError(f"slurm_partition in the profile: {error}") from None
         if reason:
             raise WorkflowError(
                 f"partition {partition or '(any)'}: {reason} (rule {job.rule.name}); set job_limits "
-                "in config/config.yaml, or another slurm_partition in profiles/slurm/profile.yaml"
+                f"in {CONFIG_FOLDER}/config.yaml, or another slurm_partition in the profile"
             )
     if workflow.executor_settings.status_command == "sacct" and not slurm.has_accounting():
         workflow.executor_settings.status_command = "squeue"

@@ -3,7 +3,8 @@
 A source module defines ``Options`` (a frozen dataclass with its settings) and
 ``load(options, root, image_size) -> Table``, where ``root`` is the folder with its files. It
 decodes or draws images; it does not use the cache or the loader. If a source leaves images out,
-it reports their number in ``rule["missing"][split]["images"]``, and tables print that number.
+it reports their number in ``rule["missing"][split]["images"]``, and tables print that number. A
+source that draws its images and reads no files sets ``DRAWN = True``.
 
 Shape key: N images, C labels, S pixels on a side.
 """

@@ -18,6 +18,8 @@ from mdkd.data.scenes_looks import LOOKS
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
+DRAWN = True
+
 
 @dataclass(frozen=True)
 class Options:

@@ -1,0 +1,1 @@
+"""`mdkd doctor`: does this machine have what the plan needs? Nothing is changed."""

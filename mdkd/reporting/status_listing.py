@@ -1,0 +1,199 @@
+"""`mdkd status`: what has become of every run, as text for a terminal."""
+
+import sys
+import textwrap
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from mdkd.costs import Estimator, needed, read_rates
+from mdkd.plan import Plan
+from mdkd.reporting.plan_listing import RATES, TIMES, amount
+from mdkd.results import Results
+from mdkd.status import STATES, Status, statuses
+
+CLEAR = "\033[H\033[2J\033[3J"  # the terminal, and what can be scrolled back to
+
+
+def watch(
+    plan: Plan, results: Results, rates: Path, every_s: float | None, *, all_runs: bool = False
+) -> None:
+    """Print the status once, or every ``every_s`` seconds until every run is done or failed."""
+    while True:
+        now = time.time()
+        found = statuses(plan, results, now)
+        text = overview(plan, results, found, now, rates, all_runs=all_runs)
+        terminal = every_s is not None and sys.stdout.isatty()
+        print(f"{CLEAR}{text}" if terminal else text, flush=True)
+        if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
+            return
+        time.sleep(every_s)
+        print(flush=True)
+
+
+def overview(
+    plan: Plan,
+    results: Results,
+    found: dict[str, Status],
+    now: float,
+    rates: Path = RATES,
+    *,
+    all_runs: bool = False,
+) -> str:
+    """Totals by group of artefacts, the runs that matter now, and when everything will be done."""
+    counts = Counter(status.state for status in found.values())
+    totals = ", ".join(f"{counts[state]} {state}" for state in STATES)
+    at = time.strftime("%H:%M:%S", time.localtime(now))
+    parts = [[f"Protocol {plan.protocol} at {at}: {len(found)} runs: {totals}."]]
+    if all_runs:
+        parts.append(_lines([(f"{s.state:7}  {s.path}", s) for s in found.values()], now))
+    else:
+        parts.append(_groups(plan, found))
+        for heading, shown in _sections(found.values()):
+            lines = _lines([(status.path, status) for status in shown], now)
+            parts += [[f"{heading}:", *lines]] if lines else []
+    parts.append([_left(plan, results, found, now, rates)])
+    return "\n\n".join("\n".join(part) for part in parts)
+
+
+def columns(rows: Iterable[Sequence[str]], align: str = "<") -> list[str]:
+    """Lines in which cells stand below each other; the first cells of the rows to the left."""
+    table = list(rows)
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    formats = [f"{{:{align if i else '<'}{width}}}" for i, width in enumerate(widths)]
+    return ["  ".join(formats).format(*row).rstrip() for row in table]
+
+
+def _groups(plan: Plan, found: dict[str, Status]) -> list[str]:
+    """One line per group: how many of the runs that it needs are in each state."""
+    groups: dict[str, set[str]] = {}
+    for artefact in plan.artefacts.values():
+        groups.setdefault(artefact.group, set()).update(needed(artefact, plan))
+    rows = [["", "runs", *STATES]]
+    selected = plan.only([name for name in plan.selected if name in plan.artefacts]).runs
+    totals = {"default: made if no target is named": set(selected), "all": set(found)}
+    for name, paths in (groups | totals).items():
+        counts = Counter(found[path].state for path in paths)
+        rows.append([name, str(len(paths)), *(str(counts[state]) for state in STATES)])
+    return [f"  {line}" for line in columns(rows, ">")]
+
+
+def _sections(found: Iterable[Status]) -> list[tuple[str, list[Status]]]:
+    found = list(found)
+    return [
+        ("running", [s for s in found if s.state == "running"]),
+        ("failed", [s for s in found if s.state == "failed"]),
+        (
+            "interrupted, will continue from the checkpoint when started again",
+            [s for s in found if s.state == "waiting" and s.progress],
+        ),
+    ]
+
+
+def _lines(shown: Sequence[tuple[str, Status]], now: float) -> list[str]:
+    """Names of runs with place, progress and remarks; below a failed run, its log."""
+    texts = columns([f"  {name}", *_texts(status, now)] for name, status in shown)
+    lines = []
+    for text, (_, status) in zip(texts, shown, strict=True):
+        lines += [text, f"    log: {status.log}"] if status.log else [text]
+    return lines
+
+
+def _texts(status: Status, now: float) -> tuple[str, str, str]:
+    """Place, progress and remarks."""
+    if status.state == "running":
+        return _place(status), _progress(status), _remark(status, now)
+    return "", _progress(status), status.note
+
+
+def _place(status: Status) -> str:
+    holder = status.holder
+    if holder is None or holder.host is None:
+        return "host not known"
+    job = f"Slurm job {holder.slurm_job}" if holder.slurm_job else ""
+    return ", ".join(part for part in (holder.host, job, holder.device) if part)
+
+
+def _progress(status: Status) -> str:
+    progress, holder = status.progress, status.holder
+    if holder and holder.host and holder.device is None:
+        return "starts, or waits for a GPU"
+    if progress is None:
+        return "starts" if status.state == "running" else ""
+    if progress.step == progress.steps:
+        return "trained, is being scored"
+    epochs = f"epoch {progress.epoch}/{progress.epochs}"
+    within = progress.step * progress.epochs % progress.steps > 0  # a long epoch has begun
+    return (
+        f"{epochs} + {_part(progress.step, progress.steps, progress.epochs)}" if within else epochs
+    )
+
+
+def _part(step: int, steps: int, epochs: int) -> str:
+    """How much of the epoch is done.
+
+    >>> _part(25, 100, 10)
+    '50 %'
+    """
+    return f"{100 * (step * epochs % steps) // steps} %"
+
+
+def _remark(status: Status, now: float) -> str:
+    ago = _duration(status.silent_s)
+    if status.dead:
+        return f"no sign of life for {ago}; if it was killed, start the workflow again"
+    left, progress = status.left_s(now), status.progress
+    told = [f"{progress.images_per_s:,.0f} images/s"] if progress else []
+    told += [f"{_duration(left)} left"] if left else []
+    return ", ".join([*told, f"last sign of life {ago} ago"])
+
+
+def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path) -> str:
+    """When everything will be done, and what this assumes."""
+    estimator = Estimator(plan, read_rates(rates), results)
+    estimator.learn(results, {path: status.state for path, status in found.items()})
+    alive = [s for s in found.values() if s.state == "running" and not s.dead]
+    others = [s for s in found.values() if s.state == "waiting" or s.dead]
+    left = [_seconds_left(status, estimator, now) for status in [*alive, *others]]
+    if not left:
+        return "Nothing is left to train."
+    known = [seconds for seconds in left if seconds is not None]
+    if not known:
+        number = len(left)
+        return f"How long the {number} runs that are left take is not known; `mdkd plan` says why."
+    longest = max((seconds for seconds in left[: len(alive)] if seconds is not None), default=0)
+    total_s = max(sum(known) / max(len(alive), 1), longest)
+    end = time.strftime("%a %d %b, %H:%M", time.localtime(now + total_s))
+    several = f"{len(alive)} trainings run at once, as now"
+    text = [
+        f"All done in about {_duration(total_s)} ({end}), if",
+        f"{several}." if len(alive) > 1 else "one training runs at a time.",
+        "This adds the time left that running trainings have measured, and for waiting ones the",
+        "estimate of `mdkd plan`.",
+    ]
+    if len(known) < len(left):
+        text.append(f"{len(left) - len(known)} runs of unknown length are left out.")
+    if any(status.state == "failed" for status in found.values()):
+        text.append("Failed runs are left out.")
+    return textwrap.fill(" ".join(text), 100)
+
+
+def _seconds_left(status: Status, estimator: Estimator, now: float) -> float | None:
+    """What a training has told, or else an estimate for the steps that are not done."""
+    if (told := status.left_s(now)) is not None and not status.dead:
+        return told
+    hours = estimator.hours_left(estimator.plan.runs[status.path])
+    if hours is None:
+        return None
+    progress = status.progress
+    return 3600 * hours * (1 - progress.step / progress.steps if progress else 1)
+
+
+def _duration(seconds: float) -> str:
+    """In seconds, minutes or hours.
+
+    >>> [_duration(seconds) for seconds in (0, 59, 90, 7200)]
+    ['0 s', '59 s', '1.5 min', '2.0 h']
+    """
+    return amount(seconds / 3600, TIMES) if seconds >= 1 else "0 s"

@@ -1,0 +1,179 @@
+"""`mdkd status` as text: totals, lines of runs, the end of everything, and watching."""
+
+import re
+
+import pytest
+import yaml
+from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_plan
+from test_costs import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
+
+from mdkd import cli
+from mdkd.reporting import status_listing
+
+
+@pytest.fixture
+def plan_and_results(config, tmp_path):
+    return small_plan(config, tmp_path)
+
+
+def ending(text):
+    """The estimate at the end, without its line breaks."""
+    return " ".join(text.rpartition("\n\n")[2].split())
+
+
+def test_the_overview(plan_and_results, config):
+    results = plan_and_results[1]
+    record(results, TEACHER, images_per_s=50.0)
+    lock(results, MLD)
+    progress(results, MLD)
+    progress(results, distilled("mdkd", 0), step=4)
+    fail(results, STUDENT, "losses not finite")
+    text = shown(plan_and_results, config)
+    assert re.match(r"Protocol smoke at \d\d:\d\d:\d\d: 4 runs: 1 done, 1 running, 1 f", text)
+    table = [line.split() for line in text.splitlines()[2:7]]
+    assert table == [
+        ["runs", "done", "running", "failed", "waiting"],
+        ["First", "3", "1", "1", "1", "0"],
+        ["More", "3", "1", "1", "0", "1"],
+        ["default:", "made", "if", "no", "target", "is", "named", "3", "1", "1", "1", "0"],
+        ["all", "4", "1", "1", "1", "1"],
+    ]
+    sections = [section.splitlines() for section in text.split("\n\n")[2:-1]]
+    assert [heading.partition(",")[0] for heading, *_ in sections] == [
+        "running:",
+        "failed:",
+        "interrupted",
+    ]
+    told = "epoch 1/2  1,234 images/s, 40 s left, last sign of life 1.0 min ago"
+    place = results.run(STUDENT) / "train.log"
+    assert [
+        [re.split(r" {2,}", line.strip(), maxsplit=1) for line in lines] for _, *lines in sections
+    ] == [
+        [[MLD, f"n7, cpu  {told}"]],
+        [[STUDENT, "losses not finite"], [f"log: {place}"]],
+        [[distilled("mdkd", 0), "epoch 1/2 + 33 %"]],
+    ]
+
+
+def test_all_lists_every_run(plan_and_results, config):
+    lock(plan_and_results[1], MLD)
+    lines = shown(plan_and_results, config, all_runs=True).split("\n\n")[1].splitlines()
+    found = [line.split()[:2] for line in lines]
+    assert found == [
+        ["running" if path == MLD else "waiting", path] for path in plan_and_results[0].runs
+    ]
+
+
+def test_a_run_whose_last_step_is_done_is_being_scored(plan_and_results, config):
+    lock(plan_and_results[1], MLD)
+    progress(plan_and_results[1], MLD, step=6, left_s=0.0)
+    assert "trained, is being scored" in shown(plan_and_results, config)
+
+
+def test_the_estimate_of_the_end(plan_and_results, config):
+    """By hand: what runs has told its time, what waits is estimated; two are side by side."""
+    results = plan_and_results[1]
+    text = ending(shown(plan_and_results, config))
+    total = TEACHER_S + STUDENT_S + 2 * MLD_S
+    assert text.startswith(f"All done in about {total:.1f} s (Sat 31 Jan, ")
+    assert "if one training runs at a time." in text
+    lock(results, TEACHER)
+    progress(results, TEACHER, left_s=62.0)  # 2 s are left
+    lock(results, STUDENT)
+    progress(results, STUDENT, left_s=64.0)
+    text = ending(shown(plan_and_results, config))
+    assert f"in about {(2 + 4 + 2 * MLD_S) / 2:.1f} s" in text
+    assert "if 2 trainings run at once, as now." in text
+    progress(results, STUDENT, left_s=160.0)  # the longest one decides
+    assert "in about 1.7 min" in ending(shown(plan_and_results, config))
+
+
+def test_what_counts_in_the_estimate(plan_and_results, config):
+    results = plan_and_results[1]
+    record(results, TEACHER, images_per_s=50.0)
+    fail(results, STUDENT, "no")
+    progress(results, MLD)  # half of it is done
+    lock(results, distilled("mdkd", 0), since=ago(hours=9))  # dead: all is to do again
+    text = ending(shown(plan_and_results, config))
+    assert f"in about {1.5 * MLD_S:.1f} s" in text
+    assert "if one training runs at a time." in text
+    assert text.endswith("Failed runs are left out.")
+    lock(results, distilled("mdkd", 0), device=None)  # no time is told yet: the whole estimate
+    assert f"in about {1.5 * MLD_S:.1f} s" in ending(shown(plan_and_results, config))
+
+
+def test_unknown_lengths_are_counted(plan_and_results, config):
+    rates = RATES | {"cpu": RATES["cpu"] | {"training": {"cifar:resnet8": 400}}}
+    (config / "rates.yaml").write_text(yaml.safe_dump(rates))
+    text = ending(shown(plan_and_results, config))
+    assert STUDENT_S < 1  # so it is rounded to
+    assert "in about 0 s" in text
+    assert "3 runs of unknown length are left out." in text
+    record(plan_and_results[1], STUDENT)
+    text = ending(shown(plan_and_results, config))
+    assert text == "How long the 3 runs that are left take is not known; `mdkd plan` says why."
+
+
+def test_nothing_is_left(plan_and_results, config):
+    for path in plan_and_results[1].runs:
+        record(plan_and_results[1], path)
+    assert ending(shown(plan_and_results, config)) == "Nothing is left to train."
+
+
+@pytest.fixture
+def call(plan_and_results, config, tmp_path, monkeypatch):
+    """The command line in the folder of the results."""
+    monkeypatch.chdir(tmp_path)
+    given = ["--set", "experiments=[small]", "--set", "seeds=[0]"]
+    return lambda *words: cli.main(["status", *words, "--config", str(config), *given])
+
+
+def test_watching_ends_when_no_run_is_left(call, plan_and_results, monkeypatch, capsys):
+    left = [*plan_and_results[1].runs]
+    fail(plan_and_results[1], distilled("mdkd", 0), "no")
+    left.remove(distilled("mdkd", 0))
+    slept = []
+
+    def sleep(seconds):
+        slept.append(seconds)
+        record(plan_and_results[1], left.pop(0))
+
+    monkeypatch.setattr(status_listing.time, "sleep", sleep)
+    assert call("--watch", "2.5") == 0
+    assert slept == [2.5] * 3
+    text = capsys.readouterr().out
+    assert re.findall(r"(\d) done, 0 running, 1 failed", text) == ["0", "1", "2", "3"]
+    assert "\033" not in text  # only a terminal is cleared
+
+
+def test_ctrl_c_is_the_usual_end_of_watching(call, monkeypatch, capsys):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(status_listing.time, "sleep", interrupt)
+    assert call("--watch") == 0
+    assert capsys.readouterr().out.count("Protocol smoke") == 1
+    monkeypatch.setattr(cli, "_plan", interrupt)
+    assert call("--watch") == 0
+    assert call() == 130
+
+
+def test_one_target(call, capsys):
+    assert call("wide", "--all") == 0
+    assert (
+        capsys.readouterr()
+        .out.splitlines()[0]
+        .endswith("3 runs: 0 done, 0 running, 0 failed, 3 waiting.")
+    )
+    assert call("default") == 0
+    assert STUDENT not in capsys.readouterr().out
+    assert call("smal") == 2
+    assert "did you mean 'small'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "soon"])
+def test_an_interval_is_a_number_of_seconds(call, seconds, capsys):
+    with pytest.raises(SystemExit) as caught:
+        call(f"--watch={seconds}")
+    assert caught.value.code == 2
+    assert "--watch" in capsys.readouterr().err
