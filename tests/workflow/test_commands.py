@@ -104,7 +104,7 @@ def test_a_cache_with_other_settings_is_needed_again(computed, tmp_path):
     other = computed.copy(tmp_path)
     smoke = other.folder / "config" / "protocols" / "smoke.yaml"
     edit_yaml(smoke, lambda p: p["datasets"]["scenes"].update(train=40))
-    caches, teachers, stored, others = blocks_of(other)
+    caches, teachers, _, others = blocks_of(other)
     assert (len(caches), len(teachers), len(others)) == (1, 1, 2)
     assert other.run(*caches[0]).returncode == 0
     assert blocks_of(other)[0] == []
