@@ -10,7 +10,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, faults, keys, precheck, records, runpath, slurm, store
+from mdkd import costs, devices, faults, keys, logits, precheck, records, runpath, slurm, store
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
@@ -87,8 +87,9 @@ if workflow.is_main_process:
     only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
-        if not only_looks:  # for the jobs
-            os.environ.update(MDKD_PLAN=PLAN_FILE)
+        if not only_looks:
+            logits.withdraw(PLAN, LAYOUT)
+            os.environ.update(MDKD_PLAN=PLAN_FILE)  # for the jobs
             records.write_json(Path(PLAN_FILE), PLAN.to_json())
     except (UserError, OSError) as error:
         raise WorkflowError(faults.describe(error)) from None
@@ -119,6 +120,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/slurm.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/data.smk"
+include: "workflow/rules/logits.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/report.smk"
 

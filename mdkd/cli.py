@@ -88,6 +88,17 @@ def train(args: argparse.Namespace) -> None:
     )
 
 
+def logits(args: argparse.Namespace) -> None:
+    from mdkd import logits as stored
+
+    plan = _plan(args)
+    run = plan.runs[find(stored.groups(plan), args.target)[0]]
+    from mdkd.training import teacher  # imports torch, which takes a second
+
+    device = args.device or plan.device
+    teacher.store_logits(run, plan.layout(), device, plan.trainings_per_gpu)
+
+
 def score(args: argparse.Namespace) -> None:
     from mdkd import score as scoring
 
@@ -296,9 +307,11 @@ def _parser() -> argparse.ArgumentParser:
     caching.add_argument("--if-needed", action="store_true", help=help)
     run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
     training = verb(train, "train one network", run_or_file)
+    path = {"help": "logits/DATASET/TEACHER/seedN"}
+    storing = verb(logits, "store a teacher's logits for all runs that can read them", path)
     verb(score, "compute metrics from stored predictions", {"help": "run path"})
     attending = verb(attend, "compute the attention maps of an artefact", ARTEFACT)
-    for device_verb in (training, attending):
+    for device_verb in (training, storing, attending):
         device_verb.add_argument("--device", choices=("auto", "cpu", "cuda"))
     help = "write or show tables and figures"
     reporting = verbs.add_parser("report", help=help, description=help)

@@ -105,6 +105,7 @@ class Recipe:
     schedule: Literal["cosine", "onecycle"] = "cosine"  # cosine to 0, or up and down (schedule.py)
     normalisation: Literal["imagenet", "none"] = "imagenet"
     bce_reduction: Literal["sum_mean", "sum_sum", "mean_mean"] = "sum_mean"  # labels, then images
+    teacher_logits: Literal["float32", "float16"] = "float32"  # float16: rounded, half the disk
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,9 @@ its student's training plus the time of its teacher's inference. A speed is, in 
 3. combined from the speeds of both networks. Each is the median of its finished supervised runs, or
    the value in ``rates.yaml``.
 
+A run that reads stored logits (`mdkd.logits`) does not take the time of its teacher. Storing them
+takes that time once.
+
 Decoding, drawing, validation and the pass over the test images are not included.
 """
 
@@ -18,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from mdkd import records
+from mdkd import logits, records
 from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known, read_yaml
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -101,15 +104,15 @@ class Cost(NamedTuple):
     cells: int
     runs: list[str]
     own: list[str]  # runs that no earlier artefact needs
-    hours: float | None  # of the own runs that are not done
-    disk: float | None  # bytes of all own runs, and of caches that no earlier artefact needs
+    hours: float | None  # of the own runs that are not done, and of the logits stored for them
+    disk: float | None  # bytes of all own runs, and of logits and caches that none before needs
 
 
 class Estimator:
     """Hours, disk and memory of a run, from ``rates.yaml`` and, after `learn`, from records."""
 
     def __init__(self, plan: Plan, rates: Rates, layout: Layout):
-        self.plan, self.rates = plan, rates
+        self.plan, self.rates, self.layout = plan, rates, layout
         self.metas = {name: read_meta(d, layout) for name, d in plan.datasets.items()}
         self.on_gpu = _on_gpu(plan, [])
         self.states: dict[str, str] = dict.fromkeys(plan.runs, "to do")
@@ -117,6 +120,8 @@ class Estimator:
         self.measured: dict[tuple, list[float]] = defaultdict(list)  # seconds per image
         self.parameters: dict[str, int] = {}  # of backbone and head, by net
         self.processors: set[str] = set()  # of the measured runs
+        self.storing: dict[str, list[float]] = defaultdict(list)  # seconds per image, by teacher
+        self.stores = logits.worthwhile(plan, set(plan.runs))  # runs that will read, by path
 
     @property
     def speeds(self) -> Speeds:
@@ -140,20 +145,60 @@ class Estimator:
             self.parameters[run.net] = sizes["backbone"] + sizes["head"]
             if (environment["device"] != "cpu") == self.on_gpu:
                 seconds, nets = 1 / record["images_per_s"], self.nets(run)
+                if speed := record.get("stored_logits_images_per_s"):
+                    self.storing[str(nets[1])].append(1 / speed)
+                    seconds += 1 / speed  # as if the teacher had been computed in the run
                 self.measured[*nets, run.method.name].append(seconds)
                 self.measured[nets].append(seconds / self._factor(run))
                 self.processors.add(environment["device" if self.on_gpu else "cpu"])
+        self.stores = logits.worthwhile(self.plan, self.plan.runs.keys() - self.done.keys())
         return self
 
-    def hours_left(self, run: Run) -> float | None:
-        """Duration of the training, 0 if it is done; GPU-hours, or core-hours on the CPU."""
+    def hours_left(self, run: Run, live: bool = False) -> float | None:
+        """Duration of the training, 0 if it is done; GPU-hours, or core-hours on the CPU.
+
+        Args:
+            live: assume that the teacher computes its logits in the run.
+        """
         if run.path in self.done:
             return 0.0
-        images, pace = self.images(run.dataset), self.pace(run)
+        images, pace = self._images_of_training(run), self.pace(run)
         if images is None or pace is None:
             return None
-        steps = images["train"] // run.recipe.batch_size * run.recipe.epochs
-        return steps * run.recipe.batch_size * pace.seconds / 3600
+        seconds = pace.seconds
+        if not live and run.path in self.stores.get(logits.path_of(run) if run.teacher else "", []):
+            seconds -= self._teacher_seconds(run) or 0.0
+        return images * seconds / 3600
+
+    def logits_hours(self, run: Run) -> float | None:
+        """Duration of storing the logits that the run reads; 0 if they are there."""
+        if logits.entry(run, self.layout).record() is not None:
+            return 0.0
+        images, seconds = self._images_of_training(run), self._teacher_seconds(run)
+        return None if images is None or seconds is None else images * seconds / 3600
+
+    def logits_disk(self, run: Run) -> float | None:
+        """Bytes of the stored logits that the run reads."""
+        images, bytes_each = self._images_of_training(run), 4
+        if run.recipe.teacher_logits == "float16":
+            bytes_each = 2
+        return None if images is None else images * bytes_each * self._labels(run.dataset)
+
+    def _images_of_training(self, run: Run) -> int | None:
+        """The number of images that a network sees in the whole training."""
+        images = self.images(run.dataset)
+        if images is None:
+            return None
+        size = run.recipe.batch_size
+        return images["train"] // size * size * run.recipe.epochs
+
+    def _teacher_seconds(self, run: Run) -> float | None:
+        """The time in which the teacher of a run computes the logits of an image."""
+        teacher = str(self.nets(run)[1])
+        if times := self.storing.get(teacher):
+            return median(times)
+        pace = self.supervised(teacher, run)
+        return pace and pace.seconds / self.speeds.inference
 
     def pace(self, run: Run) -> Pace | None:
         """The time of a training image of a run."""
@@ -220,8 +265,11 @@ class Estimator:
 
     def minutes(self, run: Run) -> int:
         """Minutes to ask for a training of the run."""
-        hours = self.hours_left(run)
-        return UNKNOWN_MINUTES if hours is None else LEAST_MINUTES + round(60 * SLOWEST * hours)
+        return _minutes(self.hours_left(run, live=True))
+
+    def logits_minutes(self, run: Run) -> int:
+        """Minutes to ask for a job that stores the logits that the run reads."""
+        return _minutes(self.logits_hours(run))
 
     def cache_minutes(self, dataset: Dataset) -> int:
         """Minutes to ask for the job that makes the cache of a data set."""
@@ -252,6 +300,11 @@ class Estimator:
         if meta := self.metas[dataset.name]:
             return len(meta["classes"])
         return dataset.options.get("labels") or LABELS
+
+
+def _minutes(hours: float | None) -> int:
+    """Minutes to ask for, with a margin."""
+    return UNKNOWN_MINUTES if hours is None else LEAST_MINUTES + round(60 * SLOWEST * hours)
 
 
 def _activations(net: str, size: Size, run: Run) -> float:
@@ -334,20 +387,37 @@ def needed(artefact: Artefact, plan: Plan) -> list[str]:
 def costs(estimator: Estimator) -> list[Cost]:
     """One entry per artefact, in the plan's order: own runs, hours and bytes add up to the plan."""
     plan = estimator.plan
-    seen: set[str] = set()  # paths of runs
+    seen: set[str] = set()  # paths of runs, and of stored logits
     cached: set[str] = set()  # names of data sets
     lines = []
     for name, artefact in plan.artefacts.items():
         paths = needed(artefact, plan)
         own = [path for path in paths if path not in seen]
         datasets = {plan.runs[path].dataset.name for path in own} - cached
-        hours = total(estimator.hours_left(plan.runs[path]) for path in own)
+        stores = stores_of(own, estimator)
+        new = [run for store, run in stores.items() if store not in seen]
+        hours = total(
+            [estimator.hours_left(plan.runs[path]) for path in own]
+            + [estimator.logits_hours(run) for run in new]
+        )
         disk = [estimator.disk(plan.runs[path]) for path in own]
+        disk += [estimator.logits_disk(run) for run in new]
         disk += [estimator.cache(plan.datasets[dataset]) for dataset in datasets]
         lines.append(Cost(name, artefact.kind, cells(artefact), paths, own, hours, total(disk)))
-        seen.update(own)
+        seen.update(own, stores)
         cached |= datasets
     return lines
+
+
+def stores_of(paths: Iterable[str], estimator: Estimator) -> dict[str, Run]:
+    """The stored logits that some of these runs will read, by path, with one of these runs."""
+    wanted = set(paths)
+    return {
+        store: estimator.plan.runs[path]
+        for store, readers in estimator.stores.items()
+        for path in readers
+        if path in wanted
+    }
 
 
 def cells(artefact: Artefact) -> int:

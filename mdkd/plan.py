@@ -88,6 +88,7 @@ class Plan:
     store: str = folder("store")  # where trainings lie; changes no number
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
     trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
+    stored_logits: Literal["auto", "never"] = "auto"  # changes no number
     asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
@@ -178,6 +179,7 @@ def make_plan(spec: Specification) -> Plan:
         store=spec.user.store,
         checkpoint_minutes=spec.user.checkpoint_minutes,
         trainings_per_gpu=spec.user.trainings_per_gpu,
+        stored_logits=spec.user.stored_logits,
     )
 
 

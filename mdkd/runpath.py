@@ -16,6 +16,7 @@ from mdkd.errors import UserError
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
 SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
+LOGITS = "logits/{dataset}/{teacher}/seed{seed}"  # of stored logits of a teacher (mdkd/logits.py)
 FIELDS = {  # a regular expression for each field
     **dict.fromkeys(("dataset", "arch", "teacher", "method"), NAME),
     "variant": r"[A-Za-z0-9][A-Za-z0-9._-]*",

@@ -59,6 +59,7 @@ class UserConfig:
     store: str = folder("store")  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
+    stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
     job_limits: JobLimits = field(default_factory=JobLimits)
     container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ENVIRONMENT, edit_yaml, facts_of, python
 
-from mdkd import records
+from mdkd import logits, records
 from mdkd.config import Dataset, Head, Method, parse
 from mdkd.costs import Estimator, Rates, costs, head_parameters
 from mdkd.errors import UserError
@@ -69,7 +69,8 @@ def config(config):
 
 
 def planned(config, tmp_path, **settings):
-    plan = make_plan(Specification(config, {"experiments": ["small"], **settings}))
+    given = {"experiments": ["small"], "stored_logits": "never", **settings}
+    plan = make_plan(Specification(config, given))
     return plan, Results("smoke", tmp_path, plan.runs)
 
 
@@ -124,6 +125,44 @@ def test_a_teacher_is_counted_even_if_no_row_shows_it(plan_and_results):
     (wide,) = costs(estimator(replace(plan, artefacts=artefacts), results))
     assert len(wide.runs) == 5
     assert 3600 * wide.hours == pytest.approx(TEACHER_S + 4 * MLD_S)
+
+
+STORING_S = 96 / (2 * 50)  # the teacher's part of MLD_S, once per seed
+
+
+def test_stored_logits_are_paid_once_by_the_first_artefact_that_reads_them(config, tmp_path):
+    plan, results = planned(config, tmp_path, stored_logits="auto")
+    small, wide = costs(estimator(plan, results))
+    read_s = MLD_S - STORING_S
+    expected = TEACHER_S + 2 * STUDENT_S + 2 * (read_s + STORING_S) + 2 * 3 * MLD_S
+    assert 3600 * small.hours == pytest.approx(expected)
+    assert 3600 * wide.hours == pytest.approx(2 * read_s)
+    logits_bytes = 2 * 96 * 20 * 4
+    assert small.disk == TEACHER_BYTES + 6 * STUDENT_BYTES + CACHE_BYTES + logits_bytes
+    text = notes(overview(plan, results, config / "rates.yaml"))
+    saved = "they save 3.8 s, cost 1.9 s and need 15 kB"
+    assert f"Stored logits of 2 pairs of teacher and seed serve 4 runs: {saved}." in text
+    run = plan.runs[distilled("mld", 0)]
+    records.write_json(logits.entry(run, results).folder / "logits.json", {})
+    (small, _) = costs(estimator(plan, results))
+    assert 3600 * small.hours == pytest.approx(expected - STORING_S)
+
+
+def test_logits_are_not_stored_for_a_single_run(config, tmp_path):
+    plan, results = planned(config, tmp_path, stored_logits="auto")
+    record(results, distilled("mdkd", 0))
+    assert list(estimator(plan, results).stores) == ["logits/scenes/resnet8x2/seed1"]
+
+
+def test_a_run_that_read_logits_tells_the_speed_of_its_teacher_too(config, tmp_path):
+    plan, results = planned(config, tmp_path, stored_logits="auto")
+    record(results, distilled("mld", 0), images_per_s=10.0)
+    file = results.run(distilled("mld", 0)) / "run.json"
+    records.write_json(file, records.read_json(file) | {"stored_logits_images_per_s": 40.0})
+    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(96 / 10)  # reads, too
+    assert seconds(plan, results, distilled("mdkd", 0)) == pytest.approx(96 / 10 + 96 / 40)
+    found = estimator(plan, results).logits_hours(plan.runs[distilled("mld", 1)])
+    assert 3600 * found == pytest.approx(96 / 40)
 
 
 def test_only_full_batches_are_trained(config, tmp_path):

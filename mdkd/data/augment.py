@@ -22,6 +22,11 @@ class Draws(NamedTuple):
     left_B: np.ndarray  # int64, first column of the square; may be outside the image
     side: int  # side of the square in pixels; 0 means no square
 
+    @property
+    def places(self) -> np.ndarray:
+        """Flips, first rows and first columns in one array, int64 ``[3, B]``."""
+        return np.stack([self.flipped_B, self.top_B, self.left_B]).astype(np.int64)
+
 
 def order(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order in which ``n`` training images are visited in an epoch, int64 ``[n]``."""
@@ -66,19 +71,23 @@ def augment_on_host(images_BSS3: np.ndarray, draws: Draws, fill: np.ndarray) -> 
             image_SS3[rows, max(left, 0) : left + draws.side] = fill
 
 
-def augment_on_device(images_BSS3: Tensor, draws: Draws, fill: np.ndarray) -> Tensor:
-    """Like `augment_on_host`, with whole-batch operations for a GPU. Returns a new tensor."""
-    device, size = images_BSS3.device, images_BSS3.shape[1]
+def augment_on_device(images_BSS3: Tensor, places_3B: Tensor, side: int, fill_3: Tensor) -> Tensor:
+    """Like `augment_on_host`, with whole-batch operations for a GPU. Returns a new tensor.
 
-    def column(values_B: np.ndarray) -> Tensor:
-        return torch.from_numpy(values_B).to(device, non_blocking=True).view(-1, 1, 1, 1)
+    All tensors are on the device, so nothing here waits for it.
 
-    images_BSS3 = torch.where(column(draws.flipped_B), images_BSS3.flip(2), images_BSS3)
-    if not draws.side:
+    Args:
+        places_3B: `Draws.places` of the batch.
+        side: side of the square in pixels; 0 means no square.
+        fill_3: the colour of the square, uint8.
+    """
+    size = images_BSS3.shape[1]
+    flipped_B111, top_B111, left_B111 = places_3B.view(3, -1, 1, 1, 1)
+    images_BSS3 = torch.where(flipped_B111 > 0, images_BSS3.flip(2), images_BSS3)
+    if not side:
         return images_BSS3
-    pixel_S = torch.arange(size, device=device)
-    row_BS11 = pixel_S.view(1, -1, 1, 1) - column(draws.top_B)
-    column_B1S1 = pixel_S.view(1, 1, -1, 1) - column(draws.left_B)
-    masked_BSS1 = (row_BS11 >= 0) & (row_BS11 < draws.side)
-    masked_BSS1 = masked_BSS1 & (column_B1S1 >= 0) & (column_B1S1 < draws.side)
-    return torch.where(masked_BSS1, torch.from_numpy(fill).to(device), images_BSS3)
+    pixel_S = torch.arange(size, device=images_BSS3.device)
+    row_BS11 = pixel_S.view(1, -1, 1, 1) - top_B111
+    column_B1S1 = pixel_S.view(1, 1, -1, 1) - left_B111
+    masked_BSS1 = (row_BS11 >= 0) & (row_BS11 < side) & (column_B1S1 >= 0) & (column_B1S1 < side)
+    return torch.where(masked_BSS1, fill_3, images_BSS3)

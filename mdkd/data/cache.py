@@ -347,6 +347,18 @@ def open_cache(folder: Path) -> Cache:
     return Cache(tuple(meta.classes), splits, meta.fingerprint, content)
 
 
+def open_planned(dataset: Dataset, folder: Path) -> Cache:
+    """The cache in ``folder``, if it was made from this data set with the planned settings.
+
+    Raises:
+        UserError: it was made with other settings, or there is none.
+    """
+    cache = open_cache(folder)
+    if cache.meta["dataset"] != asdict(dataset):
+        raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
+    return cache
+
+
 def _command(folder: Path) -> str:
     """The command that makes the cache in this folder, which is ``cache/PROTOCOL/DATASET``."""
     return f"`mdkd cache {folder.name} --protocol {folder.parent.name}`"

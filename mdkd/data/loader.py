@@ -4,19 +4,23 @@ Shape key: B images, C labels, H x W pixels.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mdkd.config import Recipe
-from mdkd.data.augment import augment_on_device, augment_on_host, draw, order
+from mdkd.data.augment import Draws, augment_on_device, augment_on_host, draw, order
 from mdkd.data.cache import CachedSplit
 from mdkd.errors import UserError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+T = TypeVar("T")
+_END = object()
 
 
 class Batch(NamedTuple):
@@ -30,8 +34,10 @@ class Loader:
 
     With a CPU, images are read from the memory map and augmented on the CPU. With a GPU, images
     are transferred as uint8 and augmented on the GPU: the whole split is stored in GPU memory if
-    it needs at most half of the free memory; otherwise each batch is copied from pinned memory.
-    Augmentation gives the same bytes on both devices.
+    it needs at most half of the free memory; otherwise a thread reads one batch ahead into pinned
+    memory. The labels are always stored on the device. What else a batch needs from the host, its
+    indices and random decisions, crosses in one copy that the host does not wait for. Augmentation
+    gives the same bytes on both devices.
     """
 
     def __init__(self, split: CachedSplit, recipe: Recipe, seed: int, device: torch.device):
@@ -46,9 +52,11 @@ class Loader:
         # The colour of the Cutout square: ImageNet's mean becomes 0 after normalisation. Without
         # normalisation it is mid-grey.
         self.fill = np.array([round(255 * m) for m in (mean if imagenet else (0.5,) * 3)], np.uint8)
-        self.targets_NC = torch.from_numpy(split.targets_NC).float()
-        ignored = split.ignored_NC is not None
-        self.ignored_NC = torch.from_numpy(split.ignored_NC) if ignored else None
+        self.fill_3 = torch.from_numpy(self.fill).to(device)
+        self.targets_NC = torch.from_numpy(split.targets_NC).float().to(device)
+        self.ignored_NC: Tensor | None = None
+        if split.ignored_NC is not None:
+            self.ignored_NC = torch.from_numpy(split.ignored_NC).to(device)
         self.resident_NSS3 = self._resident()
 
     def steps_per_epoch(self) -> int:
@@ -66,33 +74,58 @@ class Loader:
 
     def train(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """Augmented batches of one epoch, starting at ``first_step``."""
+        if self.device.type == "cpu":
+            for indices_B, draws in self._draws(epoch, first_step):
+                images_BSS3 = self.split.images_NSSC[indices_B]  # a copy
+                augment_on_host(images_BSS3, draws, self.fill)
+                yield self._batch(
+                    torch.from_numpy(images_BSS3), torch.from_numpy(indices_B), indices_B
+                )
+            return
+        on_host = map(self._read, self._draws(epoch, first_step))
+        for read in on_host if self.resident_NSS3 is not None else one_ahead(on_host):
+            facts_4B = self._to_device(read.facts_4B)
+            images_BSS3 = self._images(read.images_BSS3, facts_4B[0])
+            augmented = augment_on_device(images_BSS3, facts_4B[1:], read.side, self.fill_3)
+            yield self._batch(augmented, facts_4B[0], read.indices_B)
+
+    def _draws(self, epoch: int, first_step: int) -> Iterator[tuple[np.ndarray, Draws]]:
+        """The indices and the random decisions of each batch."""
         indices_N, size = order(len(self.split.ids), self.seed, epoch), self.recipe.batch_size
         image_size = self.split.images_NSSC.shape[1]
         for step in range(first_step, self.steps_per_epoch()):
             indices_B = indices_N[step * size : (step + 1) * size]
-            draws = draw(
+            yield (
                 indices_B,
-                image_size,
-                self.seed,
-                epoch,
-                flip=self.recipe.flip,
-                cutout=self.recipe.cutout,
+                draw(
+                    indices_B,
+                    image_size,
+                    self.seed,
+                    epoch,
+                    flip=self.recipe.flip,
+                    cutout=self.recipe.cutout,
+                ),
             )
-            if self.device.type == "cpu":
-                images_BSS3 = self.split.images_NSSC[indices_B]  # a copy
-                augment_on_host(images_BSS3, draws, self.fill)
-                yield self._batch(torch.from_numpy(images_BSS3), indices_B)
-            else:
-                images_on_device = self._gather(indices_B)
-                augmented = augment_on_device(images_on_device, draws, self.fill)
-                yield self._batch(augmented, indices_B)
+
+    def _read(self, drawn: tuple[np.ndarray, Draws]) -> "_OnHost":
+        """What a batch on a GPU needs from the host, in pinned memory."""
+        indices_B, draws = drawn
+        images_BSS3 = None
+        if self.resident_NSS3 is None:
+            images_BSS3 = self._pinned(torch.from_numpy(self.split.images_NSSC[indices_B]))
+        facts_4B = np.concatenate([indices_B[None], draws.places])
+        return _OnHost(indices_B, self._pinned(torch.from_numpy(facts_4B)), draws.side, images_BSS3)
 
     def test(self) -> Iterator[Batch]:
         """Every image once, in the cache's order, without augmentation."""
         size = 2 * self.recipe.batch_size
         for start in range(0, len(self.split.ids), size):
             indices_B = np.arange(start, min(start + size, len(self.split.ids)))
-            yield self._batch(self._gather(indices_B), indices_B)
+            rows_B = self._to_device(self._pinned(torch.from_numpy(indices_B)))
+            images_BSS3 = None
+            if self.resident_NSS3 is None:
+                images_BSS3 = self._pinned(torch.from_numpy(self.split.images_NSSC[indices_B]))
+            yield self._batch(self._images(images_BSS3, rows_B), rows_B, indices_B)
 
     def _resident(self) -> Tensor | None:
         """The whole split in GPU memory; None on a CPU or if it needs over half the free memory."""
@@ -109,30 +142,47 @@ class Loader:
             resident_NSS3[start : start + 1024] = torch.from_numpy(part).to(self.device)
         return resident_NSS3
 
-    def _gather(self, indices_B: np.ndarray) -> Tensor:
-        """The images at these indices, uint8 ``[B, S, S, 3]`` on the device."""
-        if self.resident_NSS3 is not None:
-            return self.resident_NSS3.index_select(0, self._to_device(torch.from_numpy(indices_B)))
-        return self._to_device(torch.from_numpy(self.split.images_NSSC[indices_B]))
+    def _images(self, images_BSS3: Tensor | None, rows_B: Tensor) -> Tensor:
+        """Images on the device: those that were read, or those at these rows, uint8."""
+        if images_BSS3 is not None:
+            return self._to_device(images_BSS3)
+        assert self.resident_NSS3 is not None
+        return self.resident_NSS3.index_select(0, rows_B)
 
-    def _to_device(self, tensor: Tensor) -> Tensor:
-        if self.device.type == "cuda":
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor
+    def _pinned(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
-    def _batch(self, images_BSS3: Tensor, indices_B: np.ndarray) -> Batch:
-        images_BCHW = images_BSS3.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
-        rows_B = torch.from_numpy(indices_B)
-        targets_BC = self._to_device(self.targets_NC.index_select(0, rows_B))
-        return Batch(images_BCHW, targets_BC, self._ignored(rows_B))
+    def _to_device(self, pinned: Tensor) -> Tensor:
+        return pinned.to(self.device, non_blocking=True)
 
-    def _ignored(self, rows_B: Tensor) -> Tensor | None:
-        """The mask of ignored labels; None if the batch has none.
+    def _batch(self, images_BSS3: Tensor, rows_B: Tensor, indices_B: np.ndarray) -> Batch:
+        """A batch from uint8 images and the rows of its labels, which both are on the device.
 
-        With None, the loss is computed in the same way as for a data set without ignored labels.
+        The batch has a mask only if it has ignored labels. Without a mask, the loss is computed in
+        the same way as for a data set without ignored labels.
         """
-        if self.ignored_NC is None:
-            return None
-        # The mask is still on the host here, so .any() does not wait for the device.
-        ignored_BC = self.ignored_NC.index_select(0, rows_B)
-        return self._to_device(ignored_BC) if ignored_BC.any() else None
+        images_BCHW = images_BSS3.permute(0, 3, 1, 2).float().mul_(self.scale).add_(self.shift)
+        ignored_BC = None
+        # The mask on the host is asked, so nothing waits for the device.
+        if self.split.ignored_NC is not None and self.split.ignored_NC[indices_B].any():
+            assert self.ignored_NC is not None
+            ignored_BC = self.ignored_NC.index_select(0, rows_B)
+        return Batch(images_BCHW, self.targets_NC.index_select(0, rows_B), ignored_BC)
+
+
+class _OnHost(NamedTuple):
+    """A batch before it crosses to a GPU."""
+
+    indices_B: np.ndarray
+    facts_4B: Tensor  # the indices, and `Draws.places`
+    side: int
+    images_BSS3: Tensor | None  # None: they are on the device
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items, each computed in a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as thread:
+        coming = thread.submit(next, items, _END)
+        while (item := coming.result()) is not _END:
+            coming = thread.submit(next, items, _END)
+            yield item  # type: ignore[misc]

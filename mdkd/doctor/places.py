@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from mdkd import registry
 from mdkd.config import read_yaml
-from mdkd.costs import Estimator
+from mdkd.costs import Estimator, stores_of
 from mdkd.doctor import parse, trylock
 from mdkd.doctor.check import Check, ask_python, gigabytes
 from mdkd.errors import UserError
@@ -126,6 +126,7 @@ def need(estimator: Estimator, plan: Plan, names: set[str]) -> Need:
     if "store" in names:
         left = (run for path, run in plan.runs.items() if path not in estimator.done)
         sizes += [estimator.disk(run) for run in left]
+        sizes += map(estimator.logits_disk, stores_of(plan.runs, estimator).values())
     if "cache" in names:
         to_make = (d for name, d in plan.datasets.items() if estimator.metas[name] is None)
         sizes += [estimator.cache(dataset) for dataset in to_make]

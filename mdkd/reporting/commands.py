@@ -4,13 +4,14 @@ import shlex
 import sys
 from pathlib import Path
 
+from mdkd import logits
 from mdkd.data.cache import is_complete
 from mdkd.plan import Plan
 from mdkd.results import Results
 
 
 def commands(plan: Plan, results: Results, file: Path) -> str:
-    """Three blocks of commands; each block must wait for the one before it.
+    """Four blocks of commands; each block must wait for the one before it.
 
     A block begins with a comment, and an empty line ends it. A command that is started twice does
     its work once.
@@ -28,9 +29,11 @@ def commands(plan: Plan, results: Results, file: Path) -> str:
     ]
     teachers = {run.teacher for run in plan.runs.values()}
     trainings = [["train", path] for path in left]
+    storing = [["logits", name] for name in logits.worthwhile(plan, set(left))]
     blocks = {
         "data sets": caches,
         "teachers": [words for words in trainings if words[1] in teachers],
+        "logits of teachers": storing,
         "all other runs": [words for words in trainings if words[1] not in teachers],
     }
     return "\n\n".join(

@@ -4,8 +4,20 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
-from mdkd.costs import ORIGINS, Cost, Estimator, Origin, cells, costs, needed, read_rates, total
+from mdkd.costs import (
+    ORIGINS,
+    Cost,
+    Estimator,
+    Origin,
+    cells,
+    costs,
+    needed,
+    read_rates,
+    stores_of,
+    total,
+)
 from mdkd.errors import UserError, nearest
+from mdkd.logits import LEAST_RUNS
 from mdkd.plan import Plan
 from mdkd.results import Results
 
@@ -30,6 +42,7 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
         f"own: runs that no line above needs. {time}: of the own runs that are still to train. "
         "disk: of all own runs and their caches.",
         _now(lines, estimator),
+        *_stored_logits(estimator),
         *_assumptions(estimator, rates),
         *_unknown(estimator, rates),
     ]
@@ -65,9 +78,31 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
         return f"* default: all of {len(paths)} runs are done."
     why = Counter(states[path] for path in left if states[path] != "to do")
     reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
-    time = amount(total(estimator.hours_left(plan.runs[path]) for path in left), TIMES)
+    hours = [estimator.hours_left(plan.runs[path]) for path in left]
+    hours += [estimator.logits_hours(run) for run in stores_of(left, estimator).values()]
+    time = amount(total(hours), TIMES)
     which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
     return f"* default: {which} are left to train, {time}."
+
+
+def _stored_logits(estimator: Estimator) -> list[str]:
+    """What storing the logits of teachers saves and costs."""
+    runs = estimator.plan.runs
+    groups = [[runs[path] for path in paths] for paths in estimator.stores.values()]
+    groups = [group for group in groups if estimator.logits_hours(group[0]) is not None]
+    if not groups:
+        return []
+    stores, readers = [group[0] for group in groups], [run for group in groups for run in group]
+    live = total(estimator.hours_left(run, live=True) for run in readers)
+    read = total(map(estimator.hours_left, readers))
+    saved = None if live is None or read is None else live - read
+    cost = amount(total(map(estimator.logits_hours, stores)), TIMES)
+    disk = amount(total(map(estimator.logits_disk, stores)), SIZES)
+    return [
+        f"Stored logits of {len(stores)} pairs of teacher and seed serve {len(readers)} runs: they "
+        f"save {amount(saved, TIMES)}, cost {cost} and need {disk}. They are made for at least "
+        f"{LEAST_RUNS} runs. `stored_logits: never` in config.yaml switches them off."
+    ]
 
 
 def _assumptions(estimator: Estimator, rates: Path) -> list[str]:

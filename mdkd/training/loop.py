@@ -20,7 +20,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import devices, faults, keys, methods, metrics, records, rng, slurm, store
 from mdkd.config import Recipe, Run
-from mdkd.data.cache import Cache, open_cache
+from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -28,9 +28,10 @@ from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
 from mdkd.score import scores
 from mdkd.training import checkpoint, provenance
-from mdkd.training.networks import load_network, new_network
+from mdkd.training.networks import new_network
 from mdkd.training.progress import Progress, describe
 from mdkd.training.schedule import beta1, learning_rate
+from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +93,7 @@ def _train_entry(
     checkpoint_minutes: float,
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
-    cache = _open_cache(run, layout)
+    cache = open_planned(run.dataset, layout.cache(run.dataset.name))
     if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
         raise UserError(*lines)
     teacher_entry = store.teacher_entry(run, layout)
@@ -101,22 +102,13 @@ def _train_entry(
         reason = store.disagreement(run, entry.record(), layout)
         log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
     with entry.logged(), _failure_recorded(entry, facts):
-        teacher = load_network(teacher_entry, cache, device) if teacher_entry else None
+        teacher = open_teacher(run, layout, cache, device)
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
         fingerprint = records.digest(shared | {"device": device.type})
         file = entry.folder / store.CHECKPOINT
         saved = checkpoint.Checkpoint(file, fingerprint, checkpoint_minutes)
         _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
-
-
-def _open_cache(run: Run, layout: Layout) -> Cache:
-    """The cache of a run's data set, if it was made with the planned settings."""
-    folder = layout.cache(run.dataset.name)
-    cache = open_cache(folder)
-    if cache.meta["dataset"] != dataclasses.asdict(run.dataset):
-        raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
-    return cache
 
 
 def _facts(run: Run, cache: Cache, teacher_entry: store.Entry | None) -> dict[str, Any]:
@@ -134,7 +126,7 @@ def _train(
     run: Run,
     entry: store.Entry,
     cache: Cache,
-    teacher: Network | None,
+    teacher: Teacher | None,
     device: torch.device,
     weights_folder: Path,
     saved: checkpoint.Checkpoint,
@@ -150,6 +142,7 @@ def _train(
     method.to(device)
     log.info("training on %s; its checkpoint is %s", device.type, saved.file)
     progress = _fit(run, student, teacher, method, cache, device, saved)
+    facts |= {"stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None}
     _write_results(run, entry.folder, student, method, cache, device, facts, progress)
     entry.forget_progress()
 
@@ -170,7 +163,7 @@ def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
 def _fit(
     run: Run,
     student: Network,
-    teacher: Network | None,
+    teacher: Teacher | None,
     method: nn.Module,
     cache: Cache,
     device: torch.device,
@@ -211,8 +204,7 @@ def _fit(
 
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     student_output = student(batch.images_BCHW)
-                    with torch.no_grad():
-                        teacher_output = teacher(batch.images_BCHW) if teacher else None
+                    teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
                 losses = {
                     "bce": supervised_loss(
                         student_output.logits_BC.float(),

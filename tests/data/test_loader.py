@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from drawn_source import random_images
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mdkd.config import Recipe
 from mdkd.data.augment import order
 from mdkd.data.cache import CachedSplit
-from mdkd.data.loader import IMAGENET_MEAN, IMAGENET_STD, Loader
+from mdkd.data.loader import IMAGENET_MEAN, IMAGENET_STD, Loader, one_ahead
 from mdkd.errors import UserError
 
 CPU = torch.device("cpu")
@@ -109,3 +110,74 @@ def test_every_test_image_comes_once_in_order_as_it_is():
     shift = torch.tensor(IMAGENET_MEAN).view(3, 1, 1)
     pixels = ((images * scale + shift) * 255).permute(0, 2, 3, 1).round().numpy()
     np.testing.assert_array_equal(pixels, split.images_NSSC)
+
+
+# On the device "meta", tensors have no values: whatever would have to wait for a value raises an
+# error. Its batches go the way of a GPU.
+
+META = torch.device("meta")
+
+
+class Transfers(TorchDispatchMode):
+    """The shapes of the tensors that are copied from the host to the device."""
+
+    def __init__(self):
+        super().__init__()
+        self.shapes = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func.overloadpacket.__name__ == "_to_copy" and args[0].device != result.device:
+            assert kwargs["non_blocking"]
+            self.shapes.append(tuple(result.shape))
+        return result
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_a_batch_on_a_gpu_takes_one_copy_and_waits_for_nothing(resident):
+    split = cached_split(11)
+    split = replace(split, ignored_NC=split.targets_NC == 0)
+    loader = Loader(split, RECIPE, 3, META)
+    if resident:
+        loader.resident_NSS3 = torch.empty(split.images_NSSC.shape, dtype=torch.uint8, device=META)
+    with Transfers() as copied:
+        batches = list(loader.train(0))
+    facts, images = (4, 4), (4, 8, 8, 3)  # a batch of 4: indices, flips, rows, columns
+    assert copied.shapes == [facts, facts] if resident else [facts, images] * 2
+    assert [batch.images_BCHW.shape for batch in batches] == [(4, 3, 8, 8)] * 2
+    for batch in batches:
+        assert {batch.images_BCHW.device, batch.targets_BC.device} == {META}
+        assert batch.ignored_BC.device == META
+
+
+def test_the_way_of_a_gpu_gives_the_batches_of_a_cpu(monkeypatch):
+    """With its tensors on the CPU after all, and with the split resident or read ahead."""
+    expected = list(Loader(cached_split(23), RECIPE, 5, CPU).train(2, 1))
+    for resident in (True, False):
+        loader = Loader(cached_split(23), RECIPE, 5, CPU)
+        loader.device = NotCalledCpu()
+        if resident:
+            loader.resident_NSS3 = torch.from_numpy(cached_split(23).images_NSSC)
+        monkeypatch.setattr(Loader, "_to_device", lambda self, tensor: tensor)
+        found = list(loader.train(2, 1))
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert torch.equal(ours.images_BCHW, theirs.images_BCHW)
+            assert torch.equal(ours.targets_BC, theirs.targets_BC)
+
+
+class NotCalledCpu:
+    type = "another"
+
+
+def test_reading_ahead_keeps_the_order_and_passes_errors_on():
+    def numbers():
+        yield from range(5)
+        raise ValueError("the sixth")
+
+    seen = []
+    with pytest.raises(ValueError, match="the sixth"):
+        for number in one_ahead(numbers()):
+            seen.append(number)
+    assert seen == [0, 1, 2, 3, 4]
+    assert list(one_ahead(iter([]))) == []

@@ -83,6 +83,20 @@ def test_costs_are_means_and_ratios_of_means(tmp_path):
     assert found["PKT", "wall_s"]["machines"] == "One (AVX2)"
 
 
+def test_a_run_that_read_stored_logits_is_charged_for_its_teacher(tmp_path):
+    artefact, results = cost_results(tmp_path)
+    for seed in (0, 1):  # 1/160 s for the student and 1/40 s for the teacher
+        write_cost(
+            results,
+            path_of("mld", seed),
+            [160],
+            **costs(50),
+            stored_logits_images_per_s=40.0,
+        )
+    text, _ = written(artefact, results)
+    assert markdown_row(text, "MLD")[:3] == ["50.0", "32.0", "6.56"]
+
+
 def test_long_trainings_are_counted_in_hours(tmp_path):
     text, _ = written(*cost_results(tmp_path, factor=36))
     assert "| time (h) |" in text

@@ -49,17 +49,27 @@ def blocks_of(project, *arguments):
 
 
 def test_data_sets_come_first_then_teachers_then_the_others(project):
-    caches, teachers, others = blocks_of(project)
+    caches, teachers, stored, others = blocks_of(project)
     (plan,) = (project.results / "plans").iterdir()
     tail = ["--plan", str(plan.relative_to(project.folder))]
     assert [words[3:] for words in caches] == [["cache", "scenes", "--if-needed", *tail]]
     assert [words[3:] for words in teachers] == [["train", TEACHER, *tail]]
+    assert stored == []  # only one run could read them
     assert [words[3:] for words in others] == [
         ["train", run, *tail] for run in (STUDENT, DISTILLED)
     ]
     for (python, *start, _), *_ in (caches, teachers, others):
         assert Path(python).is_absolute()
         assert start[:2] == ["-m", "mdkd"]
+
+
+def test_logits_that_two_runs_read_come_between_teachers_and_others(project, tmp_path):
+    other = project.copy(tmp_path)
+    experiment = other.folder / "config" / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", "mse"]))
+    _, teachers, stored, others = blocks_of(other)
+    assert [words[3:5] for words in stored] == [["logits", "logits/scenes/resnet8x2/seed0"]]
+    assert (len(teachers), len(others)) == (1, 3)
 
 
 def test_a_target_has_its_own_commands(project):
@@ -70,7 +80,7 @@ def test_a_target_has_its_own_commands(project):
 
 
 def test_after_the_commands_snakemake_makes_tables_only(computed):
-    assert blocks_of(computed) == [[], [], []]
+    assert blocks_of(computed) == [[], [], [], []]
     rules = ("label_statistics", "collect", "table", "figure", "all")
     assert computed.planned() == dict.fromkeys(rules, 1) | {"total": 5}
     before = {file: file.stat().st_mtime_ns for file in (computed.folder / "store").rglob("*.*")}
@@ -94,7 +104,7 @@ def test_a_cache_with_other_settings_is_needed_again(computed, tmp_path):
     other = computed.copy(tmp_path)
     smoke = other.folder / "config" / "protocols" / "smoke.yaml"
     edit_yaml(smoke, lambda p: p["datasets"]["scenes"].update(train=40))
-    caches, teachers, others = blocks_of(other)
+    caches, teachers, _, others = blocks_of(other)
     assert (len(caches), len(teachers), len(others)) == (1, 1, 2)
     assert other.run(*caches[0]).returncode == 0
     assert blocks_of(other)[0] == []

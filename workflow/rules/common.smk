@@ -8,6 +8,12 @@ from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
 LIMITS = SPEC.user.job_limits
+
+# Stored logits that this call makes or reads, and one run of each that reads them.
+LEFT = {run for run, record in RECORDS.items() if not Path(record).exists()}
+READERS = logits.worthwhile(PLAN, LEFT) if workflow.is_main_process else logits.groups(PLAN)
+STORES = {name: PLAN.runs[runs[0]] for name, runs in READERS.items()}
+
 TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
 FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_FORMATS)
 
@@ -52,6 +58,20 @@ def run_of(wildcards):
     """The planned run of a training job."""
     template = DISTILLED if hasattr(wildcards, "teacher") else SUPERVISED
     return PLAN.runs[template.format(**wildcards)]
+
+
+def logits_of(wildcards):
+    """The stored logits that a distillation reads, if any. Only the main process has to wait."""
+    run = run_of(wildcards)
+    name = logits.path_of(run)
+    if not workflow.is_main_process or run.path not in READERS.get(name, []):
+        return []
+    return ancient(str(LAYOUT.published(name, logits.key(run))))
+
+
+def reader_of(wildcards):
+    """A run that reads the logits of a job."""
+    return STORES[runpath.LOGITS.format(**wildcards)]
 
 
 def within(limit, value):

@@ -28,6 +28,7 @@ rule distill:
     input:
         cache=ancient("cache/{protocol}/{dataset}/meta.json"),
         teacher=lambda w: ancient(RECORDS[run_of(w).teacher]),
+        logits=logits_of,
     output:
         f"results/{{protocol}}/runs/{DISTILLED}/{{key}}.json",
     log:

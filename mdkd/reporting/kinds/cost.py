@@ -100,15 +100,19 @@ def machine(record: dict[str, Any]) -> str:
 def _record(path: str, results: Results) -> dict[str, Any] | None:
     """The record of a run that is done, with all `QUANTITIES`.
 
-    The speed is that of the fastest epoch: other jobs on the machine only slow epochs down.
+    The speed is that of the fastest epoch: other jobs on the machine only slow epochs down. If the
+    run read stored logits, the time of its teacher is added, so that all methods can be compared.
     """
     history = results.history(path)
     if not history:
         return None
     record = results.record(path)
     sizes = record["parameters"]
+    seconds = 1 / max(epoch["images_per_s"] for epoch in history)
+    if speed := record.get("stored_logits_images_per_s"):
+        seconds += 1 / speed
     return record | {
-        SPEED: max(epoch["images_per_s"] for epoch in history),
+        SPEED: 1 / seconds,
         "parameters": sizes["backbone"] + sizes["head"],
         "connectors": sizes["connectors"],
     }
@@ -158,11 +162,12 @@ def _notes(artefact: Artefact, results: Results) -> list[str]:
         "checkpoints, without the scoring of the test images. Other jobs on the machine affect "
         "these times. Do not rank methods by them.",
         "images/s: speed of each run's fastest epoch. In a distillation it includes the teacher's "
-        "forward passes. ×: cost of an image as a multiple of another row's, from the fastest "
-        "epoch of all seeds, because other jobs can only slow a training down.",
-        "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Parameters: of "
-        "the network that is kept. Connectors: parameters that are trained with it and then "
-        "discarded.",
+        "forward passes, also if the run read stored logits. ×: cost of an image as a multiple of "
+        "another row's, from the fastest epoch of all seeds, because other jobs can only slow a "
+        "training down.",
+        "Memory: the peak of the GPU's allocator, or of the whole process on a CPU. Time and "
+        "memory of a run that read stored logits do not contain its teacher. Parameters: of the "
+        "network that is kept. Connectors: parameters that are trained with it and then discarded.",
         *_machines_note(artefact, results),
         *artefact.notes,
     ]

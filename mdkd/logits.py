@@ -1,0 +1,131 @@
+"""Stored logits of teachers: what many runs would compute alike, computed once.
+
+The order of the images and their augmentation depend on the seed, the epoch and the image alone. A
+teacher therefore gives the same logits to every student of a seed, and a method that needs nothing
+else of the teacher may read them from files:
+
+    store/logits/{dataset}/{teacher}/seed{seed}/{key}/
+        logits.json       the record, written last: facts, and the digest of each epoch
+        begun.json        the facts of the epochs that are there, written first
+        epoch0001.npy     float32 or float16 [N, C], images in the order of the epoch's batches
+        lock              while a process writes them
+
+The files can always be computed again, so `mdkd store prune` names them first.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mdkd import keys, locks, methodfiles, records, store
+from mdkd.config import Run
+from mdkd.layout import Layout
+from mdkd.plan import Plan
+from mdkd.runpath import LOGITS, RunPath
+
+RECORD, BEGUN = "logits.json", "begun.json"
+LEAST_RUNS = 2  # that are left to train; for a single one it saves nothing
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The folder of the stored logits of one teacher for one seed."""
+
+    folder: Path
+
+    def epoch(self, number: int) -> Path:
+        """The file of an epoch, counted from 0."""
+        return self.folder / f"epoch{number + 1:04d}.npy"
+
+    def record(self) -> dict[str, Any] | None:
+        """The record, or None if the logits are not complete."""
+        file = self.folder / RECORD
+        return records.read_json(file, f"delete {self.folder}") if file.exists() else None
+
+    @property
+    def running(self) -> bool:
+        """Whether a process writes the logits."""
+        return locks.is_held(self.folder / "lock")
+
+
+def may_read(run: Run) -> bool:
+    """Whether a run needs nothing of its teacher but the logits."""
+    return run.teacher is not None and methodfiles.read(run.method.name).needs == ["logits"]
+
+
+def path_of(run: Run) -> str:
+    """The path of the stored logits that serve a distilled run."""
+    identity = RunPath.parse(run.path)
+    return LOGITS.format(dataset=identity.dataset, teacher=identity.teacher, seed=run.seed)
+
+
+def planned(run: Run) -> dict[str, Any]:
+    """Everything planned that the logits depend on, as JSON."""
+    facts = keys.planned(run)
+    views = ("epochs", "batch_size", "flip", "cutout", "normalisation", "teacher_logits")
+    recipe = {name: value for name, value in facts["recipe"].items() if name in views}
+    return {name: facts[name] for name in ("numerics", "dataset", "teacher", "seed")} | {
+        "recipe": recipe
+    }
+
+
+def key(run: Run) -> str:
+    """The key of the stored logits that serve a distilled run."""
+    return records.digest(planned(run))[: keys.DIGITS]
+
+
+def entry(run: Run, layout: Layout) -> Entry:
+    """The stored logits that serve a distilled run, whether they exist or not."""
+    return Entry(layout.store_entry(path_of(run), key(run)))
+
+
+def complete(run: Run, layout: Layout, cache: str, teacher: str) -> bool:
+    """Whether all logits of a cache, by its fingerprint, and of a teacher's weights are there."""
+    record = entry(run, layout).record()
+    return record is not None and (record["cache"], record["teacher"]) == (cache, teacher)
+
+
+def publish(run: Run, layout: Layout) -> None:
+    """Write the small file that declares complete logits to the workflow engine."""
+    own = entry(run, layout)
+    record = own.record()
+    assert record is not None
+    published = {"entry": str(own.folder)} | {name: record[name] for name in ("cache", "teacher")}
+    records.write_json(layout.published(path_of(run), key(run)), published)
+
+
+def withdraw(plan: Plan, layout: Layout) -> None:
+    """Delete the published files of logits that are gone, or of another teacher or cache."""
+    for name, runs in groups(plan).items():
+        run = plan.runs[runs[0]]
+        published = layout.published(name, key(run))
+        if published.exists() and not _current(run, layout):
+            published.unlink()
+
+
+def _current(run: Run, layout: Layout) -> bool:
+    """Whether complete logits agree with the teacher and the cache that are there now."""
+    record, teacher = entry(run, layout).record(), store.teacher_entry(run, layout)
+    if record is None:
+        return False
+    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record["teacher"]:
+        return False
+    meta = layout.cache(run.dataset.name) / "meta.json"
+    return not meta.exists() or records.read_json(meta).get("fingerprint") == record["cache"]
+
+
+def groups(plan: Plan) -> dict[str, list[str]]:
+    """The runs of a plan that stored logits can serve, by the path of these logits."""
+    found: dict[str, list[str]] = {}
+    for path, run in plan.runs.items():
+        if may_read(run):
+            found.setdefault(path_of(run), []).append(path)
+    return found
+
+
+def worthwhile(plan: Plan, left: set[str]) -> dict[str, list[str]]:
+    """The groups of which at least `LEAST_RUNS` runs are ``left`` to train, with these runs."""
+    if plan.stored_logits == "never":
+        return {}
+    kept = {name: [path for path in runs if path in left] for name, runs in groups(plan).items()}
+    return {name: runs for name, runs in kept.items() if len(runs) >= LEAST_RUNS}

@@ -1,0 +1,182 @@
+"""Where a training gets the outputs of its teacher: from the network, or from stored logits.
+
+Shape key: B images, C labels, N images of an epoch.
+"""
+
+import logging
+import time
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mdkd import devices, locks, logits, records, slurm, store
+from mdkd.config import Recipe, Run
+from mdkd.data.cache import Cache, open_planned
+from mdkd.data.loader import Loader
+from mdkd.errors import UserError
+from mdkd.layout import Layout
+from mdkd.models.build import Network
+from mdkd.outputs import Output, Spec
+from mdkd.training import checkpoint
+from mdkd.training.networks import load_network
+
+log = logging.getLogger(__name__)
+
+
+class Teacher(Protocol):
+    """What a training asks of its teacher."""
+
+    spec: Spec
+    stored_images_per_s: float | None  # the speed at which its logits were stored, if they were
+
+    def __call__(self, epoch: int, step: int, images_BCHW: Tensor) -> Output:
+        """The outputs for the images of a batch, which is step ``step`` of an epoch."""
+
+
+class LiveTeacher:
+    """A network that sees every batch."""
+
+    stored_images_per_s: float | None = None
+
+    def __init__(self, network: Network, recipe: Recipe):
+        self.network, self.spec = network, network.spec
+        self.dtype = getattr(torch, recipe.teacher_logits)
+
+    @torch.no_grad()
+    def __call__(self, epoch: int, step: int, images_BCHW: Tensor) -> Output:
+        output = self.network(images_BCHW)
+        return output._replace(logits_BC=rounded(output.logits_BC, self.dtype))
+
+
+def rounded(logits_BC: Tensor, dtype: torch.dtype) -> Tensor:
+    """Logits in float32, with the precision of the recipe."""
+    return logits_BC.to(dtype).float()
+
+
+class StoredTeacher:
+    """Logits that were stored for the same batches. Their bits are those of the live teacher."""
+
+    def __init__(self, entry: logits.Entry, batch_size: int, device: torch.device):
+        self.entry, self.batch_size, self.device = entry, batch_size, device
+        record = entry.record()
+        assert record is not None
+        self.digests, self.stored_images_per_s = record["epochs"], record["images_per_s"]
+        self.spec = Spec(record["labels"], 0, (), (), None)
+        self.by_label = record["by_label"]
+        self.epoch: int | None = None
+        self.logits_NC = torch.empty(0)
+
+    def __call__(self, epoch: int, step: int, images_BCHW: Tensor) -> Output:
+        if epoch != self.epoch:
+            self.logits_NC, self.epoch = self._read(epoch), epoch
+        start = step * self.batch_size
+        logits_BC = self.logits_NC[start : start + self.batch_size].float()
+        if self.by_label:  # sums over another layout have other last bits
+            logits_BC = logits_BC.t().contiguous().t()
+        return Output(logits_BC, logits_BC.new_empty(len(logits_BC), 0), (), None)
+
+    def _read(self, epoch: int) -> Tensor:
+        """All logits of an epoch, on the device."""
+        file = self.entry.epoch(epoch)
+        if not file.exists() or records.sha256(file) != self.digests[epoch]:
+            raise UserError(
+                f"{file}: missing or damaged; delete {self.entry.folder}, and run again"
+            )
+        return torch.from_numpy(np.load(file)).to(self.device)
+
+
+def open_teacher(run: Run, layout: Layout, cache: Cache, device: torch.device) -> Teacher | None:
+    """The teacher of a run: its stored logits, if they suffice and are complete, or the network."""
+    entry = store.teacher_entry(run, layout)
+    if entry is None:
+        return None
+    if logits.may_read(run):
+        weights = entry.record()["weights_sha256"]
+        if logits.complete(run, layout, cache.fingerprint, weights):
+            stored = logits.entry(run, layout)
+            log.info("the teacher's logits are read from %s", stored.folder)
+            return StoredTeacher(stored, run.recipe.batch_size, device)
+    return LiveTeacher(load_network(entry, cache, device), run.recipe)
+
+
+def store_logits(run: Run, layout: Layout, device: str, trainings_per_gpu: int = 1) -> None:
+    """Store a teacher's logits for all runs that have the data, teacher and seed of ``run``.
+
+    Epochs that are there already are kept, so an interrupted call can be repeated. If another
+    process stores the same logits, this one waits for it.
+
+    Args:
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+    """
+    torch.set_num_threads(1)  # as in trainings: the number changes the last bits
+    teacher_entry, entry = store.teacher_entry(run, layout), logits.entry(run, layout)
+    assert teacher_entry is not None
+    entry.folder.mkdir(parents=True, exist_ok=True)
+    message = f"{entry.folder}: another process stores these logits; waiting for it"
+    with locks.held(entry.folder / "lock", message, wait=True):
+        cache = open_planned(run.dataset, layout.cache(run.dataset.name))
+        weights = teacher_entry.record(f"train it first: mdkd train {run.teacher}")[
+            "weights_sha256"
+        ]
+        if logits.complete(run, layout, cache.fingerprint, weights):
+            log.info("already stored")
+        else:
+            with devices.claim(device, trainings_per_gpu) as device_type:
+                network = load_network(teacher_entry, cache, torch.device(device_type))
+                facts = {"cache": cache.fingerprint, "teacher": weights}
+                _write(entry, run, network, cache, facts | {"planned": logits.planned(run)})
+        logits.publish(run, layout)
+    log.info("logits are in %s", entry.folder)
+
+
+def _write(
+    entry: logits.Entry, run: Run, network: Network, cache: Cache, facts: dict[str, Any]
+) -> None:
+    """Write the epochs that are missing, and last the record."""
+    _begin(entry, facts)
+    measured = _epochs(entry, run, network, cache)
+    digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
+    record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
+    records.write_json(entry.folder / logits.RECORD, record)
+
+
+def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
+    """Delete logits of other data or of another teacher, and write whose logits these will be."""
+    begun = entry.folder / logits.BEGUN
+    if begun.exists() and records.read_json(begun, f"delete {entry.folder}") == facts:
+        return
+    (entry.folder / logits.RECORD).unlink(missing_ok=True)
+    begun.unlink(missing_ok=True)
+    for file in entry.folder.glob("epoch*.npy"):
+        file.unlink()
+    records.write_json(begun, facts)
+
+
+def _epochs(entry: logits.Entry, run: Run, network: Network, cache: Cache) -> dict[str, Any]:
+    """Write the epochs that are missing; returns the speed, and the layout of a batch's logits."""
+    recipe, device = run.recipe, next(network.parameters()).device
+    loader = Loader(cache.splits["train"], recipe, run.seed, device)
+    live, images, seconds = LiveTeacher(network, recipe), 0, 0.0
+    if all(entry.epoch(epoch).exists() for epoch in range(recipe.epochs)):
+        entry.epoch(recipe.epochs - 1).unlink()  # one epoch is needed for what is returned
+    with checkpoint.stop_signals(slurm.seconds_left()) as stop:
+        for epoch in range(recipe.epochs):
+            if entry.epoch(epoch).exists():
+                continue
+            started, parts = time.monotonic(), []
+            for step, batch in enumerate(loader.train(epoch)):
+                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+                    parts.append(live(epoch, step, batch.images_BCHW).logits_BC)
+                if stop.received:
+                    log.warning("%s: %d epochs are stored", stop.received, epoch)
+                    if stop.limit_is_near:
+                        slurm.requeue()
+                    raise SystemExit(stop.status)
+            logits_NC = torch.cat(parts).to(live.dtype).cpu().numpy()
+            with records.atomic(entry.epoch(epoch)) as file:
+                np.save(file, np.ascontiguousarray(logits_NC))
+            images, seconds = images + len(logits_NC), seconds + time.monotonic() - started
+            log.info("epoch %d/%d  %.0f images/s", epoch + 1, recipe.epochs, images / seconds)
+    return {"images_per_s": images / seconds, "by_label": not parts[0].is_contiguous()}
