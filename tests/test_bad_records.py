@@ -10,8 +10,9 @@ from reporting_cases import path_of, planned, predict, random_predictions
 
 from mdkd import costs, precheck, records, store
 from mdkd.attention import Maps
-from mdkd.cli import last_message, main
+from mdkd.cli import main
 from mdkd.errors import UserError
+from mdkd.joblog import last_message
 from mdkd.plan import make_plan
 from mdkd.spec import Specification
 
