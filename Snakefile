@@ -34,7 +34,7 @@ SETTINGS = dict(config)  # given on the command line, or by a workflow that uses
 CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
 
 try:
-    SPEC = Specification(CONFIG_FOLDER, SETTINGS)
+    SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     RATES = costs.read_rates(CONFIG_FOLDER / "rates.yaml")
 except (UserError, OSError) as error:
@@ -113,7 +113,7 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
-container: SPEC.user.container  # without effect unless Snakemake is called with --sdm apptainer
+container: PLAN.container  # without effect unless Snakemake is called with --sdm apptainer
 
 
 include: "workflow/rules/common.smk"

@@ -18,13 +18,25 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import keys, locks, methodfiles, records, store
-from mdkd.config import Run
+from mdkd.config import Run, number, parse_known
 from mdkd.layout import Layout
 from mdkd.plan import Plan
 from mdkd.runpath import LOGITS, RunPath
 
 RECORD, BEGUN = "logits.json", "begun.json"
 LEAST_RUNS = 2  # that are left to train; for a single one it saves nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What is known of complete logits, besides the plan."""
+
+    cache: str  # the fingerprint of the cache
+    teacher: str  # the digest of the teacher's weights
+    epochs: list[str]  # the SHA-256 of the file of each epoch
+    labels: int = number(1)
+    images_per_s: float = number(1e-9)  # the speed at which the teacher computed them
+    by_label: bool  # whether a batch of the teacher's logits lies label by label in memory
 
 
 @dataclass(frozen=True)
@@ -37,10 +49,13 @@ class Entry:
         """The file of an epoch, counted from 0."""
         return self.folder / f"epoch{number + 1:04d}.npy"
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> "Record | None":
         """The record, or None if the logits are not complete."""
         file = self.folder / RECORD
-        return records.read_json(file, f"delete {self.folder}") if file.exists() else None
+        if not file.exists():
+            return None
+        fix = f"delete {self.folder}; the logits are then stored again"
+        return parse_known(Record, records.read_json(file, fix, fix), str(file))
 
     @property
     def running(self) -> bool:
@@ -82,7 +97,7 @@ def entry(run: Run, layout: Layout) -> Entry:
 def complete(run: Run, layout: Layout, cache: str, teacher: str) -> bool:
     """Whether all logits of a cache, by its fingerprint, and of a teacher's weights are there."""
     record = entry(run, layout).record()
-    return record is not None and (record["cache"], record["teacher"]) == (cache, teacher)
+    return record is not None and (record.cache, record.teacher) == (cache, teacher)
 
 
 def publish(run: Run, layout: Layout) -> None:
@@ -90,7 +105,7 @@ def publish(run: Run, layout: Layout) -> None:
     own = entry(run, layout)
     record = own.record()
     assert record is not None
-    published = {"entry": str(own.folder)} | {name: record[name] for name in ("cache", "teacher")}
+    published = {"entry": str(own.folder), "cache": record.cache, "teacher": record.teacher}
     records.write_json(layout.published(path_of(run), key(run)), published)
 
 
@@ -108,10 +123,10 @@ def _current(run: Run, layout: Layout) -> bool:
     record, teacher = entry(run, layout).record(), store.teacher_entry(run, layout)
     if record is None:
         return False
-    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record["teacher"]:
+    if teacher and teacher.finished and teacher.record()["weights_sha256"] != record.teacher:
         return False
     meta = layout.cache(run.dataset.name) / "meta.json"
-    return not meta.exists() or records.read_json(meta).get("fingerprint") == record["cache"]
+    return not meta.exists() or records.read_json(meta).get("fingerprint") == record.cache
 
 
 def groups(plan: Plan) -> dict[str, list[str]]:
@@ -129,3 +144,16 @@ def worthwhile(plan: Plan, left: set[str]) -> dict[str, list[str]]:
         return {}
     kept = {name: [path for path in runs if path in left] for name, runs in groups(plan).items()}
     return {name: runs for name, runs in kept.items() if len(runs) >= LEAST_RUNS}
+
+
+def entries(store_folder: Path) -> list[Entry]:
+    """All stored logits of a store, complete or not, by path."""
+    below = store_folder / LOGITS.partition("/")[0]
+    found = {file.parent for name in (RECORD, BEGUN) for file in below.rglob(name)}
+    return [Entry(folder) for folder in sorted(found)]
+
+
+def waited_for(plan: Plan, layout: Layout) -> set[Path]:
+    """The folders of the logits that runs of a plan will read that are not done."""
+    runs = [run for run in plan.runs.values() if may_read(run)]
+    return {entry(run, layout).folder for run in runs if store.state(run, layout) != "done"}

@@ -16,7 +16,7 @@ from mdkd.kinds import KINDS
 from mdkd.layout import Layout
 from mdkd.published import PUBLISHED
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, changes_of, slug
-from mdkd.spec import Entry, Experiment, Pair, Specification
+from mdkd.spec import Entry, Experiment, JobLimits, Pair, Specification
 
 DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
@@ -89,6 +89,8 @@ class Plan:
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
     trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
     stored_logits: Literal["auto", "never"] = "auto"  # changes no number
+    container: str | None = None  # changes no number
+    job_limits: JobLimits = field(default_factory=JobLimits)  # change no number
     asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
@@ -180,6 +182,8 @@ def make_plan(spec: Specification) -> Plan:
         checkpoint_minutes=spec.user.checkpoint_minutes,
         trainings_per_gpu=spec.user.trainings_per_gpu,
         stored_logits=spec.user.stored_logits,
+        container=spec.user.container,
+        job_limits=spec.user.job_limits,
     )
 
 

@@ -9,13 +9,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mdkd import keys, locks, records, score, store
+from mdkd import keys, locks, logits, records, score, store
 from mdkd.config import Run, parse
 from mdkd.errors import UserError
 from mdkd.plan import Plan
+from mdkd.runpath import DISTILLED, SUPERVISED
 from mdkd.store import RECORD, Entry
 
 DAY_S = 86400.0
+KINDS = [path.partition("/")[0] for path in (SUPERVISED, DISTILLED)]  # folders of a store
 NAMES = 3  # of artefacts that the list shows for each protocol
 
 
@@ -24,7 +26,7 @@ def listing(plans: list[Plan]) -> str:
     folder, users = plans[0].layout().store, _users(plans)
     lines, count, total = [], 0, 0.0
     for entry in entries(folder):
-        facts = _facts(entry)
+        facts = _facts(entry.folder)
         size, last = sum(f.st_size for f in facts), max((f.st_mtime for f in facts), default=0.0)
         count, total = count + 1, total + size
         state = "running" if entry.running else "unfinished"
@@ -34,6 +36,16 @@ def listing(plans: list[Plan]) -> str:
         place = entry.folder.relative_to(folder)
         lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}")
         lines.append(f"{'':4}used by {_used(users.get(entry.folder, {}))}")
+    wanted = _waited_for(plans)
+    for stored in logits.entries(folder):
+        size, count = _size(stored.folder), count + 1
+        total += size
+        state = "running" if stored.running else "logits" if stored.record() else "unfinished"
+        place, is_wanted = stored.folder.relative_to(folder), stored.folder in wanted
+        lines.append(f"{state:10} {size / 1e6:9.1f} MB {'':11}  {place}")
+        lines.append(
+            f"{'':4}{'for runs that are left to train' if is_wanted else 'not needed now'}"
+        )
     return "\n".join([*lines, f"{count} entries, {total / 1e9:.2f} GB"])
 
 
@@ -57,18 +69,24 @@ def verify(plan: Plan) -> str:
 
 
 def prune(plans: list[Plan], *, delete: bool) -> str:
-    """Delete the entries that no plan uses, or only say how much that would free."""
-    users = _users(plans)
-    everything = entries(plans[0].layout().store)
-    unused = [entry for entry in everything if entry.folder not in users and not entry.running]
-    size = sum(map(_size, unused)) / 1e9
+    """Delete the entries that no plan uses, or only say how much that would free.
+
+    Logits come first: they are not used if all runs that could read them are done.
+    """
+    users, wanted, folder = _users(plans), _waited_for(plans), plans[0].layout().store
+    unused: list[Entry | logits.Entry] = [
+        e for e in logits.entries(folder) if e.folder not in wanted
+    ]
+    unused += [entry for entry in entries(folder) if entry.folder not in users]
+    unused = [entry for entry in unused if not entry.running]
+    size = sum(_size(entry.folder) for entry in unused) / 1e9
     if delete:
         for entry in unused:
             with suppress(locks.Busy), locks.held(entry.folder / "lock", "busy"):
                 shutil.rmtree(entry.folder)
         return f"deleted {len(unused)} entries, {size:.2f} GB"
     names = [str(entry.folder) for entry in unused]
-    what = f"{len(unused)} entries, {size:.2f} GB, are in the plan of no protocol"
+    what = f"{len(unused)} entries, {size:.2f} GB, are not needed by the plan of any protocol"
     return "\n".join([*names, f"{what}; `mdkd store prune --yes` deletes them"])
 
 
@@ -111,8 +129,15 @@ def take_over(plan: Plan, folder: Path) -> str:
 def entries(folder: Path) -> Iterator[Entry]:
     """All entries of a store, by path."""
     files = (*store.DIGESTS, RECORD, "checkpoint.pt", "failed.json", "lock")
-    for place in sorted({file.parent for name in files for file in folder.rglob(name)}):
+    below = (folder / kind for kind in KINDS)
+    found = {file.parent for place in below for name in files for file in place.rglob(name)}
+    for place in sorted(found):
         yield Entry(place)
+
+
+def _waited_for(plans: list[Plan]) -> set[Path]:
+    """The folders of the logits that some run of the plans will read."""
+    return {folder for plan in plans for folder in logits.waited_for(plan, plan.layout())}
 
 
 def _users(plans: list[Plan]) -> dict[Path, dict[str, list[str]]]:
@@ -143,18 +168,18 @@ def _used(users: dict[str, list[str]]) -> str:
     return "; ".join(texts) or "no artefact of any protocol"
 
 
-def _facts(entry: Entry) -> list[os.stat_result]:
+def _facts(folder: Path) -> list[os.stat_result]:
     """Sizes and times of all files of an entry. A process may delete some of them just now."""
     facts = []
-    for file in entry.folder.rglob("*"):
+    for file in folder.rglob("*"):
         with suppress(FileNotFoundError):
             facts.append(file.stat())
     return facts
 
 
-def _size(entry: Entry) -> int:
+def _size(folder: Path) -> int:
     """Bytes of all files of an entry."""
-    return sum(facts.st_size for facts in _facts(entry))
+    return sum(facts.st_size for facts in _facts(folder))
 
 
 def _verify(entry: Entry) -> None:

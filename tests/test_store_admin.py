@@ -8,8 +8,9 @@ from conftest import TEACHER, edit_yaml
 from store_case import finish, listing, rewrite
 from trainings import MLD, REVIEW, STUDENT, tamper
 
-from mdkd import keys, records, store
+from mdkd import keys, logits, records, store
 from mdkd.cli import main
+from mdkd.training.teacher import store_logits
 
 METHODS = ["vanilla", "mld"]
 REST = "are not in the plan of protocol 'smoke'"
@@ -141,12 +142,32 @@ def test_prune_says_how_much_first_and_deletes_only_with_yes(kept, keep):
     status, text = keep("prune")
     assert status == 0
     assert text.splitlines()[0].endswith(place(kept, REVIEW))
-    assert text.splitlines()[1].startswith("1 entries, 0.00 GB, are in the plan of no protocol; ")
+    assert text.splitlines()[1].startswith(
+        "1 entries, 0.00 GB, are not needed by the plan of any protocol; "
+    )
     assert listing(kept.layout.store) == before
     status, text = keep("prune", "--yes")
     assert (status, text) == (0, "deleted 1 entries, 0.00 GB\n")
     gone = before.keys() - listing(kept.layout.store).keys()
     assert gone == {name for name in before if name.startswith(place(kept, REVIEW))}
+
+
+def test_logits_are_listed_and_go_first_when_no_run_waits_for_them(kept, keep):
+    store_logits(kept.resolve(MLD), kept.layout, "cpu")
+    stored = logits.entry(kept.resolve(MLD), kept.layout).folder
+    lines = keep("list")[1].splitlines()
+    where = next(i for i, line in enumerate(lines) if line.endswith(stored.name))
+    assert lines[where].startswith("logits ")
+    assert lines[where + 1].strip() == "for runs that are left to train"
+    assert "0 entries" in keep("prune")[1]
+    finish(kept, MLD)  # the only one that could read them
+    finish(kept, REVIEW)  # not planned
+    first, second, *_ = keep("prune")[1].splitlines()
+    assert first.endswith(stored.name)
+    assert second.endswith(place(kept, REVIEW))
+    assert keep("prune", "--yes")[1].startswith("deleted 2 entries")
+    assert not stored.exists()
+    assert keep("verify")[0] == 0
 
 
 def test_prune_keeps_what_another_protocol_plans(kept, keep):

@@ -62,9 +62,10 @@ class StoredTeacher:
         self.entry, self.batch_size, self.device = entry, batch_size, device
         record = entry.record()
         assert record is not None
-        self.digests, self.stored_images_per_s = record["epochs"], record["images_per_s"]
-        self.spec = Spec(record["labels"], 0, (), (), None)
-        self.by_label = record["by_label"]
+        self.digests = record.epochs
+        self.stored_images_per_s: float | None = record.images_per_s
+        self.spec = Spec(record.labels, 0, (), (), None)
+        self.by_label = record.by_label
         self.epoch: int | None = None
         self.logits_NC = torch.empty(0)
 

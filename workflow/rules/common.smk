@@ -7,7 +7,7 @@ from mdkd.kinds import KINDS
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
-LIMITS = SPEC.user.job_limits
+LIMITS = PLAN.job_limits
 
 # Stored logits that this call makes or reads, and one run of each that reads them.
 LEFT = {run for run, record in RECORDS.items() if not Path(record).exists()}
@@ -103,7 +103,7 @@ def check_targets():
 
 def check_container():
     """Stop if jobs are to run in a container and config.yaml names no image that can be used."""
-    image, where = SPEC.user.container, f"{CONFIG_FOLDER}/config.yaml: container"
+    image, where = PLAN.container, f"{CONFIG_FOLDER}/config.yaml: container"
     if image is None:
         raise WorkflowError(
             f"{where}: --sdm apptainer needs an image; build one from Dockerfile and name it here"

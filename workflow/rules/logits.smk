@@ -19,5 +19,5 @@ rule store_logits:
         runtime=lambda w, attempt: minutes(ESTIMATOR.logits_minutes(reader_of(w)), attempt),
         slurm_extra=after_earlier_job,
     shell:
-        f"python -m mdkd logits {runpath.LOGITS.replace('{', '{wildcards.')} "
+        f"exec python -m mdkd logits {runpath.LOGITS.replace('{', '{wildcards.')} "
         f"--plan {PLAN_FILE} --log {{log}}"
