@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with the committed ratios")
     parser.add_argument("--keep", action="store_true", help="write the committed ratios")
     args = parser.parse_args()
-    rows = itertools.chain(growth.rows(), steps.rows())
+    rows = itertools.chain(growth.rows(), steps.rows(), steps.stored_rows())
     results = harness.measure((row for row in rows if args.word in row.name), args.rounds)
     facts = harness.facts()
     text = harness.markdown(results, facts)

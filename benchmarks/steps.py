@@ -3,6 +3,9 @@
 The ratio is the share of the step that is not the method's: 1 means that its loss costs nothing.
 Networks and images are small, and the networks of the paper are much slower than its losses, so
 the share of a loss there is smaller than here.
+
+Two further rows are about stored logits: a step that reads them against one that computes them, and
+against one without a teacher.
 """
 
 from collections.abc import Iterator
@@ -15,6 +18,7 @@ from mdkd import methodfiles, methods
 from mdkd.config import Head
 from mdkd.models import build_network
 from mdkd.models.build import Network
+from mdkd.outputs import Output
 from mdkd.training.loop import supervised_loss
 
 BATCH, LABELS, SIZE = 32, 80, 32
@@ -47,6 +51,40 @@ def rows() -> Iterator[Row]:
             lambda step=step: step(None),
             step,
         )
+
+
+def stored_rows() -> Iterator[Row]:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    teacher, student = _network(TEACHER).eval(), _network(STUDENT)
+    images_BCHW = torch.randn(BATCH, 3, SIZE, SIZE)
+    targets_BC = (torch.rand(BATCH, LABELS) < 2.9 / LABELS).float()
+    loss = methods.build(
+        "mdkd", student.spec, teacher.spec, methodfiles.read_all()["mdkd"].settings
+    )
+    with torch.no_grad():
+        stored = teacher(images_BCHW)
+
+    def step(taught: Output | None) -> None:
+        output = student(images_BCHW)
+        terms: list[Tensor] = [supervised_loss(output.logits_BC, targets_BC, "sum_mean")]
+        if taught is not None:
+            terms += loss(output, taught, targets_BC).values()
+        student.zero_grad(set_to_none=True)
+        torch.stack(terms).sum().backward()
+
+    def live() -> None:
+        with torch.no_grad():
+            taught = teacher(images_BCHW)
+        step(taught)
+
+    nets = f"MDKD, {TEACHER[6:]} to {STUDENT[6:]}, {SIZE} px"
+    yield Row(f"step with stored logits against a live teacher, {nets}", live, lambda: step(stored))
+    yield Row(
+        f"step with stored logits against no teacher, {nets}",
+        lambda: step(None),
+        lambda: step(stored),
+    )
 
 
 def _network(net: str) -> Network:
