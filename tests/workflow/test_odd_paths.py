@@ -19,7 +19,7 @@ from mdkd.spec import Specification
 ODD = "a 'b\" #$HOME `id` 100% größe 日;&|*?[1]\\~"
 LABELS = ['a "b" | <i>c</i>', "$x^2$ & 5% #1 {x} a_b", "naïve 日本 \\n", "-- 1. #"]
 TITLE = "It's {x} 100% $HOME *b* `c`_ |d| <b> \\e"
-NAMES = ["blank name", "o'neil", 'a"b', "a#b", "$HOME", "100%", "new\nline", "größe", "~", "a;b&c"]
+NAMES = ["blank name", "o'neil", 'a"b', "a#b", "$HOME", "100%", "größe", "~", "a;b&c"]
 
 
 def data_set(root):
@@ -94,7 +94,7 @@ def test_a_download_into_an_odd_folder(made):
     assert result.returncode == 0, result.stdout + result.stderr
     command = re.search(r"python -m mdkd download voc2007.*", result.stdout)[0]
     assert made.run("bash", "-c", command.replace("python -m mdkd", "printf '<%s>\\n'")).stdout == (
-        "<download>\n<voc2007>\n<--set>\n"
+        "<download>\n<voc2007>\n<--config>\n<config>\n<--set>\n"
         f"<data_root={json.dumps(f'{made.base}/d {{x}} {ODD}')}>\n"
         "<--log>\n<logs/download/voc2007.log>\n"
     )
@@ -115,7 +115,7 @@ def test_a_folder_with_braces_is_one_line(made, tmp_path, name):
 # The settings alone, without the workflow
 
 
-@pytest.mark.parametrize("name", [*NAMES, "{x}", "a: b", "null", "-x", "日本", "a\\b", " "])
+@pytest.mark.parametrize("name", [*NAMES, "{x}", "a: b", "null", "-x", "日本", "a\\b"])
 def test_a_path_in_yaml_reaches_the_plan_as_it_is(config, name, monkeypatch):
     monkeypatch.setenv("HOME", "/the/home")
     given = dict.fromkeys(("data_root", "store", "weights_folder"), name)
@@ -142,11 +142,18 @@ def test_a_path_that_cannot_be_one_is_refused():
         expanded("a\0b", "config.yaml: store")
 
 
+@pytest.mark.parametrize("name", ["new\nline", " ", ""])
+def test_a_folder_without_a_name_or_with_a_line_break_is_refused(config, name):
+    edit_yaml(config / "config.yaml", lambda c: c.update(store=name))
+    with pytest.raises(UserError, match=r"config\.yaml: store: expected the path of a folder"):
+        Specification(config)
+
+
 @pytest.mark.parametrize("label", ["a\x07b", "a\x1b[31mb", "a\x00"])
 def test_a_label_that_cannot_be_printed_is_refused(config, label):
     def change(content):
         content["scenes"]["label"] = label
 
     edit_yaml(config / "datasets.yaml", change)
-    with pytest.raises(UserError, match=r"datasets.yaml: scenes: label: .*cannot be printed"):
+    with pytest.raises(UserError, match=r"datasets.yaml: scenes: label: .*: remove .* from the text"):
         Specification(config)
