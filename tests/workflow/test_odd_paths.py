@@ -155,5 +155,5 @@ def test_a_label_that_cannot_be_printed_is_refused(config, label):
         content["scenes"]["label"] = label
 
     edit_yaml(config / "datasets.yaml", change)
-    with pytest.raises(UserError, match=r"datasets.yaml: scenes: label: .*: remove .* from the text"):
+    with pytest.raises(UserError, match=r"scenes: label: .*: remove .* from the text"):
         Specification(config)
