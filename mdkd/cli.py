@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import __version__, devices, faults, precheck, records, runfiles, store
-from mdkd.config import parse, parse_yaml
+from mdkd.config import parse
 from mdkd.errors import UserError, find
 from mdkd.faults import show
 from mdkd.layout import Layout
 from mdkd.plan import Plan, make_plan, resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
 from mdkd.spec import JobLimits, Specification, UserConfig, read_user
+from mdkd.yamlfiles import parse_yaml
 
 log = logging.getLogger("mdkd")
 

@@ -22,11 +22,12 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from mdkd import logits, records
-from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known, read_yaml
+from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
 from mdkd.results import Results
+from mdkd.yamlfiles import read_yaml
 
 FOR_GPUS = 128  # px; with `device: auto` and no run yet, larger images are meant for GPUs
 LABELS = 20  # of a data set whose cache and options do not say it: as many as VOC and scenes have

@@ -7,10 +7,10 @@ from conftest import edit_text, edit_yaml
 
 from mdkd import costs
 from mdkd.cli import main
-from mdkd.config import parse_yaml
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
 from mdkd.spec import Specification
+from mdkd.yamlfiles import parse_yaml
 
 INF, NAN = float("inf"), float("nan")
 CONFIG, SMOKE, METHODS = "config.yaml", "protocols/smoke.yaml", "methods.yaml"

@@ -11,11 +11,12 @@ from mutations import of_bytes, of_value
 from reporting_cases import path_of, planned, predict, random_predictions
 
 from mdkd import costs, methodfiles, precheck, published, records, results, runfiles, score, store
-from mdkd.config import parse, parse_yaml
+from mdkd.config import parse
 from mdkd.errors import UserError
 from mdkd.methodfiles import MethodFile
 from mdkd.plan import Plan, make_plan, resolve_run
 from mdkd.spec import Experiment, Protocol, Specification, UserConfig, read_user
+from mdkd.yamlfiles import parse_yaml
 
 SEEDS = range(140)  # of the mutations of each reader
 PATH, OTHER = path_of("mdkd"), path_of("vanilla")
