@@ -16,18 +16,17 @@ Decoding, drawing, validation and the pass over the test images are not included
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from mdkd import logits, records
-from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known
+from mdkd.config import Dataset, Head, Run, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
+from mdkd.rates import Rates, Size, Speeds
 from mdkd.results import Results
-from mdkd.yamlfiles import read_yaml
 
 FOR_GPUS = 128  # px; with `device: auto` and no run yet, larger images are meant for GPUs
 LABELS = 20  # of a data set whose cache and options do not say it: as many as VOC and scenes have
@@ -47,47 +46,6 @@ DECODED_PER_S = 100  # images, on one core: a third of what one core of an AMD E
 
 Origin = Literal["measured", "tabulated", "guessed"]
 ORIGINS: tuple[Origin, ...] = ("measured", "tabulated", "guessed")  # each worse than the last
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speeds:
-    """Speeds of networks on one kind of device; see ``rates.yaml``."""
-
-    device: str
-    image_size: int = number(1, 4096)  # pixels on a side
-    stem: Stem  # of the CIFAR-style networks
-    efficiency: float = number(1e-3, 1)
-    inference: float = number(1e-3, 1e6)  # over training
-    training: dict[str, float] = field(metadata={"range": (1e-6, 1e9)})  # images/s, by net
-    guessed: list[str] = field(default_factory=list)  # nets
-    methods: dict[str, float] = field(  # time of a step; 1 if not named
-        default_factory=dict, metadata={"range": (1e-3, 1e6)}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """The size of a backbone, from ``docs/architectures.md``."""
-
-    parameters: int = number(0)
-    channels: int = number(1)  # of its last map, which the head reads
-    activations: float = number(
-        0
-    )  # MB that an image of 224 px leaves for the backward pass, in float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rates:
-    """The content of ``rates.yaml``."""
-
-    gpu: Speeds
-    cpu: Speeds
-    sizes: dict[str, Size]  # by net
-
-
-def read_rates(file: Path) -> Rates:
-    """The checked content of ``rates.yaml``."""
-    return parse(Rates, read_yaml(file), str(file))
 
 
 class Pace(NamedTuple):

@@ -9,9 +9,10 @@ from conftest import ENVIRONMENT, edit_yaml, facts_of, python
 
 from mdkd import logits, records
 from mdkd.config import Dataset, Head, Method, parse
-from mdkd.costs import Estimator, Rates, costs, head_parameters
+from mdkd.costs import Estimator, costs, head_parameters
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
+from mdkd.rates import Rates
 from mdkd.reporting.plan_listing import listing, overview
 from mdkd.results import Results
 from mdkd.spec import Specification
