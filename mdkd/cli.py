@@ -43,7 +43,8 @@ def download(args: argparse.Namespace) -> None:
 
 
 def cache(args: argparse.Namespace) -> None:
-    from mdkd.data.cache import build, is_complete, verify
+    from mdkd.data.build import build
+    from mdkd.data.cache import is_complete, verify
 
     if args.plan:
         plan = _plan(args)

@@ -16,13 +16,12 @@ Decoding, drawing, validation and the pass over the test images are not included
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from mdkd import logits, records
-from mdkd.config import Dataset, Head, Run, number, parse_known
-from mdkd.errors import UserError
+from mdkd import logits
+from mdkd.config import Dataset, Head, Run
+from mdkd.data.cache import read_meta
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
 from mdkd.rates import Rates, Size, Speeds
@@ -271,42 +270,6 @@ def _activations(net: str, size: Size, run: Run) -> float:
     images = run.recipe.batch_size * (run.dataset.image_size / SIZE_OF_ACTIVATIONS) ** 2
     larger = LARGER_MAPS[run.stem] if net.startswith("cifar:") else 1
     return 1e6 * images * larger * size.activations
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedImages:
-    """What a plan reads of a split of a cache."""
-
-    images: int = number(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheMeta:
-    """What a plan reads of the record of a cache."""
-
-    dataset: dict[str, Any]
-    classes: list[str]
-    splits: dict[str, Any]
-
-
-def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
-    """The record of a data set's cache; None if there is none or it has other settings.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    file = layout.cache(dataset.name) / "meta.json"
-    if not file.exists():
-        return None
-    again = f"run `mdkd cache {dataset.name}` again"
-    meta = records.read_object(file, again)
-    try:
-        for split in parse_known(CacheMeta, meta, str(file)).splits.values():
-            parse_known(CachedImages, split, f"{file}: splits")
-    except UserError as error:
-        raise UserError(f"{error}; delete the file and {again}") from None
-    planned = records.canonical(asdict(dataset))
-    return meta if records.canonical(meta["dataset"]) == planned else None
 
 
 def _on_gpu(plan: Plan, used: list[str]) -> bool:

@@ -134,6 +134,8 @@ ALLOWED = {  # all that a module may import besides the standard library
     "mdkd.yamlfiles": {"mdkd.errors", "mdkd.records", "yaml"},
     "mdkd.config": {"mdkd.errors", "mdkd.runpath", "mdkd.yamlfiles"},
     "mdkd.kinds": {"mdkd.config"},
+    "mdkd.rates": {"mdkd.config", "mdkd.yamlfiles"},
+    "mdkd.arguments": {"mdkd"},
     "mdkd.runpath": {"mdkd.errors"},
     "mdkd.registry": {"mdkd.errors"},
     "mdkd.methodfiles": {
