@@ -4,7 +4,7 @@ import shutil
 
 import yaml
 from conftest import edit_yaml
-from test_costs import RATES
+from cost_case import RATES
 
 from mdkd.config import parse
 from mdkd.costs import Estimator
