@@ -14,6 +14,7 @@ from mdkd import costs, devices, faults, keys, logits, precheck, records, runpat
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import DOCUMENT, Plan, make_plan
+from mdkd.rates import read_rates
 from mdkd.spec import Specification
 
 min_version("9.20")
@@ -36,7 +37,7 @@ CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
 try:
     SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
-    RATES = costs.read_rates(CONFIG_FOLDER / "rates.yaml")
+    RATES = read_rates(CONFIG_FOLDER / "rates.yaml")
 except (UserError, OSError) as error:
     raise WorkflowError(faults.describe(error)) from None
 

@@ -21,7 +21,8 @@ from PIL import Image
 
 from mdkd.config import Dataset, Recipe
 from mdkd.data import decode
-from mdkd.data.cache import CachedSplit, build, open_cache, verify
+from mdkd.data.build import build
+from mdkd.data.cache import CachedSplit, open_cache, verify
 from mdkd.data.sources import scenes
 
 DATASET = Dataset(name="drawn", source="coco", image_size=224)

@@ -16,16 +16,15 @@ Decoding, drawing, validation and the pass over the test images are not included
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
-from mdkd import logits, records
-from mdkd.config import Dataset, Head, Run, Stem, number, parse, parse_known, read_yaml
-from mdkd.errors import UserError
+from mdkd import logits
+from mdkd.config import Dataset, Head, Run
+from mdkd.data.cache import read_meta
 from mdkd.layout import Layout
 from mdkd.plan import Artefact, Plan
+from mdkd.rates import Rates, Size, Speeds
 from mdkd.results import Results
 
 FOR_GPUS = 128  # px; with `device: auto` and no run yet, larger images are meant for GPUs
@@ -46,47 +45,6 @@ DECODED_PER_S = 100  # images, on one core: a third of what one core of an AMD E
 
 Origin = Literal["measured", "tabulated", "guessed"]
 ORIGINS: tuple[Origin, ...] = ("measured", "tabulated", "guessed")  # each worse than the last
-
-
-@dataclass(frozen=True, kw_only=True)
-class Speeds:
-    """Speeds of networks on one kind of device; see ``rates.yaml``."""
-
-    device: str
-    image_size: int = number(1, 4096)  # pixels on a side
-    stem: Stem  # of the CIFAR-style networks
-    efficiency: float = number(1e-3, 1)
-    inference: float = number(1e-3, 1e6)  # over training
-    training: dict[str, float] = field(metadata={"range": (1e-6, 1e9)})  # images/s, by net
-    guessed: list[str] = field(default_factory=list)  # nets
-    methods: dict[str, float] = field(  # time of a step; 1 if not named
-        default_factory=dict, metadata={"range": (1e-3, 1e6)}
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """The size of a backbone, from ``docs/architectures.md``."""
-
-    parameters: int = number(0)
-    channels: int = number(1)  # of its last map, which the head reads
-    activations: float = number(
-        0
-    )  # MB that an image of 224 px leaves for the backward pass, in float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rates:
-    """The content of ``rates.yaml``."""
-
-    gpu: Speeds
-    cpu: Speeds
-    sizes: dict[str, Size]  # by net
-
-
-def read_rates(file: Path) -> Rates:
-    """The checked content of ``rates.yaml``."""
-    return parse(Rates, read_yaml(file), str(file))
 
 
 class Pace(NamedTuple):
@@ -312,42 +270,6 @@ def _activations(net: str, size: Size, run: Run) -> float:
     images = run.recipe.batch_size * (run.dataset.image_size / SIZE_OF_ACTIVATIONS) ** 2
     larger = LARGER_MAPS[run.stem] if net.startswith("cifar:") else 1
     return 1e6 * images * larger * size.activations
-
-
-@dataclass(frozen=True, kw_only=True)
-class CachedImages:
-    """What a plan reads of a split of a cache."""
-
-    images: int = number(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheMeta:
-    """What a plan reads of the record of a cache."""
-
-    dataset: dict[str, Any]
-    classes: list[str]
-    splits: dict[str, Any]
-
-
-def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
-    """The record of a data set's cache; None if there is none or it has other settings.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    file = layout.cache(dataset.name) / "meta.json"
-    if not file.exists():
-        return None
-    again = f"run `mdkd cache {dataset.name}` again"
-    meta = records.read_object(file, again)
-    try:
-        for split in parse_known(CacheMeta, meta, str(file)).splits.values():
-            parse_known(CachedImages, split, f"{file}: splits")
-    except UserError as error:
-        raise UserError(f"{error}; delete the file and {again}") from None
-    planned = records.canonical(asdict(dataset))
-    return meta if records.canonical(meta["dataset"]) == planned else None
 
 
 def _on_gpu(plan: Plan, used: list[str]) -> bool:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 LONGEST = 200  # characters of a name that are compared with valid names
@@ -38,6 +38,15 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     text = name[:LONGEST] if isinstance(name, str) else ""
     close = difflib.get_close_matches(text, names, n=1)
     return f"did you mean '{close[0]}'?" if close else f"valid: {', '.join(names) or 'none'}"
+
+
+def show(value: Any) -> str:
+    """A value as it is quoted in an error: short, and on one line."""
+    try:
+        text = "nothing" if value is None else repr(value)
+    except (RecursionError, ValueError):  # an integer with thousands of digits
+        text = f"a very large {type(value).__name__}"
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def find(entries: Mapping[str, T], name: str) -> T:

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import records, registry
-from mdkd.config import number, parse, printed, read_yaml, show
-from mdkd.errors import UserError, nearest
+from mdkd.config import number, parse, printed
+from mdkd.errors import UserError, nearest, show
+from mdkd.yamlfiles import read_yaml
 
 PACKAGE = "mdkd.methods"
 WEIGHTS = (0.0, 1e9)  # the range of a setting that has none of its own

@@ -5,7 +5,8 @@ The numbers of labels and images come from the cache, or from the source just be
 
 from collections.abc import Iterable
 
-from mdkd import costs, store
+from mdkd import store
+from mdkd.data.cache import read_meta
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.needs import problems
@@ -46,7 +47,7 @@ def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:
     """Like `check_data`, for all data sets of a plan whose caches are there."""
     names, lines = list(names), list[str]()
     for name, dataset in plan.datasets.items():
-        meta = costs.read_meta(dataset, layout)
+        meta = read_meta(dataset, layout)
         train = meta["splits"].get("train") if meta else None
         if meta and train:
             try:

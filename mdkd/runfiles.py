@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import methodfiles, records, registry
-from mdkd.config import Dataset, Run, parse, read_yaml
+from mdkd.config import Dataset, Run, parse
 from mdkd.errors import UserError
 from mdkd.runpath import DEFAULT, RunPath, changes_of, written
+from mdkd.yamlfiles import read_yaml
 
 SUFFIXES = (".yaml", ".yml", ".json")
 FIX = "give the path of a run, or of a file with a resolved run: run.json of a finished run"

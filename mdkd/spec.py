@@ -26,13 +26,12 @@ from mdkd.config import (
     number,
     parse,
     printed,
-    read_yaml,
-    show,
 )
 from mdkd.data.sources import facts
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
+from mdkd.yamlfiles import read_yaml
 
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 

@@ -156,7 +156,7 @@ TEACHER = "supervised/scenes/resnet20/seed0"
 @pytest.fixture(scope="session")
 def taught(tmp_path_factory):
     """A workbench with a trained teacher; never train in it, train in copies."""
-    from mdkd.data.cache import build
+    from mdkd.data.build import build
 
     base = tmp_path_factory.mktemp("taught")
     bench = Workbench(base, copy_config(base / "config"))

@@ -8,7 +8,8 @@ import reporting_cases
 from matplotlib import pyplot as plt
 from reporting_cases import PAIR, REASON, fail, path_of, planned, row, write_predictions
 
-from mdkd.data import cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.plan import resolve_dataset
 
 TEACHER = path_of("teacher")
@@ -85,8 +86,8 @@ def scenes_cache(base):
     """A cache of the embedded data below a folder."""
     folder = base / "cache" / "smoke" / "scenes"
     dataset = resolve_dataset(reporting_cases.specification(), "scenes")
-    cache.build(dataset, base / "data", folder, jobs=1)
-    return cache.open_cache(folder)
+    build(dataset, base / "data", folder, jobs=1)
+    return open_cache(folder)
 
 
 def texts(figure):

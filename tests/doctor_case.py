@@ -4,11 +4,12 @@ import shutil
 
 import yaml
 from conftest import edit_yaml
-from test_costs import RATES
+from cost_case import RATES
 
 from mdkd.config import parse
-from mdkd.costs import Estimator, Rates
+from mdkd.costs import Estimator
 from mdkd.plan import make_plan
+from mdkd.rates import Rates
 from mdkd.results import Results
 from mdkd.spec import Specification
 

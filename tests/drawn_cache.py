@@ -9,7 +9,8 @@ import pytest
 from drawn_source import dataset
 
 from mdkd.data import decode
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import numpy as np
 
 from mdkd import registry
 from mdkd.config import Dataset
-from mdkd.data import cache, decode
+from mdkd.data import decode
+from mdkd.data.build import build
 from mdkd.data.images import UndecodableImage
 from mdkd.data.sources import Split, Table
 
@@ -74,7 +75,7 @@ if __name__ == "__main__":
     images, size, jobs = map(int, sys.argv[3:6])
     offer(table(log, images, size=size, delay_s=float(sys.argv[6])))
     decode.REPORT_S, decode.IMAGES_PER_PROCESS, decode.IMAGES_PER_TASK = 0.1, 1, 8
-    cache.build(dataset(size), folder, folder, jobs)
+    build(dataset(size), folder, folder, jobs)
     status = Path("/proc/self/status")
     if status.exists():  # getrusage counts the memory of whoever started this process, too
         print(int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024)

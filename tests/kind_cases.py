@@ -15,7 +15,8 @@ from reporting_cases import CPU, fail, write_predictions
 
 from mdkd import attention, methodfiles, records, score, store
 from mdkd.attention import Maps
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.kinds import KINDS
 from mdkd.plan import make_plan, resolve_dataset
 from mdkd.results import Results

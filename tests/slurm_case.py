@@ -12,7 +12,7 @@ from slurm_cluster import REQUIRED, Cluster, until, why_not
 from workflow_project import Project, shrink
 
 from mdkd import records
-from mdkd.data.cache import build
+from mdkd.data.build import build
 from mdkd.plan import resolve_dataset
 
 TEACHER = "supervised/scenes/resnet8x2/seed0"

@@ -13,7 +13,7 @@ SIZE = 8
 
 
 def load(source, root, **options):
-    """What `mdkd.data.cache.build` gets from a source, checked in the same way."""
+    """What `mdkd.data.build.build` gets from a source, checked in the same way."""
     module = registry.load("mdkd.data.sources", source)
     table = module.load(parse(module.Options, options, source), root, SIZE)
     checks.check(table, "data set 'tiny'")

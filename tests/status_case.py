@@ -4,7 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import yaml
-from test_costs import PAIR, RATES, distilled
+from cost_case import PAIR, RATES, distilled
 
 from mdkd import keys, records
 from mdkd.plan import make_plan

@@ -5,12 +5,12 @@ import shutil
 import pytest
 from conftest import edit_text, edit_yaml
 
-from mdkd import costs
 from mdkd.cli import main
-from mdkd.config import parse_yaml
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
+from mdkd.rates import read_rates
 from mdkd.spec import Specification
+from mdkd.yamlfiles import parse_yaml
 
 INF, NAN = float("inf"), float("nan")
 CONFIG, SMOKE, METHODS = "config.yaml", "protocols/smoke.yaml", "methods.yaml"
@@ -212,7 +212,7 @@ def refused(folder, file, change, fragments):
     change(folder / file)
     with pytest.raises(UserError) as caught:
         make_plan(Specification(folder))
-        costs.read_rates(folder / "rates.yaml")
+        read_rates(folder / "rates.yaml")
     message = str(caught.value)
     assert "\n" not in message
     assert message.isprintable()
@@ -261,7 +261,7 @@ def test_rates_have_ranges(config, name):
     keys, message = RATES[name]
     put(*keys)(config / "rates.yaml")
     with pytest.raises(UserError, match=r"rates\.yaml: ") as caught:
-        costs.read_rates(config / "rates.yaml")
+        read_rates(config / "rates.yaml")
     assert message in str(caught.value)
 
 

@@ -8,9 +8,10 @@ import pytest
 from conftest import edit_yaml
 from reporting_cases import path_of, planned, predict, random_predictions
 
-from mdkd import costs, precheck, records, store
+from mdkd import precheck, records, store
 from mdkd.attention import Maps
 from mdkd.cli import main
+from mdkd.data.cache import read_meta
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import make_plan
@@ -256,7 +257,7 @@ def test_a_damaged_record_of_a_cache_is_named(results, name):
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        costs.read_meta(results.runs[RUN].dataset, results)
+        read_meta(results.runs[RUN].dataset, results)
     message = str(caught.value)
     assert message.startswith(f"{file}: ")
     assert fragment in message

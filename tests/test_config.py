@@ -5,10 +5,11 @@ import yaml
 from conftest import ROOT, edit_text, edit_yaml, python
 
 from mdkd.cli import main
-from mdkd.config import Head, Recipe, parse, read_yaml
+from mdkd.config import Head, Recipe, parse
 from mdkd.errors import UserError, nearest
 from mdkd.plan import make_plan
 from mdkd.spec import Specification
+from mdkd.yamlfiles import read_yaml
 
 SMOKE, COMPARISON = "protocols/smoke.yaml", "experiments/comparison.yaml"
 METHODS = "methods.yaml"

@@ -1,111 +1,42 @@
-"""What a plan costs, by hand."""
+"""What a plan costs, by hand; `reporting/test_plan_listing.py` tests how it is printed."""
 
-import re
 from dataclasses import asdict, replace
 
 import pytest
-import yaml
-from conftest import ENVIRONMENT, edit_yaml, facts_of, python
+from conftest import edit_yaml, python
+from cost_case import (
+    CACHE_BYTES,
+    HEAD,
+    MLD_S,
+    STUDENT_BYTES,
+    STUDENT_S,
+    TEACHER,
+    TEACHER_BYTES,
+    TEACHER_S,
+    distilled,
+    estimator,
+    notes,
+    planned,
+    record,
+    seconds,
+    two_experiments,
+    without,
+)
 
 from mdkd import logits, records
-from mdkd.config import Dataset, Head, Method, parse
-from mdkd.costs import Estimator, Rates, costs, head_parameters
-from mdkd.errors import UserError
-from mdkd.plan import make_plan
-from mdkd.reporting.plan_listing import listing, overview
-from mdkd.results import Results
-from mdkd.spec import Specification
-
-RATES = {
-    "gpu": {
-        "device": "Big GPU",
-        "image_size": 32,
-        "stem": "small",
-        "efficiency": 1,
-        "inference": 1,
-        "training": {"cifar:resnet8x2": 1000, "cifar:resnet8": 1000},
-    },
-    "cpu": {
-        "device": "a core",
-        "image_size": 32,
-        "stem": "small",
-        "efficiency": 0.5,
-        "inference": 2,
-        "training": {"cifar:resnet8x2": 100, "cifar:resnet8": 400},
-        "guessed": ["cifar:resnet8x2"],
-        "methods": {"reviewkd": 3},
-    },
-    "sizes": {
-        "cifar:resnet8": {"parameters": 1000, "channels": 10, "activations": 0.5},
-        "cifar:resnet8x2": {"parameters": 2000, "channels": 20, "activations": 2.0},
-    },
-}
-PAIR = {"dataset": "scenes", "teacher": "resnet8x2", "student": "resnet8"}
-SMALL = {"kind": "comparison", "title": "Small", "pairs": [PAIR]}
-TEACHER = "supervised/scenes/resnet8x2/seed0"
-# 48 images in batches of 16, 2 epochs: 96 images a training, at half of the tabulated speed
-TEACHER_S, STUDENT_S = 96 / 50, 96 / 200
-MLD_S = 96 * (1 / 200 + 1 / (2 * 50))
-HEAD = 4 * 33 * 32 + 2 * 32 * 64 + 32 + 64 + 6 * 32 + 33 * 20  # without its first layer
-PREDICTIONS = 4 * 32 * 20
-STUDENT_BYTES = 4 * (1000 + 11 * 32 + HEAD) + PREDICTIONS
-TEACHER_BYTES = 4 * (2000 + 21 * 32 + HEAD) + PREDICTIONS
-CACHE_BYTES = (48 + 32) * 32 * 32 * 3
-
-
-def distilled(method, seed):
-    return f"distill/scenes/resnet8x2--resnet8/{method}/default/seed{seed}"
+from mdkd.config import Dataset, Head, Method
+from mdkd.costs import costs, head_parameters
+from mdkd.reporting.plan_listing import overview
 
 
 @pytest.fixture
 def config(config):
-    """Two experiments that share the runs of MLD; only the first is selected."""
-    (config / "experiments" / "comparison.yaml").unlink()
-    for name, methods in (("small", ["vanilla", "mld", "reviewkd"]), ("wide", ["mld", "mdkd"])):
-        content = yaml.safe_dump(SMALL | {"methods": methods})
-        (config / "experiments" / f"{name}.yaml").write_text(content)
-    (config / "rates.yaml").write_text(yaml.safe_dump(RATES))
-    return config
-
-
-def planned(config, tmp_path, **settings):
-    given = {"experiments": ["small"], "stored_logits": "never", **settings}
-    plan = make_plan(Specification(config, given))
-    return plan, Results("smoke", tmp_path, plan.runs)
+    return two_experiments(config)
 
 
 @pytest.fixture
 def plan_and_results(config, tmp_path):
     return planned(config, tmp_path)
-
-
-def record(results, path, images_per_s=10.0, device="cpu", **run):
-    """Make a run; further keys are settings that differ from the planned ones."""
-    content = facts_of(results, path, replace(results.runs[path], **run)) | {
-        "images_per_s": images_per_s,
-        "parameters": {"backbone": 5000, "head": 600, "connectors": 7},
-        "environment": ENVIRONMENT | {"device": device, "cpu": "Some Processor"},
-    }
-    records.write_json(results.run(path) / "run.json", content)
-
-
-def estimator(plan, results, rates=RATES):
-    return Estimator(plan, parse(Rates, rates, "rates"), results).learn(results)
-
-
-def seconds(plan, results, path, rates=RATES):
-    return 3600 * estimator(plan, results, rates).hours_left(plan.runs[path])
-
-
-def table(text):
-    """The cells of the overview's lines, by the name of the artefact."""
-    lines = [re.split(r" {2,}", line.lstrip("* ")) for line in text.splitlines()[3:]]
-    return {cells[0]: cells[1:] for cells in lines if len(cells) > 5}
-
-
-def notes(text):
-    """All that stands below the table, without its line breaks."""
-    return " ".join(text.partition("own: ")[2].split())
 
 
 def test_runs_hours_and_bytes_of_a_plan_before_anything_is_made(plan_and_results):
@@ -170,53 +101,6 @@ def test_a_run_that_read_logits_tells_the_speed_of_its_teacher_too(config, tmp_p
 def test_only_full_batches_are_trained(config, tmp_path):
     edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p["recipe"].update(batch_size=20))
     assert seconds(*planned(config, tmp_path), TEACHER) == pytest.approx(2 * 40 / 50)
-
-
-def test_the_overview_adds_up(config, plan_and_results):
-    text = overview(*plan_and_results, config / "rates.yaml")
-    assert text.splitlines()[0] == "Protocol smoke: 9 runs for 2 artefacts."
-    lines = table(text)
-    assert lines["small"] == [*["comparison", "4", "7", "7", "0", "0", "7"], "14 s", "566 kB"]
-    assert lines["wide"] == [*["comparison", "3", "5", "2", "0", "0", "5"], "2.9 s", "90 kB"]
-    assert lines["total"] == ["7", "9", "9", "0", "0", "9", "17 s", "656 kB"]
-    assert "* small " in text
-    assert "* wide " not in text
-    assert "* default: 7 of 7 runs are left to train, 14 s." in notes(text)
-    assert "100 % of the time: partly guessed" not in notes(text)
-    share = 2 * STUDENT_S / (TEACHER_S + 2 * STUDENT_S + 10 * MLD_S)  # all else has a guessed net
-    assert f"{100 * share:.0f} % of the time: tabulated in" in notes(text)
-    assert "for a core at 32 px: cifar:resnet8x2." in notes(text)
-    assert "n/a" not in text
-    assert "core time" in text
-
-
-def test_states_are_counted_and_only_what_is_left_takes_time(config, plan_and_results):
-    plan, results = plan_and_results
-    record(results, TEACHER, images_per_s=50.0)
-    record(results, distilled("mld", 0))
-    record(results, distilled("mld", 1), stem="cifar")
-    failed = {"run": asdict(plan.runs[distilled("reviewkd", 0)]), "error": "no"}
-    records.write_json(results.run(distilled("reviewkd", 0)) / "failed.json", failed)
-    assert seconds(plan, results, TEACHER) == 0
-    assert seconds(plan, results, distilled("mld", 0)) == 0
-    assert seconds(plan, results, distilled("mld", 1)) == pytest.approx(9.6)
-    text = overview(plan, results, config / "rates.yaml")
-    assert table(text)["small"][1:7] == ["4", "7", "7", "2", "1", "4"]
-    assert table(text)["wide"][1:7] == ["3", "5", "2", "2", "0", "3"]
-    assert table(text)["total"][:6] == ["7", "9", "9", "2", "1", "6"]
-    left = "* default: 5 of 7 runs (1 failed, 1 other settings) are left"
-    assert left in notes(text)
-
-
-def test_all_is_done(config, plan_and_results):
-    plan, results = plan_and_results
-    for path in plan.runs:
-        record(results, path)
-    text = overview(plan, results, config / "rates.yaml")
-    assert "* default: all of 7 runs are done." in text
-    assert table(text)["total"][3:7] == ["9", "0", "0", "0"]
-    assert "Speeds" not in text
-    assert costs(estimator(plan, results))[1].disk == 2 * (4 * 5600 + PREDICTIONS)
 
 
 def test_measured_beats_tabulated(plan_and_results):
@@ -285,42 +169,6 @@ def test_other_image_sizes_are_scaled_by_pixels(config, tmp_path):
     )
 
 
-def without(key, net):
-    rates = {name: dict(part) for name, part in RATES.items()}
-    if key == "training":
-        rates["cpu"]["training"] = {n: v for n, v in RATES["cpu"]["training"].items() if n != net}
-    else:
-        del rates["sizes"][net]
-    return rates
-
-
-def test_an_unknown_network_is_not_available(config, plan_and_results):
-    plan, results = plan_and_results
-    record(results, distilled("mld", 0))
-    (config / "rates.yaml").write_text(yaml.safe_dump(without("training", "cifar:resnet8")))
-    text = overview(plan, results, config / "rates.yaml")
-    assert table(text)["small"][-2] == "n/a"  # its students
-    assert table(text)["wide"][-2] == table(text)["total"][-2] == "19 s"  # measured for the pair
-    assert "n/a: no speed of cifar:resnet8 (stem small) on a core" in notes(text)
-    assert "The totals leave out what is n/a." in notes(text)
-    (config / "rates.yaml").write_text(yaml.safe_dump(without("sizes", "cifar:resnet8x2")))
-    text = overview(plan, results, config / "rates.yaml")
-    assert [table(text)[name][-1] for name in ("small", "wide", "total")] == (
-        ["n/a", "50 kB", "50 kB"]  # 2 x (4 x 5600 + 2560)
-    )
-    assert "n/a: no size of cifar:resnet8x2" in notes(text)
-    record(results, TEACHER)
-    assert "n/a" not in overview(plan, results, config / "rates.yaml")
-
-
-def test_speeds_hold_for_one_stem(config, tmp_path):
-    edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(stem="cifar"))
-    plan, results = planned(config, tmp_path)
-    text = overview(plan, results, config / "rates.yaml")
-    assert table(text)["small"][-2] == "n/a"
-    assert "cifar:resnet8 (stem cifar), cifar:resnet8x2 (stem cifar)" in notes(text)
-
-
 def dataset(val=0.0, **options):
     return Dataset(name="scenes", source="scenes", image_size=32, options=options, val=val)
 
@@ -357,17 +205,6 @@ def test_images_and_labels_of_the_cache_come_first(plan_and_results):
     meta["dataset"]["image_size"] = 64  # made under other settings
     records.write_json(file, meta)
     assert estimator(plan, results).images(plan.datasets["scenes"])["train"] == 48
-
-
-def test_uncounted_images_are_not_available(config, plan_and_results):
-    plan, results = plan_and_results
-    unknown = replace(plan.datasets["scenes"], options={})
-    runs = {path: replace(run, dataset=unknown) for path, run in plan.runs.items()}
-    plan = replace(plan, datasets={"scenes": unknown}, runs=runs)
-    text = overview(plan, replace(results, runs=runs), config / "rates.yaml")
-    assert table(text)["small"][-2:] == ["n/a", "n/a"]
-    assert table(text)["total"][-2:] == ["0", "0"]
-    assert "n/a: the number of images of scenes is known after `mdkd cache scenes`." in notes(text)
 
 
 @pytest.mark.parametrize(
@@ -411,25 +248,6 @@ def test_minutes_of_jobs(config, plan_and_results):
     assert found.minutes(run) == 30 + round(3 * 60 * hours)
     unknown = replace(plan.datasets["scenes"], options={})
     assert found.cache_minutes(unknown) == found.minutes(replace(run, dataset=unknown)) == 1440
-
-
-def test_the_list_of_runs(plan_and_results):
-    plan, results = plan_and_results
-    record(results, TEACHER)
-    text = listing(plan, results)
-    lines = text.splitlines()
-    assert len(lines) == 10
-    assert lines[0] == f"done           {TEACHER}  (2 epochs of scenes; small, wide)"
-    shared = f"to do          {distilled('mld', 1)}  (2 epochs of scenes; small, wide)"
-    assert shared in lines
-    assert f"to do          {distilled('mdkd', 0)}  (2 epochs of scenes; wide)" in lines
-    assert lines[-1] == "protocol smoke: 9 runs for 7 cells"
-    lines = listing(plan, results, "wide").splitlines()
-    assert len(lines) == 6
-    assert shared in lines
-    assert lines[-1] == "wide: 5 runs for 3 cells"
-    with pytest.raises(UserError, match="did you mean 'wide'"):
-        listing(plan, results, "wiide")
 
 
 def test_no_torch_is_loaded():

@@ -7,8 +7,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from cost_case import record
 from doctor_case import INFORMATION, SINFO, SMI, make_estimator
-from test_costs import record
 
 from mdkd import cli, devices, slurm
 from mdkd.doctor import check, examination, machine, tools

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cost_case import TEACHER
 from doctor_case import MOUNTS, make_estimator
-from test_costs import TEACHER
 
 from mdkd.doctor import parse, places, trylock
 

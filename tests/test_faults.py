@@ -14,6 +14,7 @@ from trainings import STUDENT, read
 
 from mdkd import cli, faults, locks
 from mdkd.errors import UserError
+from mdkd.joblog import last_message
 from mdkd.training import loop
 
 FULL, QUOTA, READ_ONLY = errno.ENOSPC, errno.EDQUOT, errno.EROFS
@@ -366,4 +367,4 @@ def test_files_that_vanish_while_the_store_is_listed(call, bench):
 def test_why_a_job_ended(tmp_path, lines, reason):
     log = tmp_path / "a.log"
     log.write_bytes("".join(f"2026-01-01 10:00:00,123 {line}\n" for line in lines).encode() + b"\n")
-    assert reason in cli.last_message(log)
+    assert reason in last_message(log)

@@ -10,12 +10,14 @@ from conftest import ROOT, copy_config
 from mutations import of_bytes, of_value
 from reporting_cases import path_of, planned, predict, random_predictions
 
-from mdkd import costs, methodfiles, precheck, published, records, results, runfiles, score, store
-from mdkd.config import parse, parse_yaml
+from mdkd import methodfiles, precheck, published, records, results, runfiles, score, store
+from mdkd.config import parse
 from mdkd.errors import UserError
 from mdkd.methodfiles import MethodFile
 from mdkd.plan import Plan, make_plan, resolve_run
+from mdkd.rates import Rates, read_rates
 from mdkd.spec import Experiment, Protocol, Specification, UserConfig, read_user
+from mdkd.yamlfiles import parse_yaml
 
 SEEDS = range(140)  # of the mutations of each reader
 PATH, OTHER = path_of("mdkd"), path_of("vanilla")
@@ -111,7 +113,7 @@ def cases(tmp_path_factory):
             (config / "datasets.yaml").read_bytes(),
             spec_with(copy_config(base / "spoilt_datasets"), "datasets.yaml"),
         ),
-        Case("rates.yaml", (config / "rates.yaml").read_bytes(), costs.read_rates),
+        Case("rates.yaml", (config / "rates.yaml").read_bytes(), read_rates),
         Case("method.yaml", mdkd, methodfiles.read_file),
         Case("run.json", json.dumps(run).encode(), runfiles.read),
         Case("run.yaml", yaml.safe_dump(run).encode(), runfiles.read),
@@ -167,7 +169,7 @@ PARSED = {
     "user": (UserConfig, "config.yaml"),
     "protocol": (Protocol, "protocol.yaml"),
     "experiment": (Experiment, "experiment.yaml"),
-    "rates": (costs.Rates, "rates.yaml"),
+    "rates": (Rates, "rates.yaml"),
     "method": (MethodFile, "method.yaml"),
 }
 

@@ -5,9 +5,10 @@ import re
 import pytest
 from conftest import ROOT
 
-from mdkd.costs import Estimator, read_rates
+from mdkd.costs import Estimator
 from mdkd.layout import Layout
 from mdkd.plan import make_plan
+from mdkd.rates import read_rates
 from mdkd.spec import Specification
 
 RATES = ROOT / "config" / "rates.yaml"

@@ -10,8 +10,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import facts_of
+from cost_case import TEACHER, distilled, record
 from status_case import MLD, NOW, STUDENT, ago, fail, lock, log, look, progress, shown, small_plan
-from test_costs import TEACHER, distilled, record
 
 from mdkd import joblog, records, store
 

@@ -1,6 +1,7 @@
 """Data set caches: every image is decoded once and stored as uint8 at a fixed size.
 
-Training reads all data sets in this form. A cache is a folder with these files:
+Training reads all data sets in this form. `mdkd.data.build` makes a cache; here it is opened and
+checked. A cache is a folder with these files:
 
 - ``images_{split}.npy``: pixels, uint8 ``[N, S, S, 3]``, memory-mapped.
 - ``labels_{split}.npy``: labels, uint8 ``[N, C]``.
@@ -15,24 +16,19 @@ Training reads all data sets in this form. A cache is a folder with these files:
 Shape key: N images, C labels, S pixels on a side.
 """
 
-import hashlib
-import io
 import logging
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mdkd import locks, records, registry
-from mdkd.config import Dataset, number, one_line, parse
-from mdkd.data import checks, contact_sheet, digests
-from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
+from mdkd import records
+from mdkd.config import Dataset, number, parse, parse_known
+from mdkd.data import checks, digests
 from mdkd.data.reading import problem, read_json, reason_of, show
-from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
+from mdkd.layout import Layout
 
 FORMAT = 2  # increase it when the layout of the folder changes
 SPLITS = ("train", "val", "test")
@@ -64,232 +60,6 @@ class Cache:
     splits: dict[str, CachedSplit]  # "train", "test" and, with a validation split, "val"
     fingerprint: str
     meta: dict
-
-
-def build(
-    dataset: Dataset,
-    root: Path,
-    folder: Path,
-    jobs: int | None = None,
-    check: Callable[[int, int], None] | None = None,
-) -> None:
-    """Decode or draw every image of ``dataset`` into the cache at ``folder``.
-
-    An interrupted build of the same images is resumed.
-
-    Args:
-        root: the folder with the source's files.
-        jobs: the maximum number of processes; None means one per available core.
-        check: called with the numbers of labels and of training images, before any image is read.
-            It may raise a UserError.
-
-    Raises:
-        UserError: a setting or a file of the source is wrong, the disk is full, or another
-            process is building this cache.
-    """
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs {jobs}: must be 1 or more; leave it out to use all cores")
-    source = registry.load("mdkd.data.sources", dataset.source)
-    options = parse(source.Options, dataset.options, f"data set '{dataset.name}'")
-    table: Table = source.load(options, root, dataset.image_size)
-    where = f"data set '{dataset.name}': a label"
-    table = replace(table, classes=tuple(one_line(name, where) for name in table.classes))
-    checks.check(table, f"data set '{dataset.name}'")
-    splits = carve(table.splits, dataset.val)
-    for name, split in splits.items():
-        left_out = _counts(table.dropped.get(name, {}))
-        if left_out:
-            log.info("%s: images left out: %s", name, left_out)
-        if not split.ids:
-            hint = "raise val" if name == "val" else "check its options"
-            hint += f" (images left out: {left_out})" if left_out else ""
-            raise UserError(f"data set '{dataset.name}': split '{name}' has no image; {hint}")
-    if check is not None:
-        check(len(table.classes), len(splits["train"].ids))
-    folder.mkdir(parents=True, exist_ok=True)
-    busy = f"{folder}: another process is building this cache; wait for it or stop it"
-    with locks.held(folder / "lock", busy):
-        _write(dataset, table, splits, folder, available_cores() if jobs is None else jobs)
-
-
-def is_complete(dataset: Dataset, folder: Path) -> bool:
-    """Whether the cache at ``folder`` is complete and has the settings of ``dataset``."""
-    file = folder / "meta.json"
-    meta = records.read_json(file) if file.exists() else {}
-    planned = records.canonical(asdict(dataset))  # as text, because the file has no tuples
-    return meta.get("format") == FORMAT and records.canonical(meta.get("dataset")) == planned
-
-
-def _write(
-    dataset: Dataset, table: Table, splits: dict[str, Split], folder: Path, jobs: int
-) -> None:
-    """Write all files of the cache, ``meta.json`` last."""
-    facts = {
-        "format": FORMAT,
-        "dataset": asdict(dataset),
-        "rule": table.rule,
-        "classes": list(table.classes),
-    }
-    (folder / "meta.json").unlink(missing_ok=True)
-    if "val" not in splits:  # an earlier build with a val split may have left gigabytes
-        for file in folder.glob("*_val.*"):
-            file.unlink()
-    files = {
-        name: PixelFile(
-            folder / f"images_{name}.npy", len(split.ids), dataset.image_size, split.image
-        )
-        for name, split in splits.items()
-    }
-    work = {name: [split.ids, digests.labels(split.targets_NC)] for name, split in splits.items()}
-    progress = Progress(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
-    decode(progress, dataset.damaged == "drop", jobs)
-
-    if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
-        progress.delete()  # _finish moves rows, so the saved row states become wrong
-    meta: dict = facts | {"splits": {}, "dropped": {}}
-    rows: dict[str, list[bytes]] = {}  # a digest of the pixels of each image
-    ids: dict[str, list[str]] = {}
-    for name, split in splits.items():
-        damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
-        counts = {"missing": 0, "damaged": len(damaged)} | table.dropped.get(name, {})
-        meta["dropped"][name] = counts
-        if damaged:
-            log.warning("%s: %d damaged images left out", name, len(damaged))
-        kept = np.flatnonzero(progress.states[name] == DONE).tolist()
-        part = select(split, kept)
-        meta["splits"][name], rows[name] = _finish(name, part, kept, files[name], folder)
-        ids[name] = part.ids
-        if unseen := [table.classes[c] for c in np.flatnonzero(~part.targets_NC.any(axis=0))]:
-            text = "%s: no image has %d of %d labels, such as '%s'"
-            log.info(text, name, len(unseen), len(table.classes), unseen[0])
-        meta["splits"][name]["damaged"] = [split.ids[i] for i in damaged]
-    meta["repeated"] = _repeated(rows, ids)
-    meta["fingerprint"] = digests.fingerprint(meta)
-    if table.extras is not None:
-        table.extras(folder)
-    records.write_json(folder / "meta.json", meta)
-    progress.delete()
-    cache = open_cache(folder)
-    train = cache.splits["train"]
-    contact_sheet.write(
-        folder / "contact_sheet.png", train.images_NSSC, train.targets_NC, cache.classes
-    )
-
-
-def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
-    """Move about ``fraction`` of the training images into a new split ``val``.
-
-    The choice depends only on the name of each image, not on the order or on other images.
-
-    >>> ids = [f"{i}.jpg" for i in range(8)]
-    >>> train = Split(ids, np.eye(8, dtype=np.uint8), lambda i: np.zeros((4, 4, 3), np.uint8))
-    >>> carve({"train": train}, 0.25)["val"].ids
-    ['0.jpg', '5.jpg']
-    """
-    if fraction == 0:
-        return splits
-    train = splits["train"]
-    hashes = (hashlib.sha256(image_id.encode()).digest() for image_id in train.ids)
-    aside_N = [int.from_bytes(found[:8]) < fraction * 2**64 for found in hashes]
-    return {
-        "train": select(train, [i for i, aside in enumerate(aside_N) if not aside]),
-        "val": select(train, [i for i, aside in enumerate(aside_N) if aside]),
-        **{name: split for name, split in splits.items() if name != "train"},
-    }
-
-
-def select(split: Split, indices: list[int]) -> Split:
-    """A split with only the images at ``indices``, in that order."""
-    if len(indices) == len(split.ids):
-        return split
-    return Split(
-        [split.ids[i] for i in indices],
-        split.targets_NC[indices],
-        partial(_image_at, split.image, indices),
-        None if split.ignored_NC is None else split.ignored_NC[indices],
-    )
-
-
-def _image_at(image: Callable[[int], np.ndarray], indices: list[int], i: int) -> np.ndarray:
-    return image(indices[i])
-
-
-def _counts(dropped: dict[str, int]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in dropped.items() if count)
-
-
-def _repeated(rows: dict[str, list[bytes]], ids: dict[str, list[str]]) -> dict[str, int]:
-    """How many images of a split have the same pixels as one of a split before it.
-
-    Splits without such images are left out. Within a split, images may have equal pixels.
-    """
-    found: dict[str, int] = {}
-    seen: dict[bytes, str] = {}
-    for name in sorted(rows, key=SPLITS.index):
-        twice = [i for i, row in enumerate(rows[name]) if row in seen]
-        if twice:
-            found[name] = len(twice)
-            log.warning(
-                "%s: %d of %d images have the same pixels as an image of another split, such as "
-                "'%s' and '%s': scores become too high; remove these images from one of the splits",
-                *(name, len(twice), len(rows[name])),
-                *(ids[name][twice[0]], seen[rows[name][twice[0]]]),
-            )
-        seen |= {row: i for row, i in zip(rows[name], ids[name], strict=True) if row not in seen}
-    return found
-
-
-def _finish(
-    name: str, split: Split, kept: list[int], file: PixelFile, folder: Path
-) -> tuple[dict, list[bytes]]:
-    """Write the labels and ids of a split.
-
-    Returns its counts and checksums for ``meta.json``, and a digest of the pixels of each image.
-    """
-    n, targets_NC = len(split.ids), split.targets_NC.astype(np.uint8)
-    if n == 0:
-        raise UserError(
-            f"split '{name}': none of its {file.count} images can be decoded; replace the files"
-        )
-    if n < file.count:
-        file.close_gaps(kept)
-    _save(folder / f"labels_{name}.npy", targets_NC)
-    records.write_json(folder / f"ids_{name}.json", split.ids)
-    pixels_sha256, rows = digests.pixels(file.path)
-    facts = _finish_ignored(split, folder / f"ignored_{name}.npy") | {
-        "images": n,
-        "labels_per_image": float(targets_NC.sum(axis=1).mean()),
-        "images_per_label": targets_NC.sum(axis=0).tolist(),
-        "pixels_sha256": pixels_sha256,
-        "labels_sha256": digests.labels(targets_NC),
-        "ids_sha256": records.sha256(folder / f"ids_{name}.json"),
-    }
-    return facts, rows
-
-
-def _finish_ignored(split: Split, file: Path) -> dict:
-    """Write the ignored labels of a split; return their counts and checksum for ``meta.json``.
-
-    If nothing is ignored, no file is written and the result is empty.
-    """
-    if split.ignored_NC is None or not split.ignored_NC.any():
-        file.unlink(missing_ok=True)  # an earlier build may have written it
-        return {}
-    if (split.targets_NC & split.ignored_NC).any():
-        raise ValueError(f"{file.name}: the source returned a label that is ignored and positive")
-    ignored_NC = split.ignored_NC.astype(np.uint8)
-    _save(file, ignored_NC)
-    return {
-        "ignored_per_label": ignored_NC.sum(axis=0).tolist(),
-        "ignored_sha256": digests.labels(ignored_NC),
-    }
-
-
-def _save(file: Path, values_NC: np.ndarray) -> None:
-    buffer = io.BytesIO()  # writing to a file, NumPy would not say why it fails
-    np.save(buffer, values_NC)
-    with records.atomic(file) as out:
-        out.write(buffer.getbuffer())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -357,6 +127,50 @@ def open_planned(dataset: Dataset, folder: Path) -> Cache:
     if cache.meta["dataset"] != asdict(dataset):
         raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
     return cache
+
+
+def is_complete(dataset: Dataset, folder: Path) -> bool:
+    """Whether the cache at ``folder`` is complete and has the settings of ``dataset``."""
+    file = folder / "meta.json"
+    meta = records.read_json(file) if file.exists() else {}
+    planned = records.canonical(asdict(dataset))  # as text, because the file has no tuples
+    return meta.get("format") == FORMAT and records.canonical(meta.get("dataset")) == planned
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachedImages:
+    """What a plan reads of a split of a cache."""
+
+    images: int = number(0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheMeta:
+    """What a plan reads of the record of a cache."""
+
+    dataset: dict[str, Any]
+    classes: list[str]
+    splits: dict[str, Any]
+
+
+def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
+    """The record of a data set's cache; None if there is none or it has other settings.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    file = layout.cache(dataset.name) / "meta.json"
+    if not file.exists():
+        return None
+    again = f"run `mdkd cache {dataset.name}` again"
+    meta = records.read_object(file, again)
+    try:
+        for split in parse_known(CacheMeta, meta, str(file)).splits.values():
+            parse_known(CachedImages, split, f"{file}: splits")
+    except UserError as error:
+        raise UserError(f"{error}; delete the file and {again}") from None
+    planned = records.canonical(asdict(dataset))
+    return meta if records.canonical(meta["dataset"]) == planned else None
 
 
 def _command(folder: Path) -> str:

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import faults, locks, records
-from mdkd.config import parse, read_yaml
+from mdkd.config import parse
 from mdkd.data.fetch import fetch, received
 from mdkd.data.reading import read_json
 from mdkd.data.unpack import unpack
 from mdkd.errors import UserError
+from mdkd.yamlfiles import read_yaml
 
 RECORD = "download.json"
 CHECKSUM = r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}"

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from mdkd.costs import Estimator, read_rates
+from mdkd.costs import Estimator
 from mdkd.doctor import machine, places, tools
 from mdkd.doctor.check import Check, plural
 from mdkd.errors import UserError
 from mdkd.plan import Plan
+from mdkd.rates import read_rates
 from mdkd.results import Results
 from mdkd.spec import JobLimits
 from mdkd.status import statuses

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mdkd import registry
-from mdkd.config import read_yaml
 from mdkd.costs import Estimator, stores_of
 from mdkd.doctor import parse, trylock
 from mdkd.doctor.check import Check, ask_python, gigabytes
 from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.weightfiles import local_file
+from mdkd.yamlfiles import read_yaml
 
 LOCK_S = 15
 MOUNTS = Path("/proc/mounts")

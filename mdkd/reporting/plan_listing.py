@@ -4,21 +4,11 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
-from mdkd.costs import (
-    ORIGINS,
-    Cost,
-    Estimator,
-    Origin,
-    cells,
-    costs,
-    needed,
-    read_rates,
-    stores_of,
-    total,
-)
+from mdkd.costs import ORIGINS, Cost, Estimator, Origin, cells, costs, needed, stores_of, total
 from mdkd.errors import UserError, nearest
 from mdkd.logits import LEAST_RUNS
 from mdkd.plan import Plan
+from mdkd.rates import read_rates
 from mdkd.results import Results
 
 RATES = Path("config/rates.yaml")

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mdkd.costs import Estimator, needed, read_rates
+from mdkd.costs import Estimator, needed
 from mdkd.plan import Plan
+from mdkd.rates import read_rates
 from mdkd.reporting.plan_listing import RATES, TIMES, amount
 from mdkd.results import Results
 from mdkd.status import STATES, Status, statuses

@@ -13,7 +13,8 @@ from mdkd import records
 from mdkd.cli import main
 from mdkd.config import Dataset, Recipe
 from mdkd.data import digests, sources
-from mdkd.data.cache import build, open_cache, verify
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache, verify
 from mdkd.data.sources import coco
 from mdkd.errors import UserError
 from mdkd.reporting import dataset as dataset_report

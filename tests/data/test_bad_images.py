@@ -13,7 +13,8 @@ from source_cases import SIZE, load, make, refused
 
 from mdkd.config import Dataset
 from mdkd.data import images
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.data.images import UndecodableImage, read_image
 from mdkd.errors import UserError
 

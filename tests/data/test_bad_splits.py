@@ -14,7 +14,8 @@ from source_cases import SIZE, labels_of, load, make, refused
 from mdkd.cli import main
 from mdkd.config import Dataset
 from mdkd.data import checks
-from mdkd.data.cache import build, open_cache, verify
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache, verify
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 

@@ -9,10 +9,11 @@ import pytest
 from conftest import edit_yaml
 from drawn_source import random_images, table
 
+from mdkd import registry
 from mdkd.cli import main
 from mdkd.config import Dataset
-from mdkd.data import cache as caches
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import FORMAT, open_cache
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
@@ -51,7 +52,7 @@ def make(monkeypatch, tmp_path):
 
     def make(table, name="cache", dataset=DATASET):
         source = SimpleNamespace(Options=HandOptions, load=lambda *args: table)
-        monkeypatch.setattr(caches.registry, "load", lambda *args: source)
+        monkeypatch.setattr(registry, "load", lambda *args: source)
         build(dataset, tmp_path, tmp_path / name)
         return open_cache(tmp_path / name)
 
@@ -208,7 +209,7 @@ def test_settings_of_a_cache_come_from_the_entry_and_the_protocol(config):
 
 FOREIGN = {
     "a list": ("meta.json", lambda f: f.write_text("[]")),
-    "another record": ("meta.json", lambda f: f.write_text(f'{{"format": {caches.FORMAT}}}')),
+    "another record": ("meta.json", lambda f: f.write_text(f'{{"format": {FORMAT}}}')),
     "bytes behind the rows": ("images_test.npy", lambda f: f.open("ab").write(b"x")),
     "an archive": ("images_train.npy", lambda f: np.savez(f.open("wb"), a=np.zeros(3))),
     "another label": ("labels_test.npy", lambda f: np.save(f, 1 - np.load(f))),

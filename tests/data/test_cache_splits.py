@@ -6,7 +6,8 @@ from drawn_cache import content, swapped
 from drawn_source import table
 
 from mdkd.config import Dataset, parse
-from mdkd.data.cache import carve, open_cache, verify
+from mdkd.data.build import carve
+from mdkd.data.cache import open_cache, verify
 from mdkd.data.sources import Split
 from mdkd.errors import UserError
 

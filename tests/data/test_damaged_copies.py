@@ -14,7 +14,8 @@ from PIL import Image
 from source_cases import SIZE, load, make
 
 from mdkd.config import Dataset
-from mdkd.data.cache import build, open_cache, verify
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache, verify
 from mdkd.data.download import _read_record
 from mdkd.data.images import read_image
 from mdkd.data.reading import is_clean

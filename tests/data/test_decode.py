@@ -18,7 +18,8 @@ from drawn_source import table
 
 from mdkd.config import Dataset
 from mdkd.data import decode
-from mdkd.data.cache import build, open_cache, verify
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache, verify
 from mdkd.data.images import UndecodableImage, read_image
 from mdkd.errors import UserError
 

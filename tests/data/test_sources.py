@@ -10,7 +10,8 @@ from source_cases import SIZE, load, make, refused
 
 from mdkd import registry
 from mdkd.config import Dataset
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.data.sources.voc import CLASSES
 from mdkd.errors import UserError
 from mdkd.spec import Specification
@@ -60,7 +61,7 @@ tests, base, *sources = sys.argv[1:]
 sys.path.insert(0, tests)
 import make_datasets
 from mdkd.config import Dataset
-from mdkd.data.cache import build
+from mdkd.data.build import build
 base = Path(base) / os.environ["PYTHONHASHSEED"]
 for source in sources:
     cache, options = base / f"cache-{source}", {}

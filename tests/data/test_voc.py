@@ -6,7 +6,8 @@ import pytest
 from source_cases import SIZE, edit, labels_of, load, make, refused
 
 from mdkd.config import Dataset
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.data.sources.voc import CLASSES
 
 # VOC2007

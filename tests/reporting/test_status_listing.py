@@ -4,8 +4,8 @@ import re
 
 import pytest
 import yaml
+from cost_case import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
 from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_plan
-from test_costs import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
 
 from mdkd import cli
 from mdkd.reporting import status_listing

@@ -9,7 +9,8 @@ import torch
 from conftest import TEACHER, Workbench, copy_config, edit_yaml
 from sklearn.metrics import average_precision_score, f1_score
 
-from mdkd.data.cache import build, open_cache
+from mdkd.data.build import build
+from mdkd.data.cache import open_cache
 from mdkd.data.loader import Loader
 from mdkd.data.sources.voc import CLASSES
 from mdkd.metrics import probabilities

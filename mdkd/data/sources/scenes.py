@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mdkd.config import read_yaml
 from mdkd.data import scenes_graph, scenes_render
 from mdkd.data.scenes_graph import Graph
 from mdkd.data.scenes_looks import LOOKS
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
+from mdkd.yamlfiles import read_yaml
 
 DRAWN = True
 

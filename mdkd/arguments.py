@@ -1,0 +1,113 @@
+"""The arguments of the command line: every verb with its options and their help."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from mdkd import __version__
+
+CONFIG = Path("config")
+ARTEFACT = {"help": "name of the artefact"}
+BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
+REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
+    "metrics": ("write metrics.csv, the scores of all runs", None),
+    "labels": ("write statistics of labels", {"help": "name of the data set"}),
+    "table": ("write a table", ARTEFACT),
+    "figure": ("write a figure", ARTEFACT),
+    "document": ("write one document of all tables and figures", None),
+    "partial": ("write and print what the runs that are done show", BEGUN),
+    "show": ("print the tables that are made by default, and where they are", None),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """All verbs with their arguments. `name` is the verb, and `kind` what some verbs act on."""
+    whole = argparse.ArgumentParser(
+        prog="mdkd",
+        description="Benchmark of knowledge-distillation methods for multi-label images.",
+        epilog="The workflow (snakemake) calls these verbs; each can be called by hand.",
+    )
+    whole.add_argument("--version", action="version", version=f"mdkd {__version__}")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", type=_path, default=CONFIG, help="configuration folder")
+    common.add_argument("--protocol", help="protocol, if not the one of config.yaml")
+    common.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a key of config.yaml"
+    )
+    common.add_argument("--plan", type=_path, help="plan file to read instead of the configuration")
+    common.add_argument("--log", type=_path, help="file that gets a copy of all messages")
+    common.add_argument("--debug", action="store_true", help="after an error, show the traceback")
+    verbs = whole.add_subparsers(required=True, metavar="VERB", dest="name")
+
+    def verb(
+        name: str, help: str, target: dict[str, Any] | None, below: Any = verbs
+    ) -> argparse.ArgumentParser:
+        sub = below.add_parser(name, parents=[common], help=help, description=help)
+        sub.set_defaults(target=None)
+        if target:
+            sub.add_argument("target", **target)
+        return sub
+
+    dataset = {"help": "name of the data set"}
+    fetching = verb("download", "fetch a data set's official files", dataset)
+    fetching.add_argument(
+        "--mirror", type=os.path.expanduser, help="address or folder to take the archives from"
+    )
+    caching = verb("cache", "decode or draw a data set once, into its cache", dataset)
+    caching.add_argument("--jobs", type=int, help="processes; one per available core if left out")
+    caching.add_argument("--verify", action="store_true", help="check an existing cache")
+    help = "do nothing if it is complete and has these settings"
+    caching.add_argument("--if-needed", action="store_true", help=help)
+    run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
+    training = verb("train", "train one network", run_or_file)
+    path = {"help": "logits/DATASET/TEACHER/seedN"}
+    storing = verb("logits", "store a teacher's logits for all runs that can read them", path)
+    verb("score", "compute metrics from stored predictions", {"help": "run path"})
+    attending = verb("attend", "compute the attention maps of an artefact", ARTEFACT)
+    for device_verb in (training, storing, attending):
+        device_verb.add_argument("--device", choices=("auto", "cpu", "cuda"))
+    help = "write or show tables and figures"
+    reporting = verbs.add_parser("report", help=help, description=help)
+    kinds = reporting.add_subparsers(required=True, metavar="KIND", dest="kind")
+    for name, (help, target) in REPORTS.items():
+        verb(name, help, target, kinds)
+    help = "look after the store of runs"
+    keeping = verbs.add_parser("store", help=help, description=help)
+    kinds = keeping.add_subparsers(required=True, metavar="WHAT", dest="kind")
+    verb("list", "print every entry with its size, its age and its users", None, kinds)
+    verb("verify", "check all files and metrics of finished runs", None, kinds)
+    pruning = verb("prune", "print what no protocol uses", None, kinds)
+    pruning.add_argument("--yes", action="store_true", help="delete it")
+    source = {"help": "another store, or results/PROTOCOL/runs of an older version"}
+    verb("import", "copy finished runs from another folder", source, kinds)
+    optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
+    verb("compare", "print our numbers beside the published ones", optional)
+    help = "a target: its artefacts; an artefact: its runs; all: all runs"
+    what = "print artefacts with their runs, time and disk"
+    planning = verb("plan", what, {"nargs": "?", "help": help})
+    help = "print what is left to compute as commands, to run it without Snakemake"
+    planning.add_argument("--commands", action="store_true", help=help)
+    verb("doctor", "check whether this machine has what the plan needs", None)
+    help = "a target, or `default`: what is made if no target is named; all runs if left out"
+    seeing = verb(
+        "status",
+        "print which runs are done, running, failed or waiting",
+        {"nargs": "?", "help": help},
+    )
+    seeing.add_argument("--all", action="store_true", help="list every run")
+    every: dict[str, Any] = {"nargs": "?", "type": _interval, "const": 10.0, "metavar": "SECONDS"}
+    help = "repeat, every 10 s if left out, until no run is left or Ctrl-C"
+    seeing.add_argument("--watch", **every, help=help)
+    return whole
+
+
+def _interval(text: str) -> float:
+    """A number of seconds above 0, for argparse."""
+    if not (seconds := float(text)) > 0:
+        raise argparse.ArgumentTypeError(f"{text}: must be more than 0 seconds")
+    return seconds
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))  # a shell does not expand the ~ of --log=~/file
