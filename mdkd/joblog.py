@@ -10,12 +10,14 @@ ERROR = "error: "
 
 def last_message(log_file: Path) -> str:
     """Why a job ended early: the last line of its log, without its time, or all its last errors."""
-    lines = [re.sub(LOG_TIME, "", line).strip() for line in _lines(log_file)]
+    found = _lines(log_file)
+    lines = [re.sub(LOG_TIME, "", line).strip() for line in found]
     last = lines[-1] if lines else "no message"
     if last.startswith(ERROR):
         errors = list(takewhile(lambda line: line.startswith(ERROR), reversed(lines)))
         return "\n".join(error.removeprefix(ERROR) for error in reversed(errors))
-    if last.startswith("interrupted "):
+    ends_a_traceback = bool(found) and not re.match(LOG_TIME, found[-1])
+    if last.startswith("interrupted ") or ends_a_traceback:
         return last
     killed = "it ended without a word, as when memory runs out and the system kills it"
     return f"{killed}; its last message: {last}"

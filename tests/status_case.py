@@ -18,7 +18,7 @@ STUDENT, MLD = "supervised/scenes/resnet8/seed0", distilled("mld", 0)
 FURTHER = {"kind": "comparison", "title": "More", "pairs": [PAIR], "targets": ["more"]}
 
 
-def small_plan(config, base):
+def small_plan(config, base, stored_logits="never"):
     """A plan and its results: teacher, student and MLD, one seed; MDKD is not selected."""
     folder = config / "experiments"
     (folder / "comparison.yaml").unlink()
@@ -26,7 +26,11 @@ def small_plan(config, base):
     (folder / "small.yaml").write_text(yaml.safe_dump(small))
     (folder / "wide.yaml").write_text(yaml.safe_dump(FURTHER | {"methods": ["mld", "mdkd"]}))
     (config / "rates.yaml").write_text(yaml.safe_dump(RATES))
-    plan = make_plan(Specification(config, {"experiments": ["small"], "seeds": [0]}))
+    plan = make_plan(
+        Specification(
+            config, {"experiments": ["small"], "seeds": [0], "stored_logits": stored_logits}
+        )
+    )
     return plan, Results("smoke", base, plan.runs)
 
 

@@ -255,9 +255,9 @@ def gone(file):
         (folder_in_place_of, "a.log", "report metrics --log a.log", "a.log: Is a directory"),
         (loop_in_place_of, "results", "report metrics", "leads back to itself"),
         (loop_in_place_of, "a.log", "report metrics --log a.log", "leads back to itself"),
-        (folder_in_place_of, "plan.json", "report metrics --plan plan.json", "a folder lies where"),
-        (loop_in_place_of, "plan.json", "report metrics --plan plan.json", "leads back to itself"),
-        (gone, "plan.json", "report metrics --plan plan.json", "snakemake writes it: call it"),
+        (folder_in_place_of, "plan.json", "report metrics --plan plan.json", "is a folder, a file"),
+        (loop_in_place_of, "plan.json", "report metrics --plan plan.json", "cannot be read (Too"),
+        (gone, "plan.json", "report metrics --plan plan.json", "name a plan that `snakemake`"),
         (gone, "-", f"report metrics --log {'x' * 300}", "File name too long; use shorter"),
         (file_in_place_of, "store", f"train {STUDENT}", "move it away"),
         (loop_in_place_of, "store", f"train {STUDENT}", "leads back to itself"),
@@ -308,7 +308,7 @@ ENDS = {  # what a verb may raise: exit status, and a part of the line
     "our mistake": (KeyError("x"), 1, "KeyError: 'x'; this is a fault of the program, see a.log"),
     "without a number": (OSError("cannot write mode P"), 1, "cannot write mode P; this is a"),
     "unknown number": (OSError(9999, "Odd", "a"), 2, "a: Odd; mend this, then run the command"),
-    "several lines": (UserError("a\n  b"), 2, "error: a b"),
+    "several lines": (UserError("a\n  b"), 2, "error: a\\n  b"),
 }  # fmt: skip
 
 

@@ -55,7 +55,12 @@ FROZEN = {
 # only added.
 DEFAULTS = {
     "Head": {"width": 768, "queries": None, "heads": 8, "feedforward": 2048, "dropout": 0.1},
-    "Recipe": {"schedule": "cosine", "normalisation": "imagenet", "bce_reduction": "sum_mean"},
+    "Recipe": {
+        "schedule": "cosine",
+        "normalisation": "imagenet",
+        "bce_reduction": "sum_mean",
+        "teacher_logits": "float32",
+    },
     "Dataset": {"options": {}, "val": 0.0, "damaged": "error"},
     "coco.Options": {
         "annotations": "annotations/instances_{split}.json",

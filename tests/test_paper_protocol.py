@@ -51,6 +51,7 @@ def test_every_run_is_trained_as_section_4_3_says(paper, method):
         "cutout": 0.5,  # "and Cutout"; the side is that of L2D's code
         "normalisation": "imagenet",  # not given; that of the initial weights
         "bce_reduction": "sum_mean",  # Eq. 1: 1/b, sum over labels
+        "teacher_logits": "float32",
     }
     assert run.dataset.image_size == 224  # "a resolution of 224x224 pixels"
     assert run.weights == "imagenet"  # "models pre-trained on the ImageNet dataset"
@@ -216,6 +217,7 @@ def test_the_l2d_preset_states_their_recipe():
         "cutout": 0.5,
         "normalisation": "none",
         "bce_reduction": "sum_sum",
+        "teacher_logits": "float32",
     }
     assert asdict(run.head) == asdict(
         run_of(Specification(CONFIG, {"protocol": "paper"}), "l2d").head

@@ -42,7 +42,8 @@ def test_memory_of_the_papers_networks_covers_what_was_measured():
 
 def test_a_training_of_the_paper_takes_an_hour():
     """ResNet-101 → ResNet-34 on 110 x 2,565 batches of 32 images of MS-COCO."""
-    plan = make_plan(Specification(ROOT / "config", {"protocol": "paper", "device": "cuda"}))
+    given = {"protocol": "paper", "device": "cuda", "stored_logits": "never"}
+    plan = make_plan(Specification(ROOT / "config", given))
     run = plan.runs["distill/coco2014/resnet101--resnet34/mdkd/default/seed0"]
     hours = 110 * 2565 * 32 * (1 / 6700 + 1 / (3.1 * 2470)) / 0.7 / 3600
     assert Estimator(plan, read_rates(RATES), Layout("paper")).hours_left(run) == pytest.approx(

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from mdkd.costs import Estimator, needed
+from mdkd.costs import Estimator, needed, stores_of
 from mdkd.plan import Plan
 from mdkd.rates import read_rates
 from mdkd.reporting.plan_listing import RATES, TIMES, amount
@@ -157,6 +157,9 @@ def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, ra
     alive = [s for s in found.values() if s.state == "running" and not s.dead]
     others = [s for s in found.values() if s.state == "waiting" or s.dead]
     left = [_seconds_left(status, estimator, now) for status in [*alive, *others]]
+    for run in stores_of([status.path for status in others], estimator).values():
+        hours = estimator.logits_hours(run)
+        left += [3600 * hours] if hours else []
     if not left:
         return "Nothing is left to train."
     known = [seconds for seconds in left if seconds is not None]

@@ -20,7 +20,7 @@ class Progress:
     gradient_ratios: dict[str, float] = field(default_factory=dict)  # at the epoch's first batch
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     recent: list[Tensor] = field(default_factory=list)  # losses of the steps since the last check
-    resumed_at: float = field(default_factory=time.monotonic)
+    resumed_at: float = field(default_factory=lambda: time.monotonic())
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Count one step and add its losses. This does not wait for the device."""

@@ -99,7 +99,7 @@ def test_the_difference_of_the_two_best_is_resampled(tmp_path):
     numbers = [float(found["difference"][key]) for key in ("value", "low", "high")]
     assert numbers == pytest.approx([100 * x for x in expected[:3]], abs=1e-5)
     assert float(found["share not above 0"]["value"]) == expected.not_above
-    points = "{:.2f} [{:.2f}, {:.2f}]".format(*numbers).replace("-", "−")
+    points = "{:.2f} \\[{:.2f}, {:.2f}]".format(*numbers).replace("-", "−")
     assert markdown_row(text, "resnet20 - resnet8")[3:] == [points, f"{expected.not_above:.3f}"]
     assert "of 25 resamples" in text
     assert "NOT the seeds" in text

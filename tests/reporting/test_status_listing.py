@@ -88,6 +88,14 @@ def test_the_estimate_of_the_end(plan_and_results, config):
     assert "in about 1.7 min" in ending(shown(plan_and_results, config))
 
 
+def test_logits_that_are_stored_first_are_in_the_estimate(config, tmp_path):
+    """Both distillations read them, so the teacher's part of a training is paid once."""
+    plan, results = small_plan(config, tmp_path, stored_logits="auto")
+    teaching_s = 96 / (2 * 50)
+    total = TEACHER_S + STUDENT_S + 2 * (MLD_S - teaching_s) + teaching_s
+    assert f"in about {total:.1f} s" in ending(shown((plan, results), config))
+
+
 def test_what_counts_in_the_estimate(plan_and_results, config):
     results = plan_and_results[1]
     record(results, TEACHER, images_per_s=50.0)

@@ -21,6 +21,7 @@ from mdkd.results import Results
 from mdkd.score import score
 from mdkd.spec import Pair
 from mdkd.training import loop as training
+from mdkd.training import teacher as teaching
 from mdkd.training.networks import load_network, new_network
 
 
@@ -139,7 +140,7 @@ def test_a_missing_teacher_is_named(bench):
 def test_the_teacher_is_frozen(bench, monkeypatch):
     teachers = []
     monkeypatch.setattr(
-        training, "load_network", lambda *args: teachers.append(load_network(*args)) or teachers[0]
+        teaching, "load_network", lambda *args: teachers.append(load_network(*args)) or teachers[0]
     )
     bench.train(REVIEW)
     (teacher,) = teachers

@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import time
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_snakemake_is_killed_and_started_again_while_its_job_lives(made):
 def test_a_second_command_and_a_job_wait_for_a_training(made):
     path = STUDENT.format(1)
     run = resolve_run(Specification(made.folder / "config"), path)
-    busy = "another process is training this run; waiting for it"
+    busy = f"another process is training this run ({socket.gethostname()}); waiting for it"
     with store.entry(run, Layout("smoke", made.folder)).held():
         command = made.begin("python", "-m", "mdkd", "train", path, "--log", "by_hand.txt")
         workflow = made.begin("snakemake", "--cores", "1", *SEEDS, "--", "collect")
