@@ -63,8 +63,8 @@ def test_memory_is_read():
         ("/tmpfile", "ext4", "rw"),
         ("/home/me/mdkd", "nfs4", "local_lock=none"),
         ("/old data/x", "nfs", "nolock"),
-        ("/work/fastest", "lustre", "flock"),
-        ("/work/fast", "lustre", "localflock"),
+        ("/scratch/fastest", "lustre", "flock"),
+        ("/scratch/fast", "lustre", "localflock"),
     ],
 )
 def test_the_file_system_of_a_folder_is_found(path, kind, option):

@@ -66,7 +66,7 @@ def test_the_second_process_says_what_it_sees(tmp_path, capsys):
         ("held", "/home", "ok", "between hosts this is not tested"),
         ("held", "/old data", "problem", "on one host only (mount option local_lock=all, nolock)"),
         ("held", "/work", "ok", "between hosts this is not tested"),
-        ("held", "/work/fast", "problem", "on one host only (mount option localflock)"),
+        ("held", "/scratch/fast", "problem", "on one host only (mount option localflock)"),
     ],
 )
 def test_verdicts_on_locks(said, path, verdict, text):
