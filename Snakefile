@@ -161,11 +161,11 @@ for target, artefacts in TARGETS.items():
 
 onstart:
     asked = PLAN.asked_by(workflow.dag_settings.targets)
-    records.write_json(Path(PLAN_FILE), replace(PLAN, asked=asked).to_json())
     try:
+        records.write_json(Path(PLAN_FILE), replace(PLAN, asked=asked).to_json())
         precheck.check(PLAN, asked, LAYOUT)
-    except UserError as error:
-        raise WorkflowError(str(error)) from None
+    except (UserError, OSError) as error:
+        raise WorkflowError(faults.describe(error)) from None
     if on_slurm():
         prepare_slurm()
 
@@ -178,7 +178,7 @@ onsuccess:
         report_file = f"{RESULTS}/{'_'.join(['report', *sorted(targets - {'all'})])}.html"
         # A file keeps what was given on the command line as it is. A second --config would not:
         # Snakemake strips quotes, and reads what is left as YAML.
-        given = f"{RESULTS}/plans/given.json"
+        given = f"logs/{PLAN.protocol}/given.json"
         records.write_json(Path(given), config)
         command = [
             "snakemake",

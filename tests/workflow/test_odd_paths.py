@@ -83,7 +83,7 @@ def test_labels_are_those_of_the_table(made):
 
 
 def test_the_report_was_given_what_the_call_was_given(made):
-    given = json.loads((made.results / "plans" / "given.json").read_text(encoding="utf-8"))
+    given = json.loads((made.folder / "logs" / "smoke" / "given.json").read_text(encoding="utf-8"))
     expected = {"experiments": "mine", "store": "~/st {q} o'x", "weights_folder": "it's"}
     assert given == expected
 
