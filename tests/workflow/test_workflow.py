@@ -55,6 +55,7 @@ def test_a_bare_dry_run_plans_the_comparison(default):
         "prepare_dataset": 1,
         "train_supervised": supervised,
         "distill": distilled,
+        "store_logits": seeds,  # of the teacher, for each seed
     }
     assert not (default.folder / "results").exists()
 
@@ -68,7 +69,7 @@ def test_every_seed_given_on_the_command_line_is_planned(default):
 def test_a_mistake_stops_the_workflow_in_one_line(default):
     result = default.run("snakemake", "-n", "--config", "experiments=comparisn")
     assert result.returncode != 0
-    assert "comparisn.yaml: no such file; did you mean 'comparison'?" in result.stdout
+    assert "experiments: no experiment 'comparisn'; did you mean 'comparison'?" in result.stdout
     assert "Traceback" not in result.stdout + result.stderr
 
 
@@ -193,11 +194,11 @@ def test_partial_prints_a_table_with_a_gap(restored):
 def test_after_a_failure_the_last_lines_are_the_failed_jobs(restored):
     """One line each, with the reason and the log."""
     experiment = restored.folder / "config" / "experiments" / "comparison.yaml"
-    methods = ["vanilla", "mld", {"mse": {"weight": 1.0e38}}]
-    edit_yaml(experiment, lambda e: e.update(methods=methods))
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", {"mse": {"weight": 0.5}}]))
+    edit_text(restored.folder / "mdkd/methods/mse.py", "weight * gap", "1e38 * gap")
     result = restored.run("sh", "-c", "snakemake --cores 1 2>&1")  # as a terminal shows it
     assert result.returncode != 0
-    run = "distill/scenes/resnet8x2--resnet8/mse/weight-1e38/seed0"
+    run = "distill/scenes/resnet8x2--resnet8/mse/weight-0.5/seed0"
     lines = result.stdout.splitlines()
     found = [line for line in lines if line.startswith("failed: ")]
     assert len(found) == 1
