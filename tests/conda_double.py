@@ -65,7 +65,9 @@ def calls(folder, program):
 
 def created(folder):
     """The environments that were created: the host and the prefix of each."""
-    found = [(host, words) for host, words in calls(folder, "conda") if words[1] == "create"]
+    found = [
+        (host, words) for host, words in calls(folder, "conda") if words[:2] == ["env", "create"]
+    ]
     return [(host, words[words.index("--prefix") + 1]) for host, words in found]
 
 
