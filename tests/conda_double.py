@@ -3,8 +3,8 @@
 The double answers what Snakemake asks of conda. It solves and installs with py-rattler, from
 channels of empty packages: one for each name in environment.yml. The package ``python`` has a
 program: it notes its call, then calls the Python of the tests. So a test sees that Snakemake
-creates the environment, activates it, and runs each job in it. It does not see whether the real
-channels have the packages.
+creates the environment, activates it, and runs each job in it, and on which machine. It does not
+see whether the real channels have the packages.
 
     conda_double.py FOLDER ARGUMENTS...     FOLDER: where `install` has put everything
 
@@ -18,10 +18,12 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from typing import NamedTuple
 
 import yaml
 
@@ -46,10 +48,36 @@ def install(folder, environment_file):
     return program.parent
 
 
+class Job(NamedTuple):
+    """A call of ``python -m mdkd`` in an environment."""
+
+    host: str
+    prefix: str  # of the environment
+    verb: str  # the two words after mdkd
+
+
 def calls(folder, program):
-    """The calls of ``conda`` or ``python`` so far, one list of words each."""
+    """The calls of ``conda`` or ``python`` so far: the host and the words of each."""
     file = folder / f"{program}.txt"
-    return [shlex.split(line) for line in file.read_text().splitlines()] if file.exists() else []
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(host, words) for host, *words in map(shlex.split, lines)]
+
+
+def created(folder):
+    """The environments that were created: the host and the prefix of each."""
+    found = [
+        (host, words) for host, words in calls(folder, "conda") if words[:2] == ["env", "create"]
+    ]
+    return [(host, words[words.index("--prefix") + 1]) for host, words in found]
+
+
+def jobs(folder):
+    """All jobs so far that ran in an environment."""
+    return [
+        Job(host, prefix, " ".join(words[2:4]))
+        for host, (prefix, *words) in calls(folder, "python")
+        if words[:2] == ["-m", "mdkd"]
+    ]
 
 
 def _make_channels(folder, file):
@@ -67,10 +95,10 @@ def _make_channels(folder, file):
 
 def _python(folder):
     """A program that notes its environment and its arguments, and calls the Python of the tests."""
-    note = 'for word in "$CONDA_PREFIX" "$@"; do printf "%s " "\'$word\'"; done'
+    note = """call=$(printf "'%s' " "$(hostname)" "$CONDA_PREFIX" "$@")"""
     log = shlex.quote(str(folder / "python.txt"))
-    line = f'{{ {note}; echo; }} >> {log}\nexec {shlex.quote(sys.executable)} "$@"\n'
-    return f"#!/bin/sh\n{line}"
+    write = f'echo "$call" >> {log}'  # all at once, because jobs run at the same time
+    return f'#!/bin/sh\n{note}\n{write}\nexec {shlex.quote(sys.executable)} "$@"\n'
 
 
 def _package(folder, name, version, payload):
@@ -109,7 +137,7 @@ def _create(folder, file, prefix):
 
 def main(folder, *words):
     with (Path(folder) / "conda.txt").open("a") as log:
-        log.write(shlex.join(words) + "\n")
+        log.write(shlex.join([socket.gethostname(), *words]) + "\n")
     text = " ".join(words)
     if words[0] == "make-channels":
         _make_channels(Path(folder), words[1])

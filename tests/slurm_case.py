@@ -39,8 +39,9 @@ class SlurmProject(Project):
 
     def double(self):
         """Compute on the CPU what was claimed as a GPU. This is the test double for GPUs."""
-        loop = self.folder / "mdkd/training/loop.py"
-        edit_text(loop, "torch.device(device_type)", 'torch.device("cpu")')
+        for file in ("loop.py", "teacher.py"):
+            code = self.folder / "mdkd/training" / file
+            edit_text(code, "torch.device(device_type)", 'torch.device("cpu")')
         self.trace()
         with (self.folder / "Snakefile").open("a") as file:
             file.write(ASK_OFTEN)

@@ -6,9 +6,13 @@ predictions of an undisturbed training, and no run may have been trained twice.
 
 import os
 import signal
+import socket
 from functools import partial
+from pathlib import Path
 
+import conda_double
 import pytest
+from conftest import edit_yaml
 from slurm_case import (
     EPOCH,
     MLD,
@@ -54,6 +58,29 @@ def test_jobs_on_one_node_train_side_by_side_on_different_devices(made, expected
     for path in (FIRST, SECOND):
         made.check(expected, path)
         assert made.restarts(path) == 0
+
+
+def test_with_conda_every_job_on_a_node_runs_in_the_one_environment(fresh, expected, tmp_path):
+    """Conda is a test double. Two methods read stored logits, which a job on a node makes."""
+    project = fresh.copy(tmp_path / "made")
+    experiment = project.folder / "config/experiments/comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", "mse"]))
+    conda = tmp_path / "conda"
+    programs = conda_double.install(conda, project.folder / "environment.yml")
+    path = f"{programs}{os.pathsep}{project.environment()['PATH']}"
+    project.ended(project.submit("--use-conda", "--", "collect", PATH=path))
+
+    login = socket.gethostname()
+    ((host, prefix),) = conda_double.created(conda)
+    assert (host, Path(prefix).parent) == (login, project.folder / ".snakemake" / "conda")
+    jobs = conda_double.jobs(conda)
+    assert {job.prefix for job in jobs} == {prefix}
+    assert [job.verb for job in jobs if job.host == login] == ["report metrics"]
+    runs = (TEACHER, STUDENT.format(0), MLD.format(0), MLD.format(0).replace("mld", "mse"))
+    verbs = ["cache scenes", "logits logits/scenes/resnet8x2/seed0", *(f"train {r}" for r in runs)]
+    assert sorted(job.verb for job in jobs if job.host in project.cluster.nodes) == sorted(verbs)
+    digests = project.digests()
+    assert {path: digests[path] for path in runs[:3]} == {path: expected[path] for path in runs[:3]}
 
 
 # Jobs that are stopped. The fixtures disturb several jobs at once, because each of them takes time.
@@ -251,18 +278,24 @@ def test_jobs_that_can_never_start_are_said_in_one_line(made, partition):
     assert not made.jobs()
 
 
-def test_several_trainings_inside_one_job_share_its_gpu(made, expected):
-    command = "snakemake --cores 2 --config seeds=[1] trainings_per_gpu=2 -- collect"
+def test_several_trainings_inside_one_job_share_its_gpu_and_all_save_if_it_is_requeued(
+    made, expected
+):
+    command = "exec snakemake --nolock --cores 2 --config seeds=[1] trainings_per_gpu=2 -- collect"
     need = ("--partition=first", "--gpus=1", "--cpus-per-task=2", "--mem=8G", "--time=10")
-    variables = made.environment(STEP_S="2")
+    variables = made.environment(STEP_S="3")
     job = made.run(
         "env",
         *(f"{name}={variables[name]}" for name in ("TMPDIR", "STEP_S")),
         *("sbatch", "--parsable", *need, "--output=log.txt", f"--wrap={command}"),
     ).stdout.strip()
+    for path in (FIRST, SECOND):
+        made.trained(path)
+    made.cluster.run("scontrol", "requeue", job)
     until(lambda: made.cluster.jobs()[job] == "COMPLETED", "the job is done", 180, made.messages)
     assert {step.job for step in made.traced()} == {job}
     assert len({step.device for step in made.traced()}) == 1
     assert changes(step.path for step in made.traced()) > 1
     for path in (FIRST, SECOND):
         made.check(expected, path)
+        assert len({step.pid for step in made.steps_of(path)}) == 2

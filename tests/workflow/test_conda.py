@@ -31,15 +31,9 @@ def with_conda(project, folder):
     return project
 
 
-def created(folder):
-    return [
-        words for words in conda_double.calls(folder, "conda") if words[:2] == ["env", "create"]
-    ]
-
-
 def test_the_environment_is_made_once_from_environment_yml(with_conda, folder):
-    (words,) = created(folder)
-    prefix = Path(words[words.index("--prefix") + 1])
+    ((_, text),) = conda_double.created(folder)
+    prefix = Path(text)
     assert prefix.parent == with_conda.folder / ".snakemake" / "conda"
     installed = {file.name.rsplit("-", 2)[0] for file in (prefix / "conda-meta").glob("*.json")}
     dependencies = yaml.safe_load((with_conda.folder / "environment.yml").read_text())
@@ -47,13 +41,10 @@ def test_the_environment_is_made_once_from_environment_yml(with_conda, folder):
 
 
 def test_every_job_runs_in_the_environment(with_conda, folder):
-    (words,) = created(folder)
-    prefix = words[words.index("--prefix") + 1]
-    found = [
-        words for words in conda_double.calls(folder, "python") if words[1:3] == ["-m", "mdkd"]
-    ]
-    assert {words[0] for words in found} == {prefix}
-    verbs = sorted(" ".join(words[3:5]) for words in found)
+    ((_, prefix),) = conda_double.created(folder)
+    jobs = conda_double.jobs(folder)
+    assert {job.prefix for job in jobs} == {prefix}
+    verbs = sorted(job.verb for job in jobs)
     assert verbs == [
         "cache scenes",
         "report figure",
@@ -64,14 +55,14 @@ def test_every_job_runs_in_the_environment(with_conda, folder):
         "train supervised/scenes/resnet8/seed0",
         "train supervised/scenes/resnet8x2/seed0",
     ]
-    assert with_conda.output.count("Activating conda environment") == len(found)
+    assert with_conda.output.count("Activating conda environment") == len(jobs)
     assert (with_conda.results / "tables" / "comparison.tex").stat().st_size > 0
 
 
 def test_a_second_run_makes_no_environment_and_trains_nothing(with_conda, folder):
     before = len(conda_double.calls(folder, "python"))
     assert "Nothing to be done" in with_conda.snakemake("--use-conda")
-    assert len(created(folder)) == 1
+    assert len(conda_double.created(folder)) == 1
     assert len(conda_double.calls(folder, "python")) == before
 
 

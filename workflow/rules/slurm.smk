@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from contextlib import suppress
 from functools import cache
 
 import psutil
@@ -69,10 +70,10 @@ def nodes_of(partition):
 
 
 def forward_signals():
-    """Send the signals that this process gets on to the training, which saves a checkpoint.
+    """Send the signals of Slurm that this process gets on to the trainings, which save checkpoints.
 
     Slurm sends SIGTERM and SIGUSR1 to the first process of a job step alone. This is Snakemake, which
-    then waits for the training to end.
+    then waits for the trainings to end.
     """
     arrived, signals = os.pipe()
     os.set_blocking(signals, False)
@@ -81,11 +82,13 @@ def forward_signals():
 
     def forward():
         while number := os.read(arrived, 1):
-            for process in psutil.Process().children(recursive=True):
-                process.send_signal(number[0])
+            if number[0] in (signal.SIGTERM, signal.SIGUSR1):  # a terminal sends Ctrl-C to all
+                for process in psutil.Process().children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):  # it has just ended
+                        process.send_signal(number[0])
 
     threading.Thread(target=forward, daemon=True).start()
 
 
-if slurm.job_id() and not workflow.is_main_process:
+if slurm.job_id():
     forward_signals()
