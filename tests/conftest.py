@@ -24,6 +24,15 @@ pytest_plugins = [
     "trainings",
 ]  # fixtures of several files
 ROOT = Path(__file__).parents[1]
+
+# A shell may ignore these signals in what it starts in the background, and children inherit that.
+# Tests send them.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) == signal.SIG_IGN:
+        signal.signal(
+            _number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL
+        )
+
 TINY = {"scenes": {"train": 48, "test": 32}}
 
 
