@@ -50,7 +50,7 @@ MOUNTS = """\
 tmpfs /tmp tmpfs rw,nosuid,nodev 0 0
 nas:/export/home /home nfs4 rw,vers=4.2,proto=tcp,local_lock=none,addr=10.0.0.2 0 0
 nas:/old /old\\040data nfs rw,vers=3,nolock,local_lock=all 0 0
-mds@tcp:/work /work lustre rw,seclabel,flock,lazystatfs 0 0
+mds@tcp:/scratch /scratch lustre rw,seclabel,flock,lazystatfs 0 0
 mds@tcp:/fast /scratch/fast lustre rw,localflock 0 0
 """
 

@@ -65,7 +65,7 @@ def test_the_second_process_says_what_it_sees(tmp_path, capsys):
         ("OSError: [Errno 37] No locks available", "/home", "problem", "No locks available"),
         ("held", "/home", "ok", "between hosts this is not tested"),
         ("held", "/old data", "problem", "on one host only (mount option local_lock=all, nolock)"),
-        ("held", "/work", "ok", "between hosts this is not tested"),
+        ("held", "/scratch", "ok", "between hosts this is not tested"),
         ("held", "/scratch/fast", "problem", "on one host only (mount option localflock)"),
     ],
 )
