@@ -23,68 +23,61 @@ from mdkd.training.loop import supervised_loss
 
 BATCH, LABELS, SIZE = 32, 80, 32
 TEACHER, STUDENT = "cifar:resnet20", "cifar:resnet8"
+NETS = f"{TEACHER[6:]} to {STUDENT[6:]}, {SIZE} px"
 HEAD = Head(kind="mldecoder", width=64, heads=4, feedforward=128)
 
 
 def rows() -> Iterator[Row]:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    teacher, student = _network(TEACHER).eval(), _network(STUDENT)
-    images_BCHW = torch.randn(BATCH, 3, SIZE, SIZE)
-    targets_BC = (torch.rand(BATCH, LABELS) < 2.9 / LABELS).float()
-    files = methodfiles.read_all()
+    case, files = _Case(), methodfiles.read_all()
     for name in methods.names():
-        loss = methods.build(name, student.spec, teacher.spec, files[name].settings)
-
-        def step(loss: torch.nn.Module | None = loss) -> None:
-            with torch.no_grad():
-                taught = teacher(images_BCHW)
-            output = student(images_BCHW)
-            terms: list[Tensor] = [supervised_loss(output.logits_BC, targets_BC, "sum_mean")]
-            if loss is not None:
-                terms += loss(output, taught, targets_BC).values()
-            student.zero_grad(set_to_none=True)
-            torch.stack(terms).sum().backward()
-
+        loss = case.loss(name)
         yield Row(
-            f"step with {files[name].label}, {TEACHER[6:]} to {STUDENT[6:]}, {SIZE} px",
-            lambda step=step: step(None),
-            step,
+            f"step with {files[name].label}, {NETS}",
+            lambda: case.step(None, case.teach()),
+            lambda loss=loss: case.step(loss, case.teach()),
         )
 
 
 def stored_rows() -> Iterator[Row]:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    teacher, student = _network(TEACHER).eval(), _network(STUDENT)
-    images_BCHW = torch.randn(BATCH, 3, SIZE, SIZE)
-    targets_BC = (torch.rand(BATCH, LABELS) < 2.9 / LABELS).float()
-    loss = methods.build(
-        "mdkd", student.spec, teacher.spec, methodfiles.read_all()["mdkd"].settings
-    )
-    with torch.no_grad():
-        stored = teacher(images_BCHW)
-
-    def step(taught: Output | None) -> None:
-        output = student(images_BCHW)
-        terms: list[Tensor] = [supervised_loss(output.logits_BC, targets_BC, "sum_mean")]
-        if taught is not None:
-            terms += loss(output, taught, targets_BC).values()
-        student.zero_grad(set_to_none=True)
-        torch.stack(terms).sum().backward()
-
-    def live() -> None:
-        with torch.no_grad():
-            taught = teacher(images_BCHW)
-        step(taught)
-
-    nets = f"MDKD, {TEACHER[6:]} to {STUDENT[6:]}, {SIZE} px"
-    yield Row(f"step with stored logits against a live teacher, {nets}", live, lambda: step(stored))
+    case = _Case()
+    loss, stored = case.loss("mdkd"), case.teach()
     yield Row(
-        f"step with stored logits against no teacher, {nets}",
-        lambda: step(None),
-        lambda: step(stored),
+        f"step with stored logits against a live teacher, MDKD, {NETS}",
+        lambda: case.step(loss, case.teach()),
+        lambda: case.step(loss, stored),
     )
+    yield Row(
+        f"step with stored logits against no teacher, MDKD, {NETS}",
+        lambda: case.step(None, None),
+        lambda: case.step(loss, stored),
+    )
+
+
+class _Case:
+    """A teacher, a student and a batch."""
+
+    def __init__(self) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        self.teacher, self.student = _network(TEACHER).eval(), _network(STUDENT)
+        self.images_BCHW = torch.randn(BATCH, 3, SIZE, SIZE)
+        self.targets_BC = (torch.rand(BATCH, LABELS) < 2.9 / LABELS).float()
+
+    def loss(self, name: str) -> torch.nn.Module:
+        settings = methodfiles.read_all()[name].settings
+        return methods.build(name, self.student.spec, self.teacher.spec, settings)
+
+    @torch.no_grad()
+    def teach(self) -> Output:
+        return self.teacher(self.images_BCHW)
+
+    def step(self, loss: torch.nn.Module | None, taught: Output | None) -> None:
+        output = self.student(self.images_BCHW)
+        terms: list[Tensor] = [supervised_loss(output.logits_BC, self.targets_BC, "sum_mean")]
+        if loss is not None:
+            terms += loss(output, taught, self.targets_BC).values()
+        self.student.zero_grad(set_to_none=True)
+        torch.stack(terms).sum().backward()
 
 
 def _network(net: str) -> Network:
