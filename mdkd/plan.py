@@ -119,8 +119,8 @@ class Plan:
             if artefact.kind not in KINDS:
                 hint = nearest(artefact.kind, KINDS)
                 raise UserError(f"{file}: artefacts: {name}: kind: '{artefact.kind}'; {hint}")
-            options = KINDS[artefact.kind].options
-            parse(options, artefact.options, f"{file}: artefacts: {name}: options")
+            where = f"{file}: artefacts: {name}: options"
+            parse(KINDS[artefact.kind].options, artefact.options, where)
         return plan
 
     def digest(self) -> str:

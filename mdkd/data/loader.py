@@ -110,22 +110,17 @@ class Loader:
     def _read(self, drawn: tuple[np.ndarray, Draws]) -> "_OnHost":
         """What a batch on a GPU needs from the host, in pinned memory."""
         indices_B, draws = drawn
-        images_BSS3 = None
-        if self.resident_NSS3 is None:
-            images_BSS3 = self._pinned(torch.from_numpy(self.split.images_NSSC[indices_B]))
-        facts_4B = np.concatenate([indices_B[None], draws.places])
-        return _OnHost(indices_B, self._pinned(torch.from_numpy(facts_4B)), draws.side, images_BSS3)
+        facts_4B = self._pinned(np.concatenate([indices_B[None], draws.places]))
+        return _OnHost(indices_B, facts_4B, draws.side, self._images_on_host(indices_B))
 
     def test(self) -> Iterator[Batch]:
         """Every image once, in the cache's order, without augmentation."""
         size = 2 * self.recipe.batch_size
         for start in range(0, len(self.split.ids), size):
             indices_B = np.arange(start, min(start + size, len(self.split.ids)))
-            rows_B = self._to_device(self._pinned(torch.from_numpy(indices_B)))
-            images_BSS3 = None
-            if self.resident_NSS3 is None:
-                images_BSS3 = self._pinned(torch.from_numpy(self.split.images_NSSC[indices_B]))
-            yield self._batch(self._images(images_BSS3, rows_B), rows_B, indices_B)
+            rows_B = self._to_device(self._pinned(indices_B))
+            images_BSS3 = self._images(self._images_on_host(indices_B), rows_B)
+            yield self._batch(images_BSS3, rows_B, indices_B)
 
     def _resident(self) -> Tensor | None:
         """The whole split in GPU memory; None on a CPU or if it needs over half the free memory."""
@@ -149,7 +144,14 @@ class Loader:
         assert self.resident_NSS3 is not None
         return self.resident_NSS3.index_select(0, rows_B)
 
-    def _pinned(self, tensor: Tensor) -> Tensor:
+    def _images_on_host(self, indices_B: np.ndarray) -> Tensor | None:
+        """The images at these indices, read from the cache; None if they are on the device."""
+        if self.resident_NSS3 is not None:
+            return None
+        return self._pinned(self.split.images_NSSC[indices_B])
+
+    def _pinned(self, values: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(values)
         return tensor.pin_memory() if self.device.type == "cuda" else tensor
 
     def _to_device(self, pinned: Tensor) -> Tensor:
