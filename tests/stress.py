@@ -25,7 +25,6 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
 from conftest import TEACHER, copy_config, edit_yaml
 from trainings import MLD, REVIEW, STUDENT
 from workflow_project import TRACE, Project
@@ -168,7 +167,6 @@ def copy(source: Path, target: Path, *parts: str) -> None:
 
 def trainings(base: Path, rounds: int, rng: random.Random, found: dict[str, Counts]) -> None:
     """`mdkd train` and `mdkd cache`, killed and begun again."""
-    torch.optim.Adam([torch.zeros(1)])  # loads half of torch, once for all children
     origin = base / "origin"
     copy_config(origin / "config")
     for verb, target in (("cache", "scenes"), ("train", TEACHER)):

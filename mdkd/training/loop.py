@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import devices, faults, keys, methods, metrics, records, rng, slurm, store
-from mdkd.config import Recipe, Run
+from mdkd.config import Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
@@ -29,13 +29,13 @@ from mdkd.needs import problems
 from mdkd.score import scores
 from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import new_network
+from mdkd.training.optimizer import Adam
 from mdkd.training.progress import Progress, describe
 from mdkd.training.schedule import beta1, learning_rate
 from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
 
-ADAM_BETA2 = 0.999
 CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
 SHORTEST_S = 1e-6  # a clock may stand still
 TINY = 1e-30  # minimum of a gradient's norm in a division
@@ -174,7 +174,7 @@ def _fit(
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
     val = cache.splits.get("val")
     held_out = Loader(val, recipe, run.seed, device) if val else None
-    optimizer = _optimizer(student, list(method.parameters()), recipe, device)
+    optimizer = Adam([*student.parameters(), *method.parameters()], recipe.weight_decay)
     steps_per_epoch = loader.steps_per_epoch()
     last_step = recipe.epochs * steps_per_epoch
     progress = Progress()
@@ -197,11 +197,6 @@ def _fit(
             epoch_started = time.monotonic()
             for step, batch in enumerate(loader.train(epoch, first_step), first_step):
                 torch.manual_seed(rng.torch_seed(run.seed, "step", progress.step))  # for dropout
-                lr = learning_rate(recipe, progress.step, last_step)
-                for group in optimizer.param_groups:
-                    group["lr"] = lr
-                    group["betas"] = (beta1(recipe, progress.step, last_step), ADAM_BETA2)
-
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     student_output = student(batch.images_BCHW)
                     teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
@@ -216,9 +211,10 @@ def _fit(
                 }
                 if step == 0:
                     progress.gradient_ratios = gradient_ratios(losses, list(student.parameters()))
-                optimizer.zero_grad(set_to_none=True)
+                optimizer.zero_grad()
                 torch.stack(list(losses.values())).sum().backward()
-                optimizer.step()
+                lr = learning_rate(recipe, progress.step, last_step)
+                optimizer.step(lr, beta1(recipe, progress.step, last_step))
                 progress.add(losses)
                 if progress.step % CHECK_STEPS == 0:
                     progress.check(steps_per_epoch)
@@ -315,18 +311,6 @@ def _validate(student: Network, held_out: Loader) -> float:
     scores_NC, val = metrics.probabilities(predict(student, held_out)), held_out.split
     student.train()
     return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
-
-
-def _optimizer(
-    student: Network, connectors: list[nn.Parameter], recipe: Recipe, device: torch.device
-) -> torch.optim.Optimizer:
-    """Adam with L2 weight decay on matrices and filters, but not on biases and norm parameters."""
-    trained = [p for p in [*student.parameters(), *connectors] if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.Adam(groups, lr=recipe.lr, fused=device.type == "cuda")
 
 
 def _write_results(

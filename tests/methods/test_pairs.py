@@ -15,7 +15,8 @@ from mdkd.config import Head
 from mdkd.models import build_network
 from mdkd.models.build import merged
 from mdkd.spec import Specification
-from mdkd.training.loop import _optimizer, supervised_loss
+from mdkd.training.loop import supervised_loss
+from mdkd.training.optimizer import Adam
 
 PAPER = Specification(ROOT / "config", {"protocol": "paper"})
 PAIRS = sorted(
@@ -96,7 +97,8 @@ def step(name, student, teacher_spec, teacher_output, batch):
     method = methods.build(name, student.spec, teacher_spec, PAPER.methods[name].settings)
     connectors = list(method.parameters())
     assert bool(connectors) == methods.get(name).has_parameters
-    optimizer = _optimizer(student, connectors, PAPER.protocol.recipe, torch.device("cpu"))
+    recipe = PAPER.protocol.recipe
+    optimizer = Adam([*student.parameters(), *connectors], recipe.weight_decay)
     output = student(images_BCHW)
     terms = method(output, teacher_output, targets_BC)
     assert bool(terms) == bool(methods.get(name).needs)
@@ -104,11 +106,10 @@ def step(name, student, teacher_spec, teacher_output, batch):
     assert_each(losses, lambda loss: loss.isfinite() and loss > 0, f"finite and positive in {name}")
     sum(losses.values()).backward()
     trained = dict(student.named_parameters()) | dict(method.named_parameters())
-    optimized = [p for group in optimizer.param_groups for p in group["params"]]
-    assert {id(p) for p in optimized} == {id(p) for p in trained.values()}
+    assert {id(p) for p in optimizer.parameters} == {id(p) for p in trained.values()}
     assert_finite({key: p.grad for key, p in trained.items() if p.grad is not None})
     assert [key for key, p in method.named_parameters() if p.grad is None] == []
-    optimizer.step()
+    optimizer.step(recipe.lr, beta1=0.9)
 
 
 @functools.cache

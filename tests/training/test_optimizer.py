@@ -1,0 +1,134 @@
+"""Adam against torch's own class and against its formula; what a training imports for it."""
+
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+
+from mdkd.training.optimizer import Adam
+
+DECAY = 0.01
+RATES = [(0.01, 0.9), (0.02, 0.85), (0.005, 0.95)] * 7  # learning rate and beta1 of each step
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LazyLinear(5))
+
+
+def trained(steps, make):
+    """The state of a network after some steps, and the optimizer."""
+    student = network()
+    images = torch.randn(len(RATES), 6, 3, 8, 8)
+    student(images[0])  # sizes of the last layer
+    optimizer, step = make(student)
+    for images_BCHW, (lr, beta1) in list(zip(images, RATES, strict=True))[:steps]:
+        optimizer.zero_grad()
+        student(images_BCHW).square().mean().backward()
+        step(lr, beta1)
+    return student.state_dict(), optimizer
+
+
+def ours(student):
+    optimizer = Adam(student.parameters(), DECAY)
+    return optimizer, optimizer.step
+
+
+def of_torch(student):
+    groups = [
+        {"params": [p for p in student.parameters() if p.ndim > 1], "weight_decay": DECAY},
+        {"params": [p for p in student.parameters() if p.ndim == 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.Adam(groups, fused=True)
+
+    def step(lr, beta1):
+        for group in optimizer.param_groups:
+            group["lr"], group["betas"] = lr, (beta1, 0.999)
+        optimizer.step()
+
+    return optimizer, step
+
+
+def test_the_bits_are_those_of_torchs_fused_adam():
+    expected, _ = trained(len(RATES), of_torch)
+    found, _ = trained(len(RATES), ours)
+    assert {name for name in expected if not torch.equal(found[name], expected[name])} == set()
+
+
+def test_a_step_is_that_of_the_formula():
+    weight = nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
+    bias = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
+    optimizer = Adam([weight, bias], weight_decay=0.5)
+    expected = [2.0, 2.0]
+    means, squares = [0.0, 0.0], [0.0, 0.0]
+    for count, gradient in enumerate((3.0, -1.0, 0.5), start=1):
+        for i, (parameter, decay) in enumerate(((weight, 0.5), (bias, 0.0))):
+            parameter.grad = torch.full_like(parameter, gradient)
+            whole = gradient + decay * expected[i]
+            means[i] = 0.9 * means[i] + 0.1 * whole
+            squares[i] = 0.999 * squares[i] + 0.001 * whole**2
+            mean, square = means[i] / (1 - 0.9**count), squares[i] / (1 - 0.999**count)
+            expected[i] -= 0.1 * mean / (math.sqrt(square) + 1e-8)
+        optimizer.step(lr=0.1, beta1=0.9)
+    assert [weight.item(), bias.item()] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_parameter_without_a_gradient_stays_as_it_is():
+    used, unused = nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(2, 2))
+    frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
+    optimizer = Adam([used, unused, frozen], DECAY)
+    used.sum().backward()
+    optimizer.step(lr=0.1, beta1=0.9)
+    assert not torch.equal(used, torch.ones(2, 2))
+    assert torch.equal(unused, torch.ones(2, 2))
+    assert torch.equal(frozen, torch.ones(2, 2))
+    assert optimizer.parameters == [used, unused]
+
+
+def test_a_saved_state_continues_with_the_same_bits(tmp_path):
+    whole, _ = trained(len(RATES), ours)
+    half, optimizer = trained(9, ours)
+    torch.save(optimizer.state_dict(), tmp_path / "state.pt")
+
+    def resumed(student):
+        student.load_state_dict(half)
+        continued, step = ours(student)
+        continued.load_state_dict(torch.load(tmp_path / "state.pt"))
+        seen = []
+
+        def later_step(lr, beta1):
+            seen.append(lr)
+            if len(seen) > 9:
+                step(lr, beta1)
+
+        return continued, later_step
+
+    # The batches before step 9 also change the running means of the batch norm: only weights count.
+    found, _ = trained(len(RATES), resumed)
+    weights = [name for name in whole if "running" not in name and "batches" not in name]
+    assert {name for name in weights if not torch.equal(found[name], whole[name])} == set()
+
+
+@pytest.mark.parametrize("shapes", [[(2, 2)], [(2, 2), (3,), (1,)], [(2, 2), (4,)]])
+def test_the_state_of_other_parameters_is_refused(shapes):
+    saved = Adam([nn.Parameter(torch.ones(2, 2)), nn.Parameter(torch.ones(3))], DECAY).state_dict()
+    optimizer = Adam([nn.Parameter(torch.ones(shape)) for shape in shapes], DECAY)
+    with pytest.raises(ValueError):
+        optimizer.load_state_dict(saved)
+
+
+def test_no_training_imports_torchs_compiler():
+    code = """
+import sys, torch
+from mdkd.training import loop
+from mdkd.training.optimizer import Adam
+parameter = torch.nn.Parameter(torch.ones(2))
+parameter.sum().backward()
+Adam([parameter], 0.0).step(lr=0.1, beta1=0.9)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
