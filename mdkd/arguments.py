@@ -81,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
     pruning.add_argument("--yes", action="store_true", help="delete it")
     source = {"help": "another store, or results/PROTOCOL/runs of an older version"}
     verb("import", "copy finished runs from another folder", source, kinds)
+    folder = {"help": "a folder, which gets the layout of a store"}
+    exporting = verb("export", "copy the records of finished runs to publish them", folder, kinds)
+    help = "an artefact or a target; predictions of its runs are copied too. May be repeated"
+    exporting.add_argument("--predictions", action="append", default=[], metavar="NAME", help=help)
+    exported = {"help": "an exported folder, or another store"}
+    verb("compare", "say which finished runs have the weights of those there", exported, kinds)
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb("compare", "print our numbers beside the published ones", optional)
     help = "a target: its artefacts; an artefact: its runs; all: all runs"

@@ -137,12 +137,16 @@ def report(args: argparse.Namespace) -> None:
 
 
 def keep_store(args: argparse.Namespace) -> None:
-    from mdkd import store_admin
+    from mdkd import exchange, store_admin
 
     if args.kind == "verify":
         show(store_admin.verify(_plan(args)))
     elif args.kind == "import":
-        show(store_admin.take_over(_plan(args), Path(args.target)))
+        show(exchange.take_over(_plan(args), Path(args.target)))
+    elif args.kind == "export":
+        show(exchange.export(_plan(args), Path(args.target), args.predictions))
+    elif args.kind == "compare":
+        show(exchange.compare(_plan(args), Path(args.target)))
     else:  # what any protocol plans is used
         _refuse_a_choice(args)
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]

@@ -88,6 +88,7 @@ class Record:
     images_per_s: float = number(1e-9)
     peak_memory_bytes: int = number(0)
     environment: dict[str, Any]
+    left_out: list[Literal["model.pt", "predictions.npz"]] = field(default_factory=list)  # exported
 
     def check(self) -> None:
         """Called by the loader."""
@@ -148,11 +149,13 @@ class Entry:
         """A file of a finished entry, checked against the digest in the record.
 
         Raises:
-            UserError: it is missing or was changed.
+            UserError: it is missing, was changed, or was left out of an imported run.
         """
-        file, expected = self.folder / name, self.record().get(DIGESTS[name])
-        if not file.is_file() or records.sha256(file) != expected:
-            hint = f"delete {self.folder} and train the run again"
+        record, file = self.record(), self.folder / name
+        hint = f"delete {self.folder} and train the run again"
+        if name in record.get("left_out", []):
+            raise UserError(f"{file}: the run was imported without this file; to have it, {hint}")
+        if not file.is_file() or records.sha256(file) != record.get(DIGESTS[name]):
             raise UserError(f"{file}: missing, or not the file that {RECORD} names; {hint}")
         return file
 

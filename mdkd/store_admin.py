@@ -1,16 +1,13 @@
-"""`mdkd store`: list, verify and prune the store of runs, and import runs from elsewhere."""
+"""`mdkd store`: list, verify and prune the store of runs."""
 
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
-from mdkd import keys, locks, logits, records, score, store
-from mdkd.config import Run, parse
+from mdkd import locks, logits, records, score, store
 from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.runpath import DISTILLED, SUPERVISED
@@ -90,42 +87,6 @@ def prune(plans: list[Plan], *, delete: bool) -> str:
     return "\n".join([*names, f"{what}; `mdkd store prune --yes` deletes them"])
 
 
-def take_over(plan: Plan, folder: Path) -> str:
-    """Import finished runs from another store, or from the runs of an older version.
-
-    Every run is verified. A run of an older version that the plan has with other settings is
-    refused. Entries of a store that the plan does not have are left out.
-
-    Raises:
-        UserError: nothing can be imported from the folder, or a run is damaged or refused. Runs
-            before the first such run have been imported then.
-    """
-    found = sorted(file.parent for file in folder.rglob(RECORD))
-    if not found:
-        raise UserError(f"{folder}: no {RECORD} below it; name a store, or a folder of runs")
-    imported = known = 0
-    for source in sorted(found, key=lambda f: _read(f).get("teacher") is not None):
-        record = _record(source, folder)
-        run = parse(Run, record["run"], f"{source / RECORD}: run")
-        planned = plan.runs.get(run.path)
-        if planned is None or _is_other_entry(source, planned):
-            continue
-        record |= {"run": asdict(run), "planned": keys.planned(run)}
-        if reason := store.disagreement(planned, record, plan.layout()):
-            raise UserError(f"{source}: not the planned run: {reason}")
-        own = store.entry(run, plan.layout())
-        if own.finished:
-            known += 1
-            continue
-        _copy(source, own, record)
-        imported += 1
-    rest = len(found) - imported - known
-    return (
-        f"imported {imported} runs; {known} were there already; {rest} are not in the plan of "
-        f"protocol '{plan.protocol}'"
-    )
-
-
 def entries(folder: Path) -> Iterator[Entry]:
     """All entries of a store, by path."""
     files = (*store.DIGESTS, RECORD, "checkpoint.pt", "failed.json", "lock")
@@ -183,58 +144,17 @@ def _size(folder: Path) -> int:
 
 
 def _verify(entry: Entry) -> None:
-    for name, digest in store.DIGESTS.items():
-        if name != store.HISTORY or entry.record().get(digest):  # early versions kept none
-            entry.file(name)
     record, file = entry.record(), entry.folder / "metrics.json"
+    kept = [name for name in store.DIGESTS if name not in record.get("left_out", [])]
+    for name in kept:
+        if name != store.HISTORY or record.get(store.DIGESTS[name]):  # early versions kept none
+            entry.file(name)
+    if store.PREDICTIONS not in kept:
+        score.stored(entry)  # raises an error if the metrics are missing or of other predictions
+        return
     digest = record["predictions_sha256"]
     found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
     # Metrics that are missing are made again when they are needed.
     written = records.read_object(file, "", score.AGAIN) if file.exists() else found
     if written != found and written.get("revision", score.REVISION) == score.REVISION:
         raise UserError(f"{file}: not the metrics of its predictions; {score.AGAIN}")
-
-
-def _is_other_entry(source: Path, planned: Run) -> bool:
-    """Whether a folder is an entry of a store, and not the entry of the planned run."""
-    in_store = source.parent.as_posix().endswith(f"/{planned.path}")
-    return in_store and source.name != keys.key(planned)
-
-
-def _read(source: Path) -> dict[str, Any]:
-    hint = "copy the whole run again, or leave it out"
-    return records.read_object(source / RECORD, hint, hint)
-
-
-def _record(source: Path, folder: Path) -> dict[str, Any]:
-    """The record of a run elsewhere, with the key of its teacher, which older versions lack."""
-    record = _read(source)
-    run = parse(Run, record.get("run"), f"{source / RECORD}: run")
-    if run.teacher is not None and run.teacher_key is None:
-        teachers = [f for f in folder.rglob(RECORD) if f.parent.as_posix().endswith(run.teacher)]
-        if not teachers:
-            raise UserError(f"{source}: the run of its teacher {run.teacher} is not in {folder}")
-        teacher = parse(Run, _read(teachers[0].parent).get("run"), f"{teachers[0]}: run")
-        run = replace(run, teacher_key=keys.key(teacher))
-        record["run"]["teacher_key"] = run.teacher_key
-    return record
-
-
-def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
-    """Copy a run's files into its entry, verified, and the record last."""
-    if not (source / store.HISTORY).exists():
-        raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
-    record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
-    store.check_record(record, source / RECORD, "copy the whole run again, or leave it out")
-    for name, digest in store.DIGESTS.items():
-        if not (source / name).exists() or records.sha256(source / name) != record[digest]:
-            raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
-    with own.held():
-        for name in (*store.DIGESTS, store.LOG):
-            if (source / name).exists():  # older versions kept no log there
-                shutil.copyfile(source / name, own.folder / name)
-        found = score.scores(
-            own.folder / store.PREDICTIONS, record["predictions_sha256"], record["classes"]
-        )
-        records.write_json(own.folder / "metrics.json", found)
-        records.write_json(own.folder / RECORD, record)

@@ -21,6 +21,7 @@ pytest_plugins = [
     "download_case",
     "drawn_cache",
     "slurm_case",
+    "store_case",
     "trainings",
 ]  # fixtures of several files
 ROOT = Path(__file__).parents[1]

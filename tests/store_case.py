@@ -1,12 +1,16 @@
-"""Entries of the store, made by hand from the trained teacher of the tests."""
+"""Entries of the store, made by hand from the trained teacher of the tests, and `mdkd store`."""
 
 import dataclasses
 import json
 import shutil
 
-from conftest import TEACHER
+import pytest
+from conftest import TEACHER, edit_yaml
 
 from mdkd import keys, records, store
+from mdkd.cli import main
+
+METHODS = ["vanilla", "mld"]
 
 
 def finish(bench, path):
@@ -37,3 +41,32 @@ def listing(folder):
         for file in files
         if not {".snakemake", "__pycache__"} & set(file.parts)
     }
+
+
+@pytest.fixture
+def kept(bench, monkeypatch):
+    """A bench whose plans have the teacher, a student and a distilled run; it is the directory."""
+    config = bench.base / "config"
+    shutil.copytree(bench.spec.folder, config)
+    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
+    pair = {"dataset": "scenes", "teacher": "resnet20", "student": "resnet8"}
+    experiment = config / "experiments" / "comparison.yaml"
+    edit_yaml(experiment, lambda e: e.update(methods=METHODS, pairs=[pair]))
+    for file in (config / "protocols").glob("*.yaml"):
+        if file.stem not in {"smoke", "quick"}:
+            file.unlink()
+    monkeypatch.chdir(bench.base)
+    return bench
+
+
+@pytest.fixture
+def keep(kept, capsys):
+    """Run a verb of `mdkd store`; returns the exit status and all that was printed."""
+
+    def call(*arguments):
+        capsys.readouterr()
+        status = main(["store", *arguments])
+        printed = capsys.readouterr()
+        return status, printed.out + printed.err
+
+    return call

@@ -1,6 +1,5 @@
-"""`mdkd store`: list, verify, prune, and import from a store or from the runs of older versions."""
+"""`mdkd store`: list, verify and prune."""
 
-import json
 import shutil
 
 import pytest
@@ -8,57 +7,12 @@ from conftest import TEACHER, edit_yaml
 from store_case import finish, listing, rewrite
 from trainings import MLD, REVIEW, STUDENT, tamper
 
-from mdkd import keys, logits, records, store
-from mdkd.cli import main
+from mdkd import logits, records, store
 from mdkd.training.teacher import store_logits
-
-METHODS = ["vanilla", "mld"]
-REST = "are not in the plan of protocol 'smoke'"
-
-
-@pytest.fixture
-def kept(bench, monkeypatch):
-    """A bench whose plans have the teacher, a student and a distilled run; it is the directory."""
-    config = bench.base / "config"
-    shutil.copytree(bench.spec.folder, config)
-    edit_yaml(config / "config.yaml", lambda c: c.update(seeds=[0]))
-    pair = {"dataset": "scenes", "teacher": "resnet20", "student": "resnet8"}
-    experiment = config / "experiments" / "comparison.yaml"
-    edit_yaml(experiment, lambda e: e.update(methods=METHODS, pairs=[pair]))
-    for file in (config / "protocols").glob("*.yaml"):
-        if file.stem not in {"smoke", "quick"}:
-            file.unlink()
-    monkeypatch.chdir(bench.base)
-    return bench
-
-
-@pytest.fixture
-def keep(kept, capsys):
-    """Run a verb of `mdkd store`; returns the exit status and all that was printed."""
-
-    def call(*arguments):
-        capsys.readouterr()
-        status = main(["store", *arguments])
-        printed = capsys.readouterr()
-        return status, printed.out + printed.err
-
-    return call
 
 
 def place(bench, path):
     return bench.entry(path).folder.relative_to(bench.layout.store).as_posix()
-
-
-def older(bench, folder, *paths):
-    """Runs as an older version left them: no keys, one folder per path."""
-    for path in paths:
-        source = bench.entry(path)
-        target = folder / path
-        shutil.copytree(source.folder, target)
-        record = source.record()
-        del record["planned"], record["history_sha256"], record["run"]["teacher_key"]
-        records.write_json(target / "run.json", record)
-    return folder
 
 
 def empty(bench):
@@ -196,110 +150,3 @@ def test_prune_finds_runs_that_were_moved_aside_and_half_copied_ones(kept, keep)
     (half / "model.pt").touch()
     assert keep("prune", "--yes")[1].startswith("deleted 2 entries")
     assert not half.exists()
-
-
-@pytest.mark.parametrize("layout", ["older", "store"])
-def test_runs_are_imported_once_with_the_same_bytes(kept, keep, tmp_path, layout):
-    finish(kept, STUDENT)
-    finish(kept, MLD)
-    finish(kept, REVIEW)  # is not in the plan
-    paths, source = (TEACHER, STUDENT, MLD), tmp_path / "elsewhere"
-    if layout == "older":
-        older(kept, source, *paths, REVIEW)
-    else:
-        shutil.copytree(kept.layout.store, source)
-    names = (*store.DIGESTS, "metrics.json", "run.json")
-    before = {path: [(kept.entry(path).folder / n).read_bytes() for n in names] for path in paths}
-    elsewhere = listing(source)
-    empty(kept)
-    status, text = keep("import", str(source))
-    assert (status, text) == (0, f"imported 3 runs; 0 were there already; 1 {REST}\n")
-    assert listing(source) == elsewhere
-    for path in paths:
-        found = [(kept.entry(path).folder / name).read_bytes() for name in names]
-        assert found == before[path]
-        assert store.state(kept.resolve(path), kept.layout) == "done"
-    after = listing(kept.layout.store)
-    assert keep("import", str(source)) == (0, f"imported 0 runs; 3 were there already; 1 {REST}\n")
-    assert listing(kept.layout.store) == after
-
-
-def test_an_import_needs_the_teacher_of_an_older_run(kept, keep, tmp_path):
-    finish(kept, MLD)
-    older(kept, tmp_path / "elsewhere", MLD)
-    empty(kept)
-    status, text = keep("import", str(tmp_path / "elsewhere"))
-    assert status == 2
-    assert f"the run of its teacher {TEACHER} is not in " in text
-
-
-def test_an_import_of_nothing_is_an_error(kept, keep, tmp_path):
-    status, text = keep("import", str(tmp_path / "nowhere"))
-    assert status == 2
-    assert "nowhere: no run.json below it; name a store, or a folder of runs" in text
-
-
-def test_an_import_with_other_settings_is_refused(kept, keep, tmp_path):
-    source = older(kept, tmp_path / "elsewhere", TEACHER)
-    empty(kept)
-    protocol = kept.base / "config" / "protocols" / "smoke.yaml"
-    edit_yaml(protocol, lambda p: p["recipe"].update(epochs=3))
-    status, text = keep("import", str(source))
-    assert status == 2
-    assert "not the planned run: it was trained with other settings (recipe.epochs: 3, fo" in text
-    assert not list(kept.layout.store.rglob("run.json"))
-
-
-def test_an_import_leaves_out_entries_of_other_settings(kept, keep, tmp_path):
-    finish(kept, STUDENT)
-    own = kept.entry(STUDENT).folder
-    shutil.copytree(kept.layout.store, source := tmp_path / "elsewhere")
-    other = source / STUDENT / ("0" * len(own.name))  # sorts before the planned entry
-    shutil.copytree(own, other)
-    record = json.loads((other / "run.json").read_text())
-    record["run"]["recipe"]["epochs"] = 40
-    rewrite(other / "run.json", run=record["run"])
-    empty(kept)
-    text = keep("import", str(source))[1]
-    assert text == f"imported 2 runs; 0 were there already; 1 {REST}\n"
-    assert [f.name for f in (kept.layout.store / STUDENT).iterdir()] == [own.name]
-
-
-def test_an_import_from_another_cache_or_teacher_is_refused(kept, keep, tmp_path):
-    finish(kept, MLD)
-    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
-    empty(kept)
-    rewrite(source / MLD / "run.json", teacher="another")
-    status, text = keep("import", str(source))
-    assert status == 2
-    assert "not the planned run: its teacher has been trained again" in text
-    assert kept.entry(TEACHER).finished  # runs before the first that is refused stay
-    rewrite(source / MLD / "run.json", cache="another")
-    assert "it was trained on another cache" in keep("import", str(source))[1]
-    assert not kept.entry(MLD).finished
-
-
-@pytest.mark.parametrize("name", store.DIGESTS)
-def test_an_import_of_a_damaged_run_is_refused(kept, keep, tmp_path, name):
-    source = older(kept, tmp_path / "elsewhere", TEACHER)
-    empty(kept)
-    file = source / TEACHER / name
-    if name == "history.jsonl":
-        file.unlink()
-    else:
-        tamper(file)
-    status, text = keep("import", str(source))
-    assert status == 2
-    assert text.count("\n") == 1
-    assert f"{TEACHER}/{name}: " in text
-    assert not list(kept.layout.store.rglob("*.*"))
-
-
-def test_the_key_of_an_imported_run_has_its_teacher(kept, keep, tmp_path):
-    finish(kept, MLD)
-    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
-    assert "teacher_key" not in json.loads((source / MLD / "run.json").read_text())["run"]
-    empty(kept)
-    keep("import", str(source))
-    found = kept.entry(MLD).record()["run"]["teacher_key"]
-    assert found == keys.key(kept.resolve(TEACHER))

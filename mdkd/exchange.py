@@ -1,0 +1,174 @@
+"""`mdkd store`: export runs to a folder that can be published, import runs, and compare them.
+
+An exported folder has the layout of a store. It may leave large files out; the record of each run
+then names them under ``left_out``.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from mdkd import keys, records, score, store
+from mdkd.config import Run, parse
+from mdkd.errors import UserError, nearest
+from mdkd.plan import Plan
+from mdkd.store import RECORD, Entry
+
+
+def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
+    """Copy all finished runs of a plan into a folder that can be published.
+
+    A copy has its record, metrics and history. Weights are copied of teachers only, and predictions
+    only of the runs of some artefacts. Runs that the folder has already are left as they are.
+
+    Args:
+        with_predictions: names of artefacts or targets.
+
+    Raises:
+        UserError: an artefact is not in the plan, or a file of a run is missing or was changed.
+    """
+    targets = plan.targets()
+    for name in with_predictions:
+        if name not in targets:
+            raise UserError(f"{name}: not in the plan; {nearest(name, targets)}")
+    names = [name for target in with_predictions for name in targets[target]]
+    predicted = {run for name in names for run in plan.artefacts[name].runs}
+    teachers = {run.teacher for run in plan.runs.values() if run.teacher}
+    written = there = left = 0
+    for path, run in plan.runs.items():
+        entry = store.entry(run, plan.layout())
+        target = Entry(folder / entry.folder.relative_to(plan.layout().store))
+        if store.state(run, plan.layout()) != "done":
+            left += 1
+        elif target.finished:
+            there += 1
+        else:
+            keep = {store.WEIGHTS: path in teachers, store.PREDICTIONS: path in predicted}
+            left_out = [name for name, wanted in keep.items() if not wanted]
+            _copy(entry.folder, target, entry.record() | {"left_out": left_out})
+            written += 1
+    return (
+        f"exported {written} runs to {folder}; {there} were there already; "
+        f"{left} of the plan are not done"
+    )
+
+
+def compare(plan: Plan, folder: Path) -> str:
+    """Say whether the finished runs of a plan have the same weights as those of a folder.
+
+    Raises:
+        UserError: the folder has no run of the plan that is done here too.
+    """
+    equal, other = 0, []
+    for path, run in plan.runs.items():
+        entry = store.entry(run, plan.layout())
+        theirs = Entry(folder / entry.folder.relative_to(plan.layout().store))
+        if not (entry.finished and theirs.finished):
+            continue
+        if entry.record()["weights_sha256"] == theirs.record()["weights_sha256"]:
+            equal += 1
+        else:
+            other.append((path, entry.record(), theirs.record()))
+    if not (equal or other):
+        raise UserError(f"{folder}: has no run of protocol '{plan.protocol}' that is done here too")
+    lines = [f"{path}: {_difference(own, theirs)}" for path, own, theirs in other]
+    return "\n".join([*lines, f"{equal} runs have the same weights, {len(other)} have others"])
+
+
+def _difference(own: dict[str, Any], theirs: dict[str, Any]) -> str:
+    """What the environments of two records with other weights have apart."""
+    ours, others = own["environment"], theirs["environment"]
+    shown = ("cpu", "cpu_capability", "device", "torch", "timm", "numpy")
+    texts = [
+        f"{name}: {ours.get(name)} here, {others.get(name)} there"
+        for name in shown
+        if ours.get(name) != others.get(name)
+    ]
+    return "other weights; " + ("; ".join(texts) or "the environments are equal")
+
+
+def take_over(plan: Plan, folder: Path) -> str:
+    """Import finished runs from another store, or from the runs of an older version.
+
+    Every run is verified. A run of an older version that the plan has with other settings is
+    refused. Entries of a store that the plan does not have are left out.
+
+    Raises:
+        UserError: nothing can be imported from the folder, or a run is damaged or refused. Runs
+            before the first such run have been imported then.
+    """
+    found = sorted(file.parent for file in folder.rglob(RECORD))
+    if not found:
+        raise UserError(f"{folder}: no {RECORD} below it; name a store, or a folder of runs")
+    imported = known = 0
+    for source in sorted(found, key=lambda f: _read(f).get("teacher") is not None):
+        record = _record(source, folder)
+        run = parse(Run, record["run"], f"{source / RECORD}: run")
+        planned = plan.runs.get(run.path)
+        if planned is None or _is_other_entry(source, planned):
+            continue
+        record |= {"run": asdict(run), "planned": keys.planned(run)}
+        if reason := store.disagreement(planned, record, plan.layout()):
+            raise UserError(f"{source}: not the planned run: {reason}")
+        own = store.entry(run, plan.layout())
+        if own.finished:
+            known += 1
+            continue
+        _copy(source, own, record)
+        imported += 1
+    rest = len(found) - imported - known
+    return (
+        f"imported {imported} runs; {known} were there already; {rest} are not in the plan of "
+        f"protocol '{plan.protocol}'"
+    )
+
+
+def _is_other_entry(source: Path, planned: Run) -> bool:
+    """Whether a folder is an entry of a store, and not the entry of the planned run."""
+    in_store = source.parent.as_posix().endswith(f"/{planned.path}")
+    return in_store and source.name != keys.key(planned)
+
+
+def _read(source: Path) -> dict[str, Any]:
+    hint = "copy the whole run again, or leave it out"
+    return records.read_object(source / RECORD, hint, hint)
+
+
+def _record(source: Path, folder: Path) -> dict[str, Any]:
+    """The record of a run elsewhere, with the key of its teacher, which older versions lack."""
+    record = _read(source)
+    run = parse(Run, record.get("run"), f"{source / RECORD}: run")
+    if run.teacher is not None and run.teacher_key is None:
+        teachers = [f for f in folder.rglob(RECORD) if f.parent.as_posix().endswith(run.teacher)]
+        if not teachers:
+            raise UserError(f"{source}: the run of its teacher {run.teacher} is not in {folder}")
+        teacher = parse(Run, _read(teachers[0].parent).get("run"), f"{teachers[0]}: run")
+        run = replace(run, teacher_key=keys.key(teacher))
+        record["run"]["teacher_key"] = run.teacher_key
+    return record
+
+
+def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
+    """Copy a run's files into an entry, verified, and the record last."""
+    if not (source / store.HISTORY).exists():
+        raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
+    record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
+    store.check_record(record, source / RECORD, "copy the whole run again, or leave it out")
+    kept = [name for name in store.DIGESTS if name not in record.get("left_out", [])]
+    for name in kept:
+        digest = record[store.DIGESTS[name]]
+        if not (source / name).exists() or records.sha256(source / name) != digest:
+            raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
+    with own.held():
+        for name in (*kept, store.LOG):
+            if (source / name).exists():  # older versions kept no log there
+                shutil.copyfile(source / name, own.folder / name)
+        if store.PREDICTIONS in kept:
+            predictions, digest = own.folder / store.PREDICTIONS, record["predictions_sha256"]
+            found = score.scores(predictions, digest, record["classes"])
+        else:
+            found = score.stored(Entry(source))
+        records.write_json(own.folder / "metrics.json", found)
+        records.write_json(own.folder / RECORD, record)
