@@ -13,7 +13,8 @@ from snakemake.utils import min_version
 from mdkd import costs, devices, faults, keys, logits, precheck, records, runpath, slurm, store
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
-from mdkd.plan import DOCUMENT, Plan, make_plan
+from mdkd.artefacts import DOCUMENT
+from mdkd.plan import Plan, make_plan
 from mdkd.rates import read_rates
 from mdkd.spec import Specification
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from mdkd import records
+from mdkd.artefacts import Artefact, Cell
 from mdkd.errors import UserError
-from mdkd.plan import Artefact, Cell
 from mdkd.results import Results, State
 
 THRESHOLD = 0.5  # a label counts as found if its probability is at least this

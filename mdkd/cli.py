@@ -16,9 +16,11 @@ from mdkd.config import parse
 from mdkd.errors import UserError, find
 from mdkd.faults import show
 from mdkd.layout import Layout
-from mdkd.plan import Plan, make_plan, resolve_dataset, resolve_root, resolve_run
+from mdkd.plan import Plan, make_plan
+from mdkd.resolve import resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
-from mdkd.spec import JobLimits, Specification, UserConfig, read_user
+from mdkd.spec import Specification
+from mdkd.specfiles import JobLimits, UserConfig, read_user
 from mdkd.yamlfiles import parse_yaml
 
 log = logging.getLogger("mdkd")

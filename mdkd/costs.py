@@ -20,10 +20,11 @@ from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from mdkd import logits
+from mdkd.artefacts import Artefact
 from mdkd.config import Dataset, Head, Run
 from mdkd.data.cache import read_meta
 from mdkd.layout import Layout
-from mdkd.plan import Artefact, Plan
+from mdkd.plan import Plan
 from mdkd.rates import Rates, Size, Speeds
 from mdkd.results import Results
 

@@ -10,11 +10,11 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mdkd import records, store
+from mdkd.artefacts import Cell
 from mdkd.config import Run, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.metrics import probabilities
-from mdkd.plan import Cell
 from mdkd.score import read_predictions
 from mdkd.score import stored as stored_scores
 

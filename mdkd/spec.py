@@ -4,164 +4,28 @@
 names the file, the key and the nearest valid name.
 """
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mdkd import methodfiles, published, registry
-from mdkd.config import (
-    DISTINCT,
-    LARGEST_SEED,
-    NAMES,
-    NET,
-    SEEDS,
-    Dataset,
-    Head,
-    Recipe,
-    Stem,
-    check_name,
-    folder,
-    location,
-    named,
-    number,
-    parse,
-    printed,
-)
+from mdkd.config import Dataset, check_name, parse
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
+from mdkd.specfiles import (
+    ArchEntry,
+    DatasetEntry,
+    Entry,
+    Experiment,
+    Pair,
+    Protocol,
+    read_user,
+)
 from mdkd.yamlfiles import read_yaml
 
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobLimits:
-    """What one job may ask for, where the partition of a cluster sets limits. None: no limit."""
-
-    minutes: int | None = number(2, 10**6, default=None)  # a longer training goes on in a new job
-    cores: int | None = number(1, 10**4, default=None)
-    memory_gb: float | None = number(1, 10**5, default=None)
-
-
-@dataclass(frozen=True, kw_only=True)
-class UserConfig:
-    """``config.yaml``: what a user edits."""
-
-    protocol: str = named()
-    experiments: list[str] | None = field(default=None, metadata=DISTINCT)  # None: the protocol's
-    seeds: list[int] | None = field(default=None, metadata=SEEDS)  # None: those of the protocol
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    data_root: str = folder("data")  # relative roots of data sets are below it
-    weights_folder: str = folder("weights")  # files of ImageNet weights, used before any download
-    store: str = folder("store")  # the folder of all trainings; several projects may share it
-    checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
-    trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
-    stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
-    job_limits: JobLimits = field(default_factory=JobLimits)
-    container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
-
-
-@dataclass(frozen=True, kw_only=True)
-class Protocol:
-    """``protocols/*.yaml``: how everything is trained, and how much of it."""
-
-    experiments: list[str] = field(metadata=DISTINCT)
-    seeds: list[int] = field(metadata=SEEDS)
-    image_size: int = number(16, 4096)
-    stem: Stem
-    head: Head
-    recipe: Recipe
-    weights: str | None = location(None)  # "imagenet", or a file
-    teacher_seed: int = number(0, LARGEST_SEED, default=0)
-    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed options, val
-    methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed settings
-    changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed keys of experiments
-    # Data sets and networks of this protocol, by the name of the one that each replaces.
-    stand_ins: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pair:
-    """A teacher, a student and a data set: a column of a comparison."""
-
-    dataset: str
-    teacher: str
-    student: str
-
-    def names(self) -> tuple[str, str, str]:
-        return self.dataset, self.teacher, self.student
-
-
-@dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One row of an experiment: a method, its changed settings, and its label."""
-
-    method: str
-    set: dict[str, Any] = field(default_factory=dict)
-    label: str | None = printed(None)
-    reported: int | None = None  # its row in a published table whose rows are numbered
-
-
-@dataclass(frozen=True, kw_only=True)
-class Experiment:
-    """``experiments/*.yaml``: one artefact of the benchmark."""
-
-    kind: str = named()
-    title: str = printed()
-    pairs: list[Pair] = field(default_factory=list)
-    # Experiments whose pairs are added.
-    pairs_of: list[str] = field(default_factory=list, metadata=DISTINCT)
-    methods: list[Any] = field(default_factory=list)  # a name, {name: {setting: value}}, or Entry
-    # Experiments whose rows come first.
-    methods_of: list[str] = field(default_factory=list, metadata=DISTINCT)
-    base: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of all rows, by method
-    metrics: list[str] = field(default_factory=lambda: ["mAP"], metadata=DISTINCT)
-    # Groups that the artefact belongs to.
-    targets: list[str] = field(default_factory=list, metadata=NAMES)
-    reported: str | None = named(None)  # a file in reported/, printed beside our numbers
-    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # further data sets
-    notes: list[str] = field(default_factory=list)  # printed under the table
-    paper_notes: list[str] = field(default_factory=list)  # only if no pair has a stand-in
-    options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
-
-
-@dataclass(frozen=True, kw_only=True)
-class DatasetEntry:
-    """One line of ``datasets.yaml``."""
-
-    label: str = printed()
-    source: str = named()
-    root: str = folder(".")  # absolute, or below data_root
-    options: dict[str, Any] = field(default_factory=dict)
-    # The fraction of the training images to set aside for tuning, by their names.
-    val: float = number(0, 0.5, default=0.0)
-    damaged: Literal["error", "drop"] = "error"  # what to do with images that cannot be decoded
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArchEntry:
-    """One line of ``architectures.yaml``."""
-
-    label: str = printed()
-    net: str = named(pattern=NET)
-
-
-def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
-    """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere."""
-    content = read_yaml(file)
-    if isinstance(content, dict):
-        content = content | overrides
-        for key in ("experiments", "seeds"):  # one bare value is a list of one
-            if isinstance(content.get(key), str | int):
-                content[key] = [content[key]]
-        if isinstance(content.get("seeds"), list):  # snakemake --config reads items as text
-            content["seeds"] = [
-                int(s) if isinstance(s, str) and s.isdecimal() and len(s) < 20 else s
-                for s in content["seeds"]
-            ]
-    return parse(UserConfig, content, str(file))
 
 
 class Specification:

@@ -6,9 +6,9 @@ from conftest import TEACHER
 from matplotlib import pyplot as plt
 from matplotlib.text import Text
 
+from mdkd.artefacts import Artefact, Cell, Row
 from mdkd.kinds import Attention
-from mdkd.plan import Artefact, Cell, Row
-from mdkd.spec import Pair
+from mdkd.specfiles import Pair
 
 STUDENT = "supervised/scenes/resnet8/seed0"
 

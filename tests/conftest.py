@@ -14,7 +14,7 @@ import yaml
 
 from mdkd import keys, records, store
 from mdkd.layout import Layout
-from mdkd.plan import resolve_dataset, resolve_run
+from mdkd.resolve import resolve_dataset, resolve_run
 from mdkd.spec import Specification
 
 pytest_plugins = [

@@ -9,7 +9,7 @@ from reporting_cases import fail, path_of, planned, row, write_record
 
 from mdkd import registry
 from mdkd.reporting import plots
-from mdkd.spec import Pair
+from mdkd.specfiles import Pair
 
 SEEDS = [0, 1]
 EPOCHS = 6

@@ -10,7 +10,7 @@ from reporting_cases import PAIR, REASON, fail, path_of, planned, row, write_pre
 
 from mdkd.data.build import build
 from mdkd.data.cache import open_cache
-from mdkd.plan import resolve_dataset
+from mdkd.resolve import resolve_dataset
 
 TEACHER = path_of("teacher")
 CLASSES = ["cup", "parking meter", "dog", "cat", "bus"]

@@ -18,7 +18,8 @@ from mdkd.attention import Maps
 from mdkd.data.build import build
 from mdkd.data.cache import open_cache
 from mdkd.kinds import KINDS
-from mdkd.plan import make_plan, resolve_dataset
+from mdkd.plan import make_plan
+from mdkd.resolve import resolve_dataset
 from mdkd.results import Results
 from mdkd.runpath import SUPERVISED_METHOD, RunPath
 from mdkd.spec import Specification

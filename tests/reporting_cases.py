@@ -14,11 +14,13 @@ from conftest import ENVIRONMENT, copy_config, edit_yaml, facts_of
 from hash_orders import HASH_SEEDS, printed_by_both
 
 from mdkd import records, reporting, score, store
+from mdkd.artefacts import Artefact, Cell, Row
 from mdkd.layout import TABLE_FORMATS
 from mdkd.metrics import METRICS
-from mdkd.plan import Artefact, Cell, Row, resolve_run
+from mdkd.resolve import resolve_run
 from mdkd.results import Results
-from mdkd.spec import Pair, Specification
+from mdkd.spec import Specification
+from mdkd.specfiles import Pair
 
 PAIR = ("resnet20", "resnet8")
 PAIRS = [PAIR, *itertools.product(["wrn16_2", "resnet56"], ["resnet8", "resnet20", "wrn10_1"])]

@@ -13,7 +13,7 @@ from workflow_project import Project, shrink
 
 from mdkd import records
 from mdkd.data.build import build
-from mdkd.plan import resolve_dataset
+from mdkd.resolve import resolve_dataset
 
 TEACHER = "supervised/scenes/resnet8x2/seed0"
 STUDENT = "supervised/scenes/resnet8/seed{}"

@@ -13,7 +13,8 @@ from mdkd import runfiles
 from mdkd.cli import main
 from mdkd.errors import UserError
 from mdkd.layout import Layout
-from mdkd.plan import Plan, make_plan, resolve_run
+from mdkd.plan import Plan, make_plan
+from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
 from mdkd.training import loop
 

@@ -16,7 +16,8 @@ from mdkd.outputs import Output, Spec
 from mdkd.plan import make_plan
 from mdkd.reporting.plan_listing import overview
 from mdkd.results import Results
-from mdkd.spec import Entry, Experiment, Pair, Specification
+from mdkd.spec import Specification
+from mdkd.specfiles import Entry, Experiment, Pair
 
 ROOT = Path(__file__).parents[1]
 EXPERIMENTS = "config/experiments/README.md"

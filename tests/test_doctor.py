@@ -14,7 +14,8 @@ from mdkd import cli, devices, slurm
 from mdkd.doctor import check, examination, machine, tools
 from mdkd.plan import make_plan
 from mdkd.results import Results
-from mdkd.spec import JobLimits, Specification
+from mdkd.spec import Specification
+from mdkd.specfiles import JobLimits
 
 
 @pytest.fixture

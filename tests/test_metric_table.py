@@ -6,7 +6,8 @@ import yaml
 from conftest import facts_of
 
 from mdkd import metrics, records
-from mdkd.plan import make_plan, resolve_run
+from mdkd.plan import make_plan
+from mdkd.resolve import resolve_run
 from mdkd.results import Results
 from mdkd.spec import Specification
 

@@ -14,9 +14,11 @@ from mdkd import methodfiles, precheck, published, records, results, runfiles, s
 from mdkd.config import parse
 from mdkd.errors import UserError
 from mdkd.methodfiles import MethodFile
-from mdkd.plan import Plan, make_plan, resolve_run
+from mdkd.plan import Plan, make_plan
 from mdkd.rates import Rates, read_rates
-from mdkd.spec import Experiment, Protocol, Specification, UserConfig, read_user
+from mdkd.resolve import resolve_run
+from mdkd.spec import Specification
+from mdkd.specfiles import Experiment, Protocol, UserConfig, read_user
 from mdkd.yamlfiles import parse_yaml
 
 SEEDS = range(140)  # of the mutations of each reader

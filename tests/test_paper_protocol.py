@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from conftest import ROOT, edit_yaml
 from method_cases import FILES, NAMES, STUDENT, TEACHER, make, output, targets, total
 
-from mdkd.plan import make_plan, resolve_run
+from mdkd.plan import make_plan
+from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
 from mdkd.training.loop import supervised_loss
 from mdkd.training.schedule import beta1, learning_rate

@@ -9,7 +9,8 @@ from conftest import edit_yaml
 from mdkd import methodfiles
 from mdkd.config import parse
 from mdkd.errors import UserError
-from mdkd.plan import Plan, make_plan, resolve_run, settings_of_variant
+from mdkd.plan import Plan, make_plan
+from mdkd.resolve import resolve_run, settings_of_variant
 from mdkd.runpath import slug as slug_of
 from mdkd.spec import Specification
 

@@ -10,7 +10,7 @@ from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.rates import read_rates
 from mdkd.results import Results
-from mdkd.spec import JobLimits
+from mdkd.specfiles import JobLimits
 from mdkd.status import statuses
 
 

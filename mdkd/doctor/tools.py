@@ -9,7 +9,7 @@ from mdkd.costs import Estimator
 from mdkd.doctor import parse
 from mdkd.doctor.check import Check, ask, judged, plural
 from mdkd.errors import UserError
-from mdkd.spec import JobLimits
+from mdkd.specfiles import JobLimits
 
 CONDA = (24, 7, 1)  # the oldest that Snakemake works with
 CONDA_S = 30

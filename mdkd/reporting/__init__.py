@@ -17,9 +17,10 @@ from pathlib import Path
 os.environ["MPLBACKEND"] = "agg"
 
 from mdkd import registry
+from mdkd.artefacts import Artefact
 from mdkd.errors import find
 from mdkd.kinds import KINDS
-from mdkd.plan import Artefact, Plan
+from mdkd.plan import Plan
 from mdkd.results import Results
 
 

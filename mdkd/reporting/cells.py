@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting.tables import GAP, Block, Entry, Line, Mark, sentence
 from mdkd.results import State
 

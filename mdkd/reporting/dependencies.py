@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from mdkd import codependence, records
+from mdkd.artefacts import Artefact
 from mdkd.data.scenes_graph import joint, read_graph
 from mdkd.errors import UserError
-from mdkd.plan import Artefact
 from mdkd.reporting.summary import any_predictions
 from mdkd.results import Results
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import __version__, records
+from mdkd.artefacts import DOCUMENT, Artefact
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS, Output
-from mdkd.plan import DOCUMENT, Artefact, Plan
+from mdkd.plan import Plan
 from mdkd.reporting import escapes
 from mdkd.reporting.cells import title
 from mdkd.reporting.tables import sentence

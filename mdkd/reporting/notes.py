@@ -6,8 +6,8 @@ from collections import Counter
 import pandas as pd
 
 from mdkd import store
+from mdkd.artefacts import Artefact
 from mdkd.metrics import METRICS
-from mdkd.plan import Artefact
 from mdkd.reporting import statistics
 from mdkd.reporting.cells import PARTIAL
 from mdkd.reporting.summary import any_run

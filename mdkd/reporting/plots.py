@@ -21,8 +21,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from mdkd import records
+from mdkd.artefacts import Artefact
 from mdkd.layout import FIGURE_FORMATS
-from mdkd.plan import Artefact
 
 log = logging.getLogger(__name__)
 

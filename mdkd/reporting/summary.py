@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from mdkd import records
+from mdkd.artefacts import Artefact
 from mdkd.config import Run
 from mdkd.errors import UserError
-from mdkd.plan import Artefact
 from mdkd.results import Predictions, Results, State
 from mdkd.runpath import RunPath
 

@@ -13,6 +13,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 
 from mdkd import store
+from mdkd.artefacts import Artefact
 from mdkd.attention import THRESHOLD, Maps, basis, path_of, state
 from mdkd.config import Recipe
 from mdkd.data.cache import CachedSplit, open_cache
@@ -20,7 +21,6 @@ from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.kinds import Attention
 from mdkd.models.build import Network
-from mdkd.plan import Artefact
 from mdkd.results import Predictions, Results
 from mdkd.training.networks import load_network
 

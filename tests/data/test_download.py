@@ -16,7 +16,7 @@ from mdkd.data import download as downloading
 from mdkd.data.download import read_downloads
 from mdkd.data.sources import coco
 from mdkd.errors import UserError
-from mdkd.plan import resolve_root
+from mdkd.resolve import resolve_root
 from mdkd.spec import Specification
 
 

@@ -9,9 +9,11 @@ import pytest
 from conftest import ENVIRONMENT, facts_of, python
 
 from mdkd import __version__, records
+from mdkd.artefacts import Artefact, Cell, Row
 from mdkd.errors import UserError
-from mdkd.plan import Artefact, Cell, Plan, Row, resolve_run
+from mdkd.plan import Plan
 from mdkd.reporting.document import ordered, text, write
+from mdkd.resolve import resolve_run
 from mdkd.results import Results
 from mdkd.spec import Specification
 

@@ -19,9 +19,9 @@ from dependency_cases import (
 )
 from reporting_cases import markdown_row, table_texts
 
-from mdkd.plan import Cell
+from mdkd.artefacts import Cell
 from mdkd.reporting.kinds import matrices, transfer
-from mdkd.spec import Pair
+from mdkd.specfiles import Pair
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hash_orders import printed_by_both
 from torch.nn.functional import interpolate
 
 from mdkd import records, store
+from mdkd.artefacts import Cell
 from mdkd.attention import Maps, path_of
 from mdkd.cli import main
 from mdkd.config import Head, Recipe
@@ -22,7 +23,6 @@ from mdkd.data.cache import CachedSplit, open_cache
 from mdkd.errors import UserError
 from mdkd.kinds import Attention
 from mdkd.models import Network, build_network
-from mdkd.plan import Cell
 from mdkd.reporting.kinds.attention import figure
 from mdkd.results import Predictions, Results
 from mdkd.score import score

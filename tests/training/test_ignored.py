@@ -14,8 +14,8 @@ from mdkd.data.cache import open_cache
 from mdkd.data.loader import Loader
 from mdkd.data.sources.voc import CLASSES
 from mdkd.metrics import probabilities
-from mdkd.plan import resolve_dataset
 from mdkd.reporting import dataset as label_report
+from mdkd.resolve import resolve_dataset
 from mdkd.results import Results
 from mdkd.score import score
 from mdkd.training import loop as training

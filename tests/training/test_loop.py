@@ -14,12 +14,12 @@ from hash_orders import HASH_SEEDS
 from trainings import MDKD, MLD, REVIEW, STUDENT, history, losses, read, tamper, weights
 
 from mdkd import records, reporting, store
+from mdkd.artefacts import Artefact, Cell, Row
 from mdkd.data.cache import open_cache
 from mdkd.errors import UserError
-from mdkd.plan import Artefact, Cell, Row
 from mdkd.results import Results
 from mdkd.score import score
-from mdkd.spec import Pair
+from mdkd.specfiles import Pair
 from mdkd.training import loop as training
 from mdkd.training import teacher as teaching
 from mdkd.training.networks import load_network, new_network

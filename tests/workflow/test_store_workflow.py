@@ -19,7 +19,7 @@ from workflow_project import Project, small_project
 from mdkd import records, store
 from mdkd.layout import Layout
 from mdkd.metrics import METRICS
-from mdkd.plan import resolve_run
+from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
 
 TEACHER = "supervised/scenes/resnet8x2/seed0"

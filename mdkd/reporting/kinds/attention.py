@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mdkd.artefacts import Artefact
 from mdkd.attention import THRESHOLD, Maps, basis, path_of
-from mdkd.plan import Artefact
 from mdkd.reporting import cells, plots
 from mdkd.reporting.tables import GAP
 from mdkd.results import Results, State

@@ -3,7 +3,7 @@
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Entry, Table
 from mdkd.results import Results

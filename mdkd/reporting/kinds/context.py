@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 
 from mdkd import codependence, metrics
+from mdkd.artefacts import Artefact
 from mdkd.kinds import Context
-from mdkd.plan import Artefact
 from mdkd.reporting import cells, notes, summary
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table

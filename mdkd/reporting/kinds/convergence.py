@@ -7,8 +7,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mdkd.artefacts import Artefact
 from mdkd.errors import UserError
-from mdkd.plan import Artefact
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.kinds import comparison
 from mdkd.reporting.summary import Measure, Values

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mdkd.plan import Artefact, Row
+from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, summary
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mdkd.artefacts import Artefact, Row
 from mdkd.data.cache import open_cache
-from mdkd.plan import Artefact, Row
 from mdkd.reporting import cells, plots, summary
 from mdkd.reporting.dependencies import psi
 from mdkd.results import Predictions, Results, State

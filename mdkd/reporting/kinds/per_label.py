@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, notes, summary
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Block, Entry, Line, Table

@@ -12,8 +12,8 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mdkd.artefacts import Artefact, Row
 from mdkd.kinds import Ranks
-from mdkd.plan import Artefact, Row
 from mdkd.reporting import cells, notes, plots, statistics, summary
 from mdkd.reporting.statistics import Bootstrap
 from mdkd.reporting.tables import Block, Entry, Line, Table

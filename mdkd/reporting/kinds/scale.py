@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, plots, summary
 from mdkd.reporting.kinds import comparison
 from mdkd.reporting.summary import Measure, Values

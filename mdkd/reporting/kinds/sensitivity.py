@@ -9,7 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from mdkd.plan import Artefact, Row
+from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Line, Table
 from mdkd.results import Results

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, dependencies, notes, summary
 from mdkd.reporting.summary import Key, Measure, Values
 from mdkd.reporting.tables import Block, Entry, Table

@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from scipy import stats
 
-from mdkd.plan import Artefact
+from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, dependencies, notes, plots, summary
 from mdkd.reporting.dependencies import Dependencies, Scope, Truth
 from mdkd.reporting.summary import Key, Measure, Values

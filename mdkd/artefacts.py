@@ -1,0 +1,222 @@
+"""The artefacts of the specification: tables and figures with the runs of their cells.
+
+A cell names its runs, so runs are shared between all artefacts that need them.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mdkd.config import named
+from mdkd.errors import UserError
+from mdkd.kinds import KINDS
+from mdkd.published import PUBLISHED
+from mdkd.resolve import weights_of
+from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, slug
+from mdkd.spec import Specification
+from mdkd.specfiles import Entry, Experiment, Pair
+
+DOCUMENT = "paper"  # the target whose artefacts are collected in one document
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One place of a table: the runs that it averages, or the reason why there can be none."""
+
+    runs: list[str]
+    unavailable: str | None = None
+    reported: dict[str, float] = field(default_factory=dict)  # published, by metric; fractions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    label: str
+    role: Literal["teacher", "student", "method"]
+    cells: list[Cell]  # one per column
+    panel: str | None = None  # in a sensitivity study: the setting that is varied ...
+    x: float | None = None  # ... and its value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artefact:
+    """Everything that a table or figure needs besides the records of its runs."""
+
+    name: str = named()
+    kind: str
+    title: str
+    protocol: str = named()
+    seeds: list[int]
+    pairs: list[Pair]
+    columns: list[str]  # their names
+    metrics: list[str]
+    rows: list[Row]
+    notes: list[str]
+    targets: list[str] = field(default_factory=list)  # groups that it belongs to
+    options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
+
+    @property
+    def runs(self) -> list[str]:
+        """Paths of all runs, each once, in the order of the table."""
+        return list(dict.fromkeys(r for row in self.rows for cell in row.cells for r in cell.runs))
+
+    @property
+    def group(self) -> str:
+        """The heading under which reports show the artefact."""
+        groups = [target for target in self.targets if target != DOCUMENT]
+        return (groups or ["further results" if self.targets else self.kind])[0].capitalize()
+
+    @property
+    def reported(self) -> bool:
+        """Whether there are published numbers to compare with."""
+        return any(cell.reported for row in self.rows for cell in row.cells)
+
+
+def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Artefact:
+    """The teacher's row, then one per method or point; one column per pair that is trained here."""
+    where = f"{spec.folder}/experiments/{name}.yaml: methods"
+    columns: dict[Pair, list[Pair]] = {}  # pairs that are trained, and those they stand for
+    for pair in experiment.pairs:
+        here = stand_in(spec, pair)
+        if here.teacher != here.student:
+            columns.setdefault(here, []).append(pair)
+    if not columns:
+        raise UserError(f"{where}: stand_ins of the protocol leave no pair of two networks")
+    stood_in = any(pair not in originals for pair, originals in columns.items())
+    published = spec.published[name]
+
+    def reported(pair: Pair, row: str | int) -> dict[str, float]:
+        return _reported(published, pair, row) if pair in columns[pair] else {}
+
+    seed = spec.protocol.teacher_seed
+    teachers = [
+        Cell(
+            runs=[str(RunPath(pair.dataset, pair.teacher, seed))],
+            reported=reported(pair, "Teacher"),
+        )
+        for pair in columns
+    ]
+    rows = [Row(label="Teacher", role="teacher", cells=teachers)]
+    for entry, panel, x in [*((e, None, None) for e in experiment.methods), *_points(spec, name)]:
+        method = spec.methods[entry.method]
+        variant = slug(entry.set, method.settings)
+        label = method.label if variant == DEFAULT else f"{method.label} ({variant})"
+        label = entry.label or label
+        if label in [row.label for row in rows]:
+            raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
+        cells = [
+            _cell(spec, pair, entry.method, variant, reported(pair, entry.reported or label))
+            for pair in columns
+        ]
+        is_student = entry.method == SUPERVISED_METHOD
+        role: Literal["student", "method"] = "student" if is_student else "method"
+        rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x))
+    return Artefact(
+        name=name,
+        kind=experiment.kind,
+        title=experiment.title,
+        protocol=spec.user.protocol,
+        seeds=spec.seeds,
+        pairs=list(columns),
+        columns=[_column(spec, pair) for pair in columns],
+        metrics=experiment.metrics,
+        rows=rows,
+        notes=[
+            *experiment.notes,
+            *([] if stood_in else experiment.paper_notes),
+            *([] if stood_in else _unidentified_note(published, experiment.methods)),
+            *_scratch_note(spec, columns),
+            *_stand_in_note(spec, columns),
+        ],
+        targets=experiment.targets,
+        options=experiment.options,
+    )
+
+
+def stand_in(spec: Specification, pair: Pair) -> Pair:
+    """The pair that this protocol trains in place of another one, or the pair itself."""
+    others = spec.protocol.stand_ins
+    if pair.dataset not in others:
+        return pair
+    return Pair(
+        dataset=others[pair.dataset],
+        teacher=others.get(pair.teacher, pair.teacher),
+        student=others.get(pair.student, pair.student),
+    )
+
+
+def _points(spec: Specification, name: str) -> list[tuple[Entry, str, float]]:
+    """The rows that the options of an experiment add, with the changed setting and its value."""
+    experiment = spec.experiments[name]
+    rows = []
+    for method, key, x in KINDS[experiment.kind].options(**experiment.options).further_rows():
+        where = f"{spec.folder}/experiments/{name}.yaml: options"
+        base = experiment.base.get(method, {})
+        changes = spec.lookup("methods", method, where).checked(
+            base | {key: x}, f"{where}: {method}"
+        )
+        rows.append((Entry(method=method, set=changes, label=f"{key} = {x:g}"), key, float(x)))
+    return rows
+
+
+def _reported(published: list[dict[str, str]], pair: Pair, row: str | int) -> dict[str, float]:
+    """The published numbers of a cell, as fractions under our metrics' names."""
+    for line in published:
+        if isinstance(row, int):
+            found = line.get("row") == str(row)
+        else:
+            names = tuple(line.get(key) for key in ("dataset", "teacher", "student", "method"))
+            found = names == (*pair.names(), row)
+        if found:
+            values = ((PUBLISHED[key], line[key]) for key in PUBLISHED if line.get(key))
+            return {metric: round(float(value) / 100, 6) for metric, value in values}
+    return {}
+
+
+def _unidentified_note(published: list[dict[str, str]], entries: list[Entry]) -> list[str]:
+    """Numbered rows of a published table whose settings are not known."""
+    known = {str(entry.reported) for entry in entries}
+    rows = [line for line in published if "row" in line and line["row"] not in known]
+    texts = (f"row {line['row']}: {' / '.join(line[key] for key in PUBLISHED)}" for line in rows)
+    return [f"Published rows with unknown settings: {'; '.join(texts)}."] if rows else []
+
+
+def _cell(
+    spec: Specification, pair: Pair, method: str, variant: str, reported: dict[str, float]
+) -> Cell:
+    embeds_labels = spec.protocol.head.embeds_labels()
+    if reason := spec.methods[method].unavailable(embeds_labels):
+        return Cell(runs=[], unavailable=reason, reported=reported)
+    teacher = None if method == SUPERVISED_METHOD else pair.teacher
+    runs = [
+        str(RunPath(pair.dataset, pair.student, seed, teacher, method, variant))
+        for seed in spec.seeds
+    ]
+    return Cell(runs=runs, reported=reported)
+
+
+def _scratch_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
+    """The networks of a table that lack the initial weights that the protocol asks for."""
+    archs = dict.fromkeys(a for pair in pairs for a in (pair.teacher, pair.student))
+    names = [spec.archs[a].label for a in archs if weights_of(spec, a) != spec.protocol.weights]
+    return [f"Trained from scratch: {', '.join(names)}."] if names else []
+
+
+def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:
+    """The data sets and networks that this protocol trains in place of those of the experiment."""
+    labels = {key: entry.label for key, entry in (spec.datasets | spec.archs).items()}
+    others = dict.fromkeys(
+        labels[here]
+        for pair, originals in columns.items()
+        for original in originals
+        for here, name in zip(pair.names(), original.names(), strict=True)
+        if here != name
+    )
+    if not others:
+        return []
+    text = f"Stand-ins of protocol {spec.user.protocol}: {', '.join(others)}."
+    return [f"{text} Not comparable with published numbers."]
+
+
+def _column(spec: Specification, pair: Pair) -> str:
+    teacher, student = spec.archs[pair.teacher].label, spec.archs[pair.student].label
+    return f"{spec.datasets[pair.dataset].label}: {teacher} → {student}"
