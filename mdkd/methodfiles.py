@@ -5,7 +5,7 @@ another package may bring its own, and no list of methods is kept anywhere.
 """
 
 import ast
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +32,9 @@ class MethodFile:
     # The number of labels that a data set must have at least, by the setting that needs them; a
     # weight of 0 needs none.
     labels: dict[str, int] = field(default_factory=dict)
+    # Changes of settings that are tried when weights are tuned. All methods have the same number of
+    # points, because a larger budget would favour a method.
+    tuning: list[dict[str, Any]] = field(default_factory=list)
 
     def checked(self, changes: Any, where: str) -> dict[str, Any]:
         """Changes to the settings, each in the type of its default.
@@ -131,7 +134,13 @@ def read_file(file: Path) -> MethodFile:
             raise UserError(f"{file}: ranges: {key}: expected [lowest, highest], found {limits}")
     for key, value in method.settings.items():
         method.value(key, value, f"{file}: settings: {key}")
-    return method
+    points: list[dict[str, Any]] = []
+    for place, changes in enumerate(method.tuning, 1):
+        where = f"{file}: tuning: point {place}"
+        if (point := method.checked(changes, where)) in points:
+            raise UserError(f"{where} appears twice; change one of them")
+        points.append(point)
+    return replace(method, tuning=points)
 
 
 def read_all() -> dict[str, MethodFile]:

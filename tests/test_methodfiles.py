@@ -53,6 +53,10 @@ def test_a_file_is_read_without_the_code_beside_it(file):
         (lambda m: m["settings"].update(weight="1"), "weight: unknown '1'; a number is expected"),
         (lambda m: m["settings"].update(weight=True), "weight: expected a number, found True"),
         (lambda m: m["settings"].update(weight=[1]), r"weight: expected a number, found \[1\]"),
+        (lambda m: m.update(tuning=[{}, {"weigth": 1}]), "tuning: point 2: unknown .* 'weight'"),
+        (lambda m: m.update(tuning=[{"kind": "sof"}]), "tuning: point 1: kind: unknown 'sof'"),
+        (lambda m: m.update(tuning=[{"weight": 0.1234567}]), "weight: 0.1234567 is not a float"),
+        (lambda m: m.update(tuning=[{"weight": 1}, {"weight": 1.0}]), "point 2 appears twice"),
     ],
 )
 def test_mistakes_name_the_file_and_the_key(file, change, message):
@@ -111,6 +115,38 @@ def test_only_methods_that_need_embeddings_can_be_unavailable(name):
     assert FILES[name].unavailable(embeds_labels=True) is None
     reason = FILES[name].unavailable(embeds_labels=False)
     assert (reason is not None) == ("embeddings" in FILES[name].needs)
+
+
+def test_tuning_points_get_the_type_of_the_default(file):
+    edit_yaml(file, lambda m: m.update(tuning=[{"weight": 2}, {"width": 4.0, "kind": "hard"}]))
+    points = methodfiles.read("mine").tuning
+    assert points == [{"weight": 2.0}, {"width": 4, "kind": "hard"}]
+    assert [type(point.get("weight", 0.0)) for point in points] == [float, float]
+
+
+# The controls stand beside MDKD at given weights, and have none of their own to choose.
+NOT_TUNED = {"mld_matched", "mdkd_permuted"}
+TUNED = [name for name in NAMES if FILES[name].settings and name not in NOT_TUNED]
+
+
+def test_all_methods_have_the_same_number_of_tuning_points():
+    assert set(NAMES) >= NOT_TUNED
+    assert [name for name in NAMES if FILES[name].tuning and name not in TUNED] == []
+    counts = {name: len(FILES[name].tuning) for name in TUNED}
+    assert min(counts.values()) >= 5
+    assert len(set(counts.values())) == 1, f"another number of points is another budget: {counts}"
+
+
+@pytest.mark.parametrize("name", TUNED)
+def test_tuning_points_span_two_decades_around_the_default(name):
+    points, settings = FILES[name].tuning, FILES[name].settings
+    weights = {key for point in points for key in point}
+    assert all(point.keys() == weights for point in points), "name every weight in every point"
+    for key in weights:
+        values = [point[key] for point in points]
+        assert min(values) > 0
+        assert max(values) >= 100 * min(values), key
+        assert min(values) <= settings[key] <= max(values), key
 
 
 def test_reading_them_needs_no_torch():
