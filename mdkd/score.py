@@ -1,8 +1,9 @@
 """Compute the metrics of a run from its stored predictions. This needs no network and no torch."""
 
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -68,6 +69,27 @@ class Stored(NamedTuple):
     ignored_NC: np.ndarray | None  # bool; None: nothing is ignored
 
 
+NAMES = {"ids": "ids_N"} | {name: name for name in Stored._fields if name != "ids_N"}  # in the file
+
+
+def write_predictions(file: BinaryIO, content: Stored) -> None:
+    """Write ``predictions.npz``. Equal content gives equal bytes.
+
+    Logits are not compressed: it would save about a tenth of their size, and reading would take
+    four times as long. Targets and ids shrink to a twentieth.
+    """
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, own in NAMES.items():
+            array = getattr(content, own)
+            if array is None:
+                continue
+            member = zipfile.ZipInfo(f"{name}.npy")  # always of the same date
+            is_logits = own == "logits_NC"
+            member.compress_type = zipfile.ZIP_STORED if is_logits else zipfile.ZIP_DEFLATED
+            with archive.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, array, allow_pickle=False)
+
+
 def read_predictions(file: Path, labels: int) -> Stored:
     """The checked content of a file of predictions for this number of labels.
 
@@ -77,8 +99,7 @@ def read_predictions(file: Path, labels: int) -> Stored:
     hint = f"delete {file.parent} and train the run again"
     try:
         with np.load(file) as content:  # never unpickles
-            names = {"ids": "ids_N"} | {name: name for name in Stored._fields}
-            found = {own: content[name] for name, own in names.items() if name in content}
+            found = {own: content[name] for name, own in NAMES.items() if name in content}
     except Exception as error:  # a damaged archive raises many types
         what = f"not readable as predictions ({' '.join(str(error).split())[:100]})"
         raise UserError(f"{file}: {what}; {hint}") from None
@@ -92,7 +113,9 @@ def read_predictions(file: Path, labels: int) -> Stored:
         raise UserError(f"{file}: {what}; {hint}")
     if found["ids_N"].shape != shape[:1]:
         raise UserError(f"{file}: ids: {found['ids_N'].shape}, expected {shape[:1]}; {hint}")
-    if not np.isfinite(found["logits_NC"]).all() or not np.isin(found["targets_NC"], (0, 1)).all():
+    targets_NC = found["targets_NC"]
+    is_target_NC = (targets_NC == 0) | (targets_NC == 1)  # four times as fast as np.isin
+    if not np.isfinite(found["logits_NC"]).all() or not is_target_NC.all():
         raise UserError(f"{file}: a logit is not finite, or a target is not 0 or 1; {hint}")
     return Stored(**{"ignored_NC": None} | found)
 

@@ -26,7 +26,7 @@ from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
-from mdkd.score import scores
+from mdkd.score import Stored, scores, write_predictions
 from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
@@ -330,15 +330,9 @@ def _write_results(
     torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
         file.write(buffer.getbuffer())
-    predictions: dict[str, Any] = {
-        "logits_NC": logits_NC,
-        "targets_NC": test.targets_NC,
-        "ids": np.array(test.ids),
-    }
-    if test.ignored_NC is not None:
-        predictions["ignored_NC"] = test.ignored_NC
+    predictions = Stored(logits_NC, test.targets_NC, np.array(test.ids), test.ignored_NC)
     with records.atomic(folder / store.PREDICTIONS) as file:
-        np.savez_compressed(file, **predictions)
+        write_predictions(file, predictions)
     with records.atomic(folder / store.HISTORY) as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
