@@ -62,7 +62,7 @@ class Epoch:
 
     epoch: int = number(1)
     losses: dict[str, float]  # means of the weighted terms
-    gradient_ratios: dict[str, float]
+    gradient_ratios: dict[str, float] | None  # None: not probed in this epoch; the last one is
     images_per_s: float = number(1e-9)
     val_mAP: float | None = None
 

@@ -31,7 +31,7 @@ from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
 from mdkd.training.progress import Progress, describe
-from mdkd.training.schedule import beta1, learning_rate
+from mdkd.training.schedule import beta1, learning_rate, probed_epochs
 from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,10 @@ def _fit(
                     **method(student_output, teacher_output, batch.targets_BC),
                 }
                 if step == 0:
-                    progress.gradient_ratios = gradient_ratios(losses, list(student.parameters()))
+                    probed = epoch in probed_epochs(recipe.epochs)
+                    progress.gradient_ratios = (
+                        gradient_ratios(losses, list(student.parameters())) if probed else None
+                    )
                 optimizer.zero_grad()
                 torch.stack(list(losses.values())).sum().backward()
                 lr = learning_rate(recipe, progress.step, last_step)

@@ -17,7 +17,7 @@ class Progress:
     step: int = 0
     wall_s: float = 0.0
     sums: dict[str, Tensor] = field(default_factory=dict)  # of each loss term, over this epoch
-    gradient_ratios: dict[str, float] = field(default_factory=dict)  # at the epoch's first batch
+    gradient_ratios: dict[str, float] | None = None  # at the epoch's first batch, if probed there
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per finished epoch
     recent: list[Tensor] = field(default_factory=list)  # losses of the steps since the last check
     resumed_at: float = field(default_factory=lambda: time.monotonic())

@@ -1,4 +1,4 @@
-"""The learning rate and Adam's beta1 as pure functions of the step, so that runs can resume."""
+"""What depends on the step or the epoch alone, so that runs can resume: rates and probes."""
 
 import math
 
@@ -41,3 +41,16 @@ def _cycle(step: int, last_step: int, start: float, turn: float, end: float) -> 
 
 def _anneal(start: float, end: float, part: float) -> float:
     return end + (start - end) / 2 * (1 + math.cos(math.pi * part))
+
+
+def probed_epochs(epochs: int) -> set[int]:
+    """The epochs, counted from 0, whose first step compares the gradients of the loss terms.
+
+    They are the first, the last, and between them one for every five, but at most ten: a probe
+    takes a backward pass for each loss term, which counts in a training of short epochs.
+
+    >>> sorted(probed_epochs(20))
+    [0, 4, 8, 11, 15, 19]
+    """
+    intervals = min(epochs // 5, 10) + 1
+    return {round(i * (epochs - 1) / intervals) for i in range(intervals + 1)}

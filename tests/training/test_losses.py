@@ -23,6 +23,15 @@ def test_the_gradient_probe_leaves_the_training_bit_equal(bench, finished, monke
     assert [epoch["gradient_ratios"] for epoch in history(folder)] == [{}, {}]
 
 
+def test_only_some_epochs_are_probed_and_the_training_is_bit_equal(bench, finished, monkeypatch):
+    monkeypatch.setattr(training, "probed_epochs", lambda epochs: {epochs - 1})
+    folder, everywhere = bench.train(MLD), finished.layout.run(MLD)
+    assert read(folder, "model.pt") == read(everywhere, "model.pt")
+    expected = [epoch["gradient_ratios"] for epoch in history(everywhere)]
+    assert None not in expected
+    assert [epoch["gradient_ratios"] for epoch in history(folder)] == [None, expected[1]]
+
+
 def test_the_recorded_probe_is_the_ratio_of_two_backward_passes(finished):
     run = finished.resolve(MLD)
     cache = open_cache(finished.layout.cache("scenes"))

@@ -1,6 +1,7 @@
 """The learning rate: its course, and that every step uses it."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from trainings import LAST_STEP, MLD, STEPS, history
 
 from mdkd.config import Recipe
 from mdkd.training.optimizer import Adam
-from mdkd.training.schedule import beta1, learning_rate
+from mdkd.training.schedule import beta1, learning_rate, probed_epochs
 
 
 def test_the_learning_rate_falls_as_a_cosine_to_zero(finished):
@@ -96,3 +97,20 @@ def one_cycle(lr):
         cutout=0,
         schedule="onecycle",
     )
+
+
+def test_the_first_and_the_last_epoch_are_probed_and_few_between_them():
+    assert [sorted(probed_epochs(epochs)) for epochs in (1, 2, 4, 6, 11)] == [
+        [0],
+        [0, 1],
+        [0, 3],
+        [0, 2, 5],  # 2.5 is rounded to an even number
+        [0, 3, 7, 10],
+    ]
+    assert sorted(probed_epochs(111)) == [0, 10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110]
+    for epochs in range(1, 300):
+        probed = sorted(probed_epochs(epochs))
+        assert probed[0] == 0
+        assert probed[-1] == epochs - 1
+        assert len(probed) <= min(2 + epochs // 5, 12)
+        assert max(b - a for a, b in pairwise([0, *probed])) <= max(5, -(-epochs // 10))

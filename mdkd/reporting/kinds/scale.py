@@ -43,7 +43,7 @@ def table(artefact: Artefact, results: Results) -> Table:
             "by that of the supervised loss. Both are gradients with respect to the student's "
             f"parameters at the first batch ({batch} images) of the last epoch, averaged over "
             "seeds. BD and ID show the order with the largest ratio. 0: no such term. The CSV has "
-            "every term, and means over all epochs.",
+            "every term, and means over the epochs in which they were measured.",
         ],
         frame=pd.concat([plain.frame.assign(unit="%"), ratios.assign(unit="1")]),
     )
@@ -52,26 +52,30 @@ def table(artefact: Artefact, results: Results) -> Table:
 def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:
     """Norm of every weighted term's gradient over that of the BCE, for the runs that are done.
 
-    `summary.over_seeds` by metric (``gradient ratio``), term and epochs (``last``, or ``all`` for
-    the mean over epochs), for the terms that a row has.
+    `summary.over_seeds` by metric (``gradient ratio``), term and epochs (``last``, or
+    ``measured`` for the mean over the epochs that have ratios), for the terms that a row has.
     """
 
     def ratios(path: str) -> Values | None:
         history = results.history(path)
         if history is None:
             return None
-        frame = pd.DataFrame([epoch["gradient_ratios"] for epoch in history])
+        # Not every epoch has ratios (`mdkd.training.schedule.probed_epochs`), but the last one has.
+        found = [epoch["gradient_ratios"] for epoch in history]
+        frame = pd.DataFrame([ratios for ratios in found if ratios is not None])
         values = {}
         for term in frame:
             values["gradient ratio", term, "last"] = frame[term].iloc[-1]
-            values["gradient ratio", term, "all"] = frame[term].mean()
+            values["gradient ratio", term, "measured"] = frame[term].mean()
         return values
 
     measures = []
     for i in range(len(artefact.columns)):
         runs = [path for row in artefact.rows for path in row.cells[i].runs]
         terms = sorted({term for path in runs for _, term, _ in ratios(path) or ()})
-        keys = [("gradient ratio", term, epochs) for term in terms for epochs in ("last", "all")]
+        keys = [
+            ("gradient ratio", term, epochs) for term in terms for epochs in ("last", "measured")
+        ]
         measures.append(Measure(dict.fromkeys(keys), ratios))
     names = ["metric", "term", "epochs"]
     frame = summary.by_row(artefact, summary.over_seeds(artefact, results, names, measures))
