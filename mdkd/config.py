@@ -52,6 +52,7 @@ SOME = {"distinct": True, "some": True}  # at least one
 NAMES = {"pattern": NAME, "distinct": True}
 SEEDS = {"range": (0, LARGEST_SEED), "distinct": True}
 
+Split = Literal["test", "val"]  # images that are not trained on
 Stem = Literal["cifar", "small", "imagenet"]  # of the CIFAR-style networks
 
 

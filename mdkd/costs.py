@@ -204,7 +204,8 @@ class Estimator:
             parameters = size.parameters + head_parameters(run.head, size.channels, labels)
         if images is None or parameters is None:
             return None
-        return 4 * (parameters + images["test"] * labels)
+        predicted = images["test"] + images.get("val", 0)
+        return 4 * (parameters + predicted * labels)
 
     def memory(self, run: Run) -> int | None:
         """Bytes of main memory to ask for a training of the run, with a margin."""

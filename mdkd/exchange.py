@@ -45,8 +45,12 @@ def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
         elif target.finished:
             there += 1
         else:
-            keep = {store.WEIGHTS: path in teachers, store.PREDICTIONS: path in predicted}
-            left_out = [name for name, wanted in keep.items() if not wanted]
+            wanted = {store.HISTORY}
+            if path in teachers:
+                wanted.add(store.WEIGHTS)
+            if path in predicted:
+                wanted |= {files.predictions for files in store.SPLITS.values()}
+            left_out = sorted(store.digests(entry.record()).keys() - wanted)
             _copy(entry.folder, target, entry.record() | {"left_out": left_out})
             written += 1
     return (
@@ -156,19 +160,27 @@ def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
         raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
     record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
     store.check_record(record, source / RECORD, "copy the whole run again, or leave it out")
-    kept = [name for name in store.DIGESTS if name not in record.get("left_out", [])]
-    for name in kept:
-        digest = record[store.DIGESTS[name]]
+    kept = store.digests(record)
+    for name, digest in kept.items():
         if not (source / name).exists() or records.sha256(source / name) != digest:
             raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
     with own.held():
         for name in (*kept, store.LOG):
             if (source / name).exists():  # older versions kept no log there
                 shutil.copyfile(source / name, own.folder / name)
-        if store.PREDICTIONS in kept:
-            predictions, digest = own.folder / store.PREDICTIONS, record["predictions_sha256"]
-            found = score.scores(predictions, digest, record["classes"])
-        else:
-            found = score.stored(Entry(source))
-        records.write_json(own.folder / "metrics.json", found)
+        _write_metrics(source, own, record)
         records.write_json(own.folder / RECORD, record)
+
+
+def _write_metrics(source: Path, own: Entry, record: dict[str, Any]) -> None:
+    """Write the metrics of copied predictions; of predictions that are left out, copy them."""
+    for split, files in store.SPLITS.items():
+        digest = record.get(files.digest)
+        if files.predictions in record.get("left_out", []):
+            found = score.stored(Entry(source), split)
+        elif digest:
+            predictions = own.folder / files.predictions
+            found = score.scores(predictions, digest, record["classes"], split)
+        else:
+            continue  # early versions kept no predictions of validation images
+        records.write_json(own.folder / files.metrics, found)

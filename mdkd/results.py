@@ -11,11 +11,11 @@ import numpy as np
 
 from mdkd import records, store
 from mdkd.artefacts import Cell
-from mdkd.config import Run, number, parse_known
+from mdkd.config import Run, Split, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.metrics import probabilities
-from mdkd.score import read_predictions
+from mdkd.score import read_predictions, splits_of
 from mdkd.score import stored as stored_scores
 
 CellState = Literal["done", "partial", "missing", "failed", "n/a"]
@@ -47,7 +47,7 @@ class State:
 
 
 class Predictions(NamedTuple):
-    """A run's predictions for the test images. Shape key: N images, C labels."""
+    """A run's predictions for the images of a split. Shape key: N images, C labels."""
 
     scores_NC: np.ndarray  # probabilities, float32
     targets_NC: np.ndarray  # uint8 in {0, 1}
@@ -89,9 +89,13 @@ def read_history(file: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class Results(Layout):
-    """The folders of a protocol, and the store's records of a plan's runs."""
+    """The folders of a protocol, and the store's records of a plan's runs.
+
+    Scores and predictions are those of the images of one split.
+    """
 
     runs: dict[str, Run] = field(default_factory=dict, hash=False)
+    split: Split = field(default="test", kw_only=True)
 
     def run(self, path: str) -> Path:
         """The folder of the run's entry in the store."""
@@ -102,9 +106,19 @@ class Results(Layout):
         return store.entry(self.runs[path], self).record()
 
     def scores(self, path: str) -> dict[str, Any] | None:
-        """The run's metrics (`mdkd.score.stored`), or None unless the run is done."""
+        """The run's metrics (`mdkd.score.stored`), or None unless the run is done.
+
+        Early versions kept no predictions of validation images. There, the mAP that the training
+        measured after its last epoch is the only metric.
+        """
         entry = self._done(path)
-        return None if entry is None else stored_scores(entry)
+        if entry is None:
+            return None
+        if self.split == "val" and "val" not in splits_of(entry):
+            mean_ap = (self.history(path) or [{}])[-1].get("val_mAP")
+            found = {} if mean_ap is None else {"mAP": mean_ap}
+            return {"metrics": found, "average_precision": {}, "labels_without_positives": []}
+        return stored_scores(entry, self.split)
 
     def predictions(self, path: str) -> Predictions | None:
         """The run's stored predictions, or None unless the run is done."""
@@ -112,7 +126,7 @@ class Results(Layout):
         if entry is None:
             return None
         classes = entry.record()["classes"]
-        found = read_predictions(entry.file(store.PREDICTIONS), len(classes))
+        found = read_predictions(entry.file(store.SPLITS[self.split].predictions), len(classes))
         return Predictions(
             probabilities(found.logits_NC),
             found.targets_NC,

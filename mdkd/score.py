@@ -1,6 +1,7 @@
 """Compute the metrics of a run from its stored predictions. This needs no network and no torch."""
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -8,38 +9,57 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from mdkd import metrics, records
-from mdkd.config import parse_known
+from mdkd.config import Split, parse_known
 from mdkd.errors import UserError
 from mdkd.metrics import METRICS
-from mdkd.store import PREDICTIONS, Entry
+from mdkd.store import SPLITS, Entry
 
 AGAIN = "delete it; it is then computed again from the predictions"
 REVISION = 1  # raise it when the numbers of a metric change: metrics are then computed again
 
 
 def score(entry: Entry) -> None:
-    """Write ``metrics.json``, the `scores` of a finished run, beside its predictions."""
-    file, record = entry.file(PREDICTIONS), entry.record()
-    found = scores(file, record["predictions_sha256"], record["classes"])
-    records.write_json(entry.folder / "metrics.json", found)
+    """Write the metrics of a finished run beside its predictions, of every split that it has."""
+    for split in splits_of(entry):
+        records.write_json(entry.folder / SPLITS[split].metrics, computed(entry, split))
 
 
-def stored(entry: Entry) -> dict[str, Any]:
-    """The metrics of a finished run: those of ``metrics.json`` if they are complete and current.
+def write(folder: Path, record: Mapping[str, Any]) -> None:
+    """Write the metrics of predictions whose digests a record holds that is not written yet."""
+    for split, files in SPLITS.items():
+        if digest := record.get(files.digest):
+            found = scores(folder / files.predictions, digest, record["classes"], split)
+            records.write_json(folder / files.metrics, found)
+
+
+def splits_of(entry: Entry) -> list[Split]:
+    """The splits of which a finished run has predictions."""
+    record = entry.record()
+    return [split for split, files in SPLITS.items() if record.get(files.digest)]
+
+
+def computed(entry: Entry, split: Split) -> dict[str, Any]:
+    """The `scores` of a finished run, computed again from its predictions."""
+    files, record = SPLITS[split], entry.record()
+    return scores(entry.file(files.predictions), record[files.digest], record["classes"], split)
+
+
+def stored(entry: Entry, split: Split = "test") -> dict[str, Any]:
+    """The metrics of a finished run: those of its file of metrics if it is complete and current.
 
     Otherwise they are computed again. They are not written, because several tables may be made at
     the same time.
     """
-    file, record = entry.folder / "metrics.json", entry.record()
+    file, record = entry.folder / SPLITS[split].metrics, entry.record()
     if file.exists():
         found = records.read_object(file, AGAIN, AGAIN)
-        if _is_current(found, record["predictions_sha256"]):
+        if _is_current(found, record[SPLITS[split].digest]):
             try:
                 parse_known(Scores, found, str(file))
             except UserError as error:
                 raise UserError(f"{error}; {AGAIN}") from None
             return found
-    return scores(entry.file(PREDICTIONS), record["predictions_sha256"], record["classes"])
+    return computed(entry, split)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +81,7 @@ def _is_current(found: dict[str, Any], digest: str) -> bool:
 
 
 class Stored(NamedTuple):
-    """The content of ``predictions.npz``. Shape key: N images, C labels."""
+    """The content of a file of predictions. Shape key: N images, C labels."""
 
     logits_NC: np.ndarray  # float
     targets_NC: np.ndarray  # uint8 in {0, 1}
@@ -120,10 +140,10 @@ def read_predictions(file: Path, labels: int) -> Stored:
     return Stored(**{"ignored_NC": None} | found)
 
 
-def scores(file: Path, digest: str, classes: list[str]) -> dict[str, Any]:
-    """All metrics of stored predictions.
+def scores(file: Path, digest: str, classes: list[str], split: Split = "test") -> dict[str, Any]:
+    """All metrics of stored predictions for the images of a split.
 
-    Labels without a positive test image have no average precision. They are left out of the mAP
+    Labels without a positive image have no average precision. They are left out of the mAP
     and listed in the record.
     """
     found = read_predictions(file, len(classes))
@@ -131,11 +151,13 @@ def scores(file: Path, digest: str, classes: list[str]) -> dict[str, Any]:
     judged = metrics.Judged(scores_NC, found.targets_NC, found.ignored_NC)
     aps_C = judged.average_precisions_C
     if not np.isfinite(aps_C).any():
-        raise UserError(f"{file}: no label has a positive test image; use a larger test split")
+        raise UserError(
+            f"{file}: no label has a positive {split} image; use a larger {split} split"
+        )
     return {
         "revision": REVISION,
         "predictions_sha256": digest,
-        "test_images": len(found.targets_NC),
+        f"{split}_images": len(found.targets_NC),
         "metrics": metrics.of_judged(judged),
         "average_precision": {
             name: float(ap) for name, ap in zip(classes, aps_C, strict=True) if np.isfinite(ap)

@@ -4,8 +4,9 @@
         run.json            the record, written last: what vouches for all other files
         model.pt            weights
         predictions.npz     of the test images
+        predictions_val.npz of the validation images, if the data set has some
         history.jsonl       one line per epoch
-        metrics.json        derived from the predictions
+        metrics.json        derived from the predictions; metrics_val.json from those of val
         train.log           all messages of the trainings, also of those that were interrupted
         checkpoint.pt       only of an unfinished run
         progress.json       only of an unfinished run: how far it is, for `mdkd status`
@@ -29,10 +30,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from mdkd import faults, keys, locks, records, slurm
-from mdkd.config import Run, named, number, parse_known
+from mdkd.config import Run, Split, named, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 
@@ -45,6 +46,21 @@ DIGESTS = {  # keys of the record
     PREDICTIONS: "predictions_sha256",
     HISTORY: "history_sha256",
 }
+
+
+class SplitFiles(NamedTuple):
+    """The files of an entry about the images of one split."""
+
+    predictions: str
+    digest: str  # of the predictions: a key of the record
+    metrics: str
+
+
+SPLITS: dict[Split, SplitFiles] = {
+    "test": SplitFiles(PREDICTIONS, DIGESTS[PREDICTIONS], "metrics.json"),
+    "val": SplitFiles("predictions_val.npz", "predictions_val_sha256", "metrics_val.json"),
+}
+_KEYS = DIGESTS | {files.predictions: files.digest for files in SPLITS.values()}
 
 DIGEST = "[0-9a-z ]+"  # of a digest in a record: it becomes a part of the name of a folder
 
@@ -80,6 +96,7 @@ class Record:
     teacher: str | None = named(pattern=DIGEST)  # of its weights
     weights_sha256: str = named(pattern=DIGEST)
     predictions_sha256: str = named(pattern=DIGEST)
+    predictions_val_sha256: str | None = named(None, pattern=DIGEST)  # early versions kept none
     history_sha256: str | None = named(None, pattern=DIGEST)
     classes: list[str] = field(metadata={"distinct": True})
     dropped: dict[str, dict[str, int]] = field(metadata={"range": (0, math.inf)})
@@ -88,11 +105,21 @@ class Record:
     images_per_s: float = number(1e-9)
     peak_memory_bytes: int = number(0)
     environment: dict[str, Any]
-    left_out: list[Literal["model.pt", "predictions.npz"]] = field(default_factory=list)  # exported
+    left_out: list[str] = field(default_factory=list)  # files that the run was exported without
 
     def check(self) -> None:
         """Called by the loader."""
         parse_known(Environment, self.environment, "environment")
+
+
+def digests(record: Mapping[str, Any]) -> dict[str, str]:
+    """The files of a finished entry and their digests, as its record has them.
+
+    Early versions kept no history and no predictions of validation images. An imported run may lack
+    files that were left out.
+    """
+    there = _KEYS.keys() - set(record.get("left_out", []))
+    return {name: record[key] for name, key in _KEYS.items() if name in there and record.get(key)}
 
 
 def check_record(content: dict[str, Any], file: Path, hint: str) -> dict[str, Any]:
@@ -155,7 +182,7 @@ class Entry:
         hint = f"delete {self.folder} and train the run again"
         if name in record.get("left_out", []):
             raise UserError(f"{file}: the run was imported without this file; to have it, {hint}")
-        if not file.is_file() or records.sha256(file) != record.get(DIGESTS[name]):
+        if not file.is_file() or records.sha256(file) != record.get(_KEYS[name]):
             raise UserError(f"{file}: missing, or not the file that {RECORD} names; {hint}")
         return file
 

@@ -144,17 +144,15 @@ def _size(folder: Path) -> int:
 
 
 def _verify(entry: Entry) -> None:
-    record, file = entry.record(), entry.folder / "metrics.json"
-    kept = [name for name in store.DIGESTS if name not in record.get("left_out", [])]
-    for name in kept:
-        if name != store.HISTORY or record.get(store.DIGESTS[name]):  # early versions kept none
-            entry.file(name)
-    if store.PREDICTIONS not in kept:
-        score.stored(entry)  # raises an error if the metrics are missing or of other predictions
-        return
-    digest = record["predictions_sha256"]
-    found = score.scores(entry.file(store.PREDICTIONS), digest, record["classes"])
-    # Metrics that are missing are made again when they are needed.
-    written = records.read_object(file, "", score.AGAIN) if file.exists() else found
-    if written != found and written.get("revision", score.REVISION) == score.REVISION:
-        raise UserError(f"{file}: not the metrics of its predictions; {score.AGAIN}")
+    for name in store.digests(entry.record()):
+        entry.file(name)
+    for split in score.splits_of(entry):
+        files = store.SPLITS[split]
+        if files.predictions not in store.digests(entry.record()):
+            score.stored(entry, split)  # an error if the metrics are not those of the record
+            continue
+        found, file = score.computed(entry, split), entry.folder / files.metrics
+        # Metrics that are missing are made again when they are needed.
+        written = records.read_object(file, "", score.AGAIN) if file.exists() else found
+        if written != found and written.get("revision", score.REVISION) == score.REVISION:
+            raise UserError(f"{file}: not the metrics of its predictions; {score.AGAIN}")

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from mdkd import devices, faults, keys, methods, metrics, records, rng, slurm, store
+from mdkd import devices, faults, keys, methods, metrics, records, rng, score, slurm, store
 from mdkd.config import Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
@@ -26,7 +26,6 @@ from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
-from mdkd.score import Stored, scores, write_predictions
 from mdkd.training import checkpoint, provenance
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
@@ -96,6 +95,9 @@ def _train_entry(
     cache = open_planned(run.dataset, layout.cache(run.dataset.name))
     if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
         raise UserError(*lines)
+    if (val := cache.splits.get("val")) and not val.targets_NC.any():
+        what = f"no label has a positive validation image ({len(val.ids)} images)"
+        raise UserError(f"data set '{run.dataset.name}': {what}; give it a larger val")
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
     if entry.finished:
@@ -326,27 +328,30 @@ def _write_results(
     facts: dict,
     progress: Progress,
 ) -> None:
-    """Predict and score the test split; write all files of the run, and last the record."""
-    test = cache.splits["test"]
-    logits_NC = predict(student, Loader(test, run.recipe, run.seed, device))
+    """Predict and score what was not trained on; write all files, and last the record."""
+    digests = {}
+    for name, files in store.SPLITS.items():
+        if split := cache.splits.get(name):
+            logits_NC = predict(student, Loader(split, run.recipe, run.seed, device))
+            ids_N = np.array(split.ids)
+            found = score.Stored(logits_NC, split.targets_NC, ids_N, split.ignored_NC)
+            with records.atomic(folder / files.predictions) as file:
+                score.write_predictions(file, found)
+            digests[files.digest] = records.sha256(folder / files.predictions)
     buffer = io.BytesIO()  # writing to a file, torch would not say why it fails
     torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
         file.write(buffer.getbuffer())
-    predictions = Stored(logits_NC, test.targets_NC, np.array(test.ids), test.ignored_NC)
-    with records.atomic(folder / store.PREDICTIONS) as file:
-        write_predictions(file, predictions)
     with records.atomic(folder / store.HISTORY) as file:
         for epoch in progress.history:
             file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
-    predictions_file = folder / store.PREDICTIONS
-    digest, classes = records.sha256(predictions_file), list(cache.classes)
-    records.write_json(folder / "metrics.json", scores(predictions_file, digest, classes))
+    classes = list(cache.classes)
+    score.write(folder, digests | {"classes": classes})
     images = progress.step * run.recipe.batch_size
     record = facts | {
         "initial_weights": student.initial_weights,
         "weights_sha256": records.sha256(folder / store.WEIGHTS),
-        "predictions_sha256": digest,
+        **digests,
         "history_sha256": records.sha256(folder / store.HISTORY),
         "classes": classes,
         "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
