@@ -11,15 +11,16 @@ against one without a teacher.
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor
 
 from benchmarks.harness import Row
 from mdkd import methodfiles, methods
 from mdkd.config import Head
+from mdkd.data.loader import Batch
 from mdkd.models import build_network
 from mdkd.models.build import Network
 from mdkd.outputs import Output
-from mdkd.training.loop import supervised_loss
+from mdkd.training.loop import loss_terms
+from mdkd.training.losses import supervised_loss
 
 BATCH, LABELS, SIZE = 32, 80, 32
 TEACHER, STUDENT = "cifar:resnet20", "cifar:resnet8"
@@ -73,11 +74,13 @@ class _Case:
 
     def step(self, loss: torch.nn.Module | None, taught: Output | None) -> None:
         output = self.student(self.images_BCHW)
-        terms: list[Tensor] = [supervised_loss(output.logits_BC, self.targets_BC, "sum_mean")]
-        if loss is not None:
-            terms += loss(output, taught, self.targets_BC).values()
+        if loss is None:
+            terms = {"bce": supervised_loss(output.logits_BC, self.targets_BC, "sum_mean")}
+        else:
+            batch = Batch(self.images_BCHW, self.targets_BC)
+            terms = loss_terms(loss, output, taught, batch, "sum_mean")
         self.student.zero_grad(set_to_none=True)
-        torch.stack(terms).sum().backward()
+        torch.stack(list(terms.values())).sum().backward()
 
 
 def _network(net: str) -> Network:

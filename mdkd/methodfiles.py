@@ -25,6 +25,8 @@ class MethodFile:
     label: str = printed()  # its name in tables and figures
     # Raise the revision when the numerics of the method change: then its runs are done again.
     revision: int = number(1)
+    # own: the method replaces the binary cross-entropy of the labels, see `mdkd.methods.base`.
+    supervised: Literal["bce", "own"] = "bce"
     needs: list[Literal["logits", "pooled", "maps", "embeddings"]]  # parts of both networks' Output
     settings: dict[str, Any]  # all of them, with their defaults: numbers, or one of the choices
     choices: dict[str, list[str]] = field(default_factory=dict)  # of the settings that are text

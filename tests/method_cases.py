@@ -69,7 +69,14 @@ def make(name, student_spec=STUDENT, teacher_spec=TEACHER, dtype=torch.float64, 
     loss = methods.build(name, student_spec, teacher_spec, settings | small | changes)
 
     loss.register_forward_pre_hook(seed)
+    if loss.own_supervised:
+        loss.register_forward_hook(reduce_supervised)
     return loss.to(dtype)
+
+
+def reduce_supervised(loss, inputs, terms):
+    """As the training loop does: summed over labels, averaged over images."""
+    return terms | {"supervised": terms["supervised"].sum(1).mean()}
 
 
 def seed(*_):

@@ -184,3 +184,100 @@ def review(module, students, teachers):
             )
         total = total + hierarchical_context(_normalise(output, block.expand_norm), teacher)
     return total
+
+
+def kd(student, teacher, temperature):
+    total = 0.0
+    for z_s, z_t in zip(student, teacher, strict=True):
+        p = (z_t / temperature).exp() / (z_t / temperature).exp().sum()
+        q = (z_s / temperature).exp() / (z_s / temperature).exp().sum()
+        for c in range(len(p)):
+            total = total + p[c] * (p[c].log() - q[c].log())
+    return temperature**2 * total / len(student)
+
+
+def _mean_of_blocks(x, size):
+    """Square maps whose sizes divide each other."""
+    step = x.shape[-1] // size
+    rows = [
+        [x[:, :, r * step : (r + 1) * step, c * step : (c + 1) * step] for c in range(size)]
+        for r in range(size)
+    ]
+    return torch.stack([torch.stack([b.mean((2, 3)) for b in row], -1) for row in rows], -2)
+
+
+def fitnet(weight, bias, student, teacher):
+    """The hint loss with a connector of weights [T, S] and biases [T]."""
+    size = min(student.shape[-1], teacher.shape[-1])
+    connected = []
+    for channel in range(len(weight)):  # the connector first, then the mean over blocks
+        parts = [weight[channel, c] * student[:, c] for c in range(student.shape[1])]
+        connected.append(sum(parts) + bias[channel])
+    ours, theirs = _mean_of_blocks(torch.stack(connected, 1), size), _mean_of_blocks(teacher, size)
+    total = 0.0
+    for i, t, r, c in itertools.product(*(range(n) for n in theirs.shape)):
+        total = total + (ours[i, t, r, c] - theirs[i, t, r, c]) ** 2
+    return total / theirs.numel()
+
+
+def at(student_maps, teacher_maps):
+    """One map of each network for each level."""
+
+    def attention(image):
+        places = [(image[:, r, c] ** 2).sum() for r, c in _places(image)]
+        norm = sum(place**2 for place in places) ** 0.5
+        return [place / norm for place in places]
+
+    total = 0.0
+    for student, teacher in zip(student_maps, teacher_maps, strict=True):
+        level = 0.0
+        for image_s, image_t in zip(student, teacher, strict=True):
+            for a, b in zip(attention(image_s), attention(image_t), strict=True):
+                level = level + (a - b) ** 2
+        total = total + level / (len(student) * len(_places(student[0])))
+    return total
+
+
+def _places(image):
+    return list(itertools.product(range(image.shape[-2]), range(image.shape[-1])))
+
+
+def sp(student, teacher):
+    def rows(x):
+        found = []
+        for a in x:
+            row = [(a * b).sum() for b in x]
+            norm = sum(entry**2 for entry in row) ** 0.5
+            found.append([entry / norm for entry in row])
+        return found
+
+    total = 0.0
+    for row_s, row_t in zip(rows(student), rows(teacher), strict=True):
+        for g_s, g_t in zip(row_s, row_t, strict=True):
+            total = total + (g_s - g_t) ** 2
+    return total / len(student) ** 2
+
+
+def _pearson(x, y):
+    mean_x, mean_y = sum(x) / len(x), sum(y) / len(y)
+    covariance = sum((a - mean_x) * (b - mean_y) for a, b in zip(x, y, strict=True))
+    variances = [sum((a - m) ** 2 for a in v) for v, m in ((x, mean_x), (y, mean_y))]
+    return covariance / (variances[0] * variances[1]) ** 0.5
+
+
+def dist(student, teacher):
+    """Mean over rows of 1 - Pearson's correlation of probabilities."""
+    rows = zip(student.sigmoid(), teacher.sigmoid(), strict=True)
+    return sum(1 - _pearson(list(x), list(y)) for x, y in rows) / len(student)
+
+
+def asl(logits, target, gamma_neg, gamma_pos, margin):
+    """Summed over labels, averaged over images."""
+    total = 0.0
+    for z, y in zip(logits, target, strict=True):
+        for p, is_present in zip(z.sigmoid(), y, strict=True):
+            if is_present:
+                total = total - (1 - p) ** gamma_pos * p.log()
+            elif p > margin:
+                total = total - (p - margin) ** gamma_neg * (1 - (p - margin)).log()
+    return total / len(logits)

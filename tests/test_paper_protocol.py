@@ -13,7 +13,7 @@ from method_cases import FILES, NAMES, STUDENT, TEACHER, make, output, targets, 
 from mdkd.plan import make_plan
 from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
-from mdkd.training.loop import supervised_loss
+from mdkd.training.losses import supervised_loss
 from mdkd.training.schedule import beta1, learning_rate
 
 CONFIG = ROOT / "config"

@@ -38,12 +38,14 @@ def build(
 ) -> nn.Module:
     """A loss that is called as `loss(student, teacher, target_BC)`; see `base.method`.
 
+    Its attribute `own_supervised` says whether it has a supervised loss of its own.
+
     Raises:
         UserError: the settings are not those of the method, or the networks lack what it needs.
     """
-    info = get(name)
+    info, file = get(name), methodfiles.read(name)
     embeds_labels = None not in (student_spec.embedding_dim, teacher_spec.embedding_dim)
-    if reason := methodfiles.read(name).unavailable(embeds_labels):
+    if reason := file.unavailable(embeds_labels):
         raise UserError(f"method {name}: {reason}")
     known = settings_of(info)
     for key in settings:
@@ -52,6 +54,10 @@ def build(
     for key in known:
         if key not in settings:
             raise UserError(f"method {name}: setting {key!r} is missing")
+    loss: nn.Module
     if info.has_parameters:
-        return info.factory(student_spec, teacher_spec, **settings)
-    return FunctionLoss(info.factory, dict(settings))
+        loss = info.factory(student_spec, teacher_spec, **settings)
+    else:
+        loss = FunctionLoss(info.factory, dict(settings))
+    loss.own_supervised = file.supervised == "own"  # type: ignore[assignment]
+    return loss

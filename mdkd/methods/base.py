@@ -33,6 +33,11 @@ def method(name: str) -> Callable[[Factory], Factory]:
     `nn.Module`: it is built once as `Loss(student_spec, teacher_spec, **settings)` and then called
     without settings. Its parameters are trained with the student's and discarded afterwards.
 
+    A method with `supervised: own` in its YAML file replaces the binary cross-entropy, which the
+    training loop otherwise adds. It returns one more term named `supervised`: the loss of each
+    image and label, [B, C], not reduced and without a weight. The loop leaves out ignored labels
+    and reduces it in the same way as the binary cross-entropy.
+
     Settings are keyword-only and have no default values in code. The defaults are in the YAML file
     of the same name, with the parts of an `Output` that the method needs.
     """

@@ -1,5 +1,7 @@
 """Functions that several methods use. Shape key: B images, C labels."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -33,3 +35,20 @@ def binary_kl(student: Tensor, teacher: Tensor) -> Tensor:
 def mld_loss(student_BC: Tensor, teacher_BC: Tensor) -> Tensor:
     """L_MLD of Eq. 2 from logits: summed over labels, averaged over images."""
     return binary_kl(widen(student_BC), widen(teacher_BC.detach())).sum(1).mean()
+
+
+def shared_levels(
+    student_sizes: Sequence[int], teacher_sizes: Sequence[int]
+) -> list[tuple[int, int]]:
+    """The indices of a student's and a teacher's map of the same size, deep to shallow.
+
+    If a network has several maps of a size, its deepest one is used. Maps of size 1 are left out.
+
+    >>> shared_levels([16, 8, 4], [8, 8, 4, 2])
+    [(2, 2), (1, 1)]
+    """
+    # In each dict, a deeper map replaces a shallower one of the same size.
+    students = {size: index for index, size in enumerate(student_sizes)}
+    teachers = {size: index for index, size in enumerate(teacher_sizes)}
+    shared = sorted(students.keys() & teachers.keys() - {1})
+    return [(students[size], teachers[size]) for size in shared]

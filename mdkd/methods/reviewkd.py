@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mdkd.methods.base import method
-from mdkd.methods.common import widen
+from mdkd.methods.common import shared_levels, widen
 from mdkd.outputs import Output, Spec
 
 
@@ -25,10 +25,9 @@ class ReviewKD(nn.Module):
     ) -> None:
         super().__init__()
         self.weight = weight
-        student_maps, teacher_maps = _deepest_of_size(student_spec), _deepest_of_size(teacher_spec)
-        shared = sorted(student_maps.keys() & teacher_maps.keys() - {1})  # deep to shallow
-        self.student_maps = [student_maps[size] for size in shared]
-        self.teacher_maps = [teacher_maps[size] for size in shared]
+        levels = shared_levels(student_spec.map_sizes, teacher_spec.map_sizes)
+        self.student_maps = [index for index, _ in levels]
+        self.teacher_maps = [index for _, index in levels]
         student_channels = [student_spec.map_channels[i] for i in self.student_maps]
         teacher_channels = [teacher_spec.map_channels[i] for i in self.teacher_maps]
         self.blocks = nn.ModuleList(
@@ -115,8 +114,3 @@ def hierarchical_context(student_BTHW: Tensor, teacher_BTHW: Tensor) -> Tensor:
                 F.adaptive_avg_pool2d(student_BTHW, size), F.adaptive_avg_pool2d(teacher_BTHW, size)
             )
     return loss / total
-
-
-def _deepest_of_size(spec: Spec) -> dict[int, int]:
-    """For each map size, the index of the last (deepest) map of that size."""
-    return {size: index for index, size in enumerate(spec.map_sizes)}

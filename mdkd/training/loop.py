@@ -16,17 +16,18 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits
 
 from mdkd import devices, faults, keys, methods, metrics, records, rng, score, slurm, store
 from mdkd.config import Run
 from mdkd.data.cache import Cache, open_planned
-from mdkd.data.loader import Loader
+from mdkd.data.loader import Batch, Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
+from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
+from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
 from mdkd.training.progress import Progress, describe
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
 SHORTEST_S = 1e-6  # a clock may stand still
-TINY = 1e-30  # minimum of a gradient's norm in a division
 
 
 def train(
@@ -202,15 +202,9 @@ def _fit(
                 with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
                     student_output = student(batch.images_BCHW)
                     teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
-                losses = {
-                    "bce": supervised_loss(
-                        student_output.logits_BC.float(),
-                        batch.targets_BC,
-                        recipe.bce_reduction,
-                        batch.ignored_BC,
-                    ),
-                    **method(student_output, teacher_output, batch.targets_BC),
-                }
+                losses = loss_terms(
+                    method, student_output, teacher_output, batch, recipe.bce_reduction
+                )
                 if step == 0:
                     probed = epoch in probed_epochs(recipe.epochs)
                     progress.gradient_ratios = (
@@ -257,46 +251,16 @@ def _fit(
     return progress
 
 
-def supervised_loss(
-    logits_BC: Tensor, targets_BC: Tensor, reduction: str, ignored_BC: Tensor | None = None
-) -> Tensor:
-    """Binary cross-entropy, Eq. 1.
-
-    Args:
-        reduction: ``sum_mean`` sums over labels and averages over images, as in Eq. 1; ``sum_sum``
-            sums over both, as in L2D's code; ``mean_mean`` averages over both.
-        ignored_BC: true where the label is ignored; it then adds nothing to the sums, and
-            ``mean_mean`` does not count it.
-    """
-    images, labels = logits_BC.shape
-    places: int | Tensor
-    if ignored_BC is None:
-        total = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="sum")
-        places = images * labels
-    else:
-        each_BC = binary_cross_entropy_with_logits(logits_BC, targets_BC, reduction="none")
-        total = each_BC.masked_fill(ignored_BC, 0).sum()
-        places = (~ignored_BC).sum().clamp_min(1)
-    return total / {"sum_mean": images, "sum_sum": 1, "mean_mean": places}[reduction]
-
-
-def gradient_ratios(losses: dict[str, Tensor], parameters: list[Tensor]) -> dict[str, float]:
-    """The gradient norm of each weighted loss term divided by the gradient norm of the BCE.
-
-    Gradients are with respect to the student's parameters. If the norm of the BCE is 0, `TINY` is
-    used instead, because JSON records cannot contain infinity. The autograd graph is kept, so the
-    next training step has the same bits as without this call.
-    """
-    if losses.keys() == {"bce"}:
-        return {}  # nothing to compare: this saves a backward pass
-    trained = [p for p in parameters if p.requires_grad]
-    norms = {}
-    for name, loss in losses.items():
-        gradients = torch.autograd.grad(loss, trained, retain_graph=True, allow_unused=True)
-        squares = [g.double().square().sum() for g in gradients if g is not None]
-        norms[name] = torch.stack(squares).sum().sqrt().item() if squares else 0.0
-    bce = norms.pop("bce")
-    return {name: norm / max(bce, TINY) for name, norm in norms.items()}
+def loss_terms(
+    method: nn.Module, student: Output, teacher: Output | None, batch: Batch, reduction: str
+) -> dict[str, Tensor]:
+    """The weighted loss terms of a batch: the supervised one and those of the method."""
+    if method.own_supervised:
+        losses = method(student, teacher, batch.targets_BC)
+        each_BC = losses["supervised"]
+        return losses | {"supervised": reduced(each_BC, reduction, batch.ignored_BC)}
+    bce = supervised_loss(student.logits_BC.float(), batch.targets_BC, reduction, batch.ignored_BC)
+    return {"bce": bce, **method(student, teacher, batch.targets_BC)}
 
 
 @torch.no_grad()

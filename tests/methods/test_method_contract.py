@@ -19,6 +19,7 @@ from method_cases import (
     make,
     output,
     over,
+    seed,
     targets,
     tensors_of,
     total,
@@ -30,9 +31,11 @@ from mdkd import methods
 
 # Opt-outs. Add a method's name to a set, with the reason, where the promise cannot be kept.
 # The permuted control compares pairs that do not belong together.
-NOT_MINIMAL_AT_EQUALITY = {"mdkd_permuted"}
+# A supervised loss compares the student with the labels.
+NOT_MINIMAL_AT_EQUALITY = {"mdkd_permuted", "asl"}
 # One weight for six terms, or for what becomes of another weight: see test_methods.py.
-NOT_ONE_WEIGHT_PER_TERM = {"mdkd_permuted", "mld_matched"}
+# The supervised loss has no weight, and powers and a margin instead.
+NOT_ONE_WEIGHT_PER_TERM = {"mdkd_permuted", "mld_matched", "asl"}
 # Its list of pairs depends on the labels; documented in the method.
 MAY_READ_LABELS_ON_THE_HOST = {"l2d"}
 # Draws numbers for each image, as dropout does in a trained part.
@@ -99,9 +102,10 @@ def test_minimal_when_the_student_is_the_teacher(name):
     if name in NOT_MINIMAL_AT_EQUALITY:
         pytest.skip("listed in NOT_MINIMAL_AT_EQUALITY")
     student = trainable(output(STUDENT, 5, 1))
-    terms = make(name, teacher_spec=STUDENT)(student, student, targets(5))
+    loss = make(name, teacher_spec=STUDENT)
+    terms = loss(student, student, targets(5))
     assert_each(terms, lambda term: abs(term) < 1e-12, "zero")
-    other = make(name)(student, output(TEACHER, 5, 2), targets(5))
+    other = loss(student, output(STUDENT, 5, 2), targets(5))
     here, elsewhere = gradients(terms, student), gradients(other, student)
     assert here.keys() == elsewhere.keys()
     for key, gradient in here.items():  # PKT's formula holds an epsilon of 1e-7
@@ -210,6 +214,29 @@ def test_weights_multiply_and_a_weight_of_zero_drops_its_term(name):
     doubled = make(name, **{k: 2 * v for k, v in weights.items()})(student, teacher, targets(5))
     torch.testing.assert_close(doubled, {key: 2 * term for key, term in terms.items()})
     assert make(name, **dict.fromkeys(weights, 0))(student, teacher, targets(5)) == {}
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if FILES[n].supervised == "own"])
+def test_an_own_supervised_loss_is_that_of_each_image_and_label(name):
+    """So that the training loop can leave out ignored labels."""
+    student, teacher, target = output(STUDENT, 5, 1), output(TEACHER, 5, 2), targets(5)
+    settings = FILES[name].settings
+    loss = methods.build(name, STUDENT, TEACHER, settings)
+    seed()
+    each_BC = loss(student, teacher, target)["supervised"]
+    assert each_BC.shape == target.shape
+    assert (each_BC >= 0).all()
+    changed = target.clone()
+    changed[3, 2] = 1 - changed[3, 2]
+    seed()
+    differs = loss(student, teacher, changed)["supervised"] != each_BC
+    assert differs.nonzero().tolist() == [[3, 2]]
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if FILES[n].supervised == "bce"])
+def test_the_term_of_a_supervised_loss_belongs_to_methods_with_their_own(name):
+    terms = make(name)(output(STUDENT, 5, 1), output(TEACHER, 5, 2), targets(5))
+    assert not {"supervised", "bce"} & terms.keys()
 
 
 def test_every_trained_part_is_trained(name):

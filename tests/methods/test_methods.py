@@ -36,6 +36,7 @@ def formula(name, loss, student, teacher, target):
     logits = student.logits_BC, teacher.logits_BC
     pooled = student.pooled_BD, teacher.pooled_BD
     embeddings = student.embeddings_BCE, teacher.embeddings_BCE
+    last_maps = student.maps[-1], teacher.maps[-1]
     if name == "vanilla":
         return {}
     if name == "mse":
@@ -51,6 +52,26 @@ def formula(name, loss, student, teacher, target):
         }
     if name == "reviewkd":
         return reviewed(loss, student, teacher)
+    if name == "kd":
+        return {"kd": weight["weight"] * oracles.kd(*logits, weight["temperature"])}
+    if name == "fitnet":
+        connector = loss.connector.weight[:, :, 0, 0], loss.connector.bias
+        return {"fitnet": weight["weight"] * oracles.fitnet(*connector, *last_maps)}
+    if name == "at":  # the sizes that both have are 4 and 8; the teacher has two maps of 8
+        student_maps, teacher_maps = (
+            [maps[k] for k in (2, 1)] for maps in (student.maps, teacher.maps)
+        )
+        return {"at": weight["weight"] * oracles.at(student_maps, teacher_maps)}
+    if name == "sp":
+        return {"sp": weight["weight"] * len(target) / 64 * oracles.sp(*last_maps)}
+    if name == "dist":
+        return {
+            "inter": weight["inter"] * oracles.dist(*logits),
+            "intra": weight["intra"] * oracles.dist(logits[0].T, logits[1].T),
+        }
+    if name == "asl":
+        powers = {key: weight[key] for key in ("gamma_neg", "gamma_pos", "margin")}
+        return {"supervised": oracles.asl(logits[0], target, **powers)}
     if name == "mld_matched":
         return {"mld": mld_of_length(student, teacher, weight)}
     if name not in ("mld", "l2d", "mdkd", "mdkd_permuted"):
@@ -110,7 +131,7 @@ def assert_same(terms, expected, student):
     assert set(terms) == set(expected)
     for key, value in expected.items():
         assert value > 0
-        torch.testing.assert_close(terms[key], value, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(terms[key], value, rtol=1e-12, atol=1e-12)
         ours, theirs = (
             torch.autograd.grad(x, leaves(student), retain_graph=True, allow_unused=True)
             for x in (terms[key], value)
@@ -146,6 +167,65 @@ def test_hierarchical_context(size):
     x, y = torch.randn(2, 3, 5, size, size, dtype=torch.float64)
     torch.testing.assert_close(hierarchical_context(x, y), oracles.hierarchical_context(x, y))
     assert hierarchical_context(x, x) == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+def test_fitnet_pools_the_larger_of_two_maps(size):
+    spec = TEACHER._replace(map_sizes=(8, 8, 4, size))
+    student, teacher = trainable(output(STUDENT, 3, 1)), output(spec, 3, 2)
+    loss = make("fitnet", teacher_spec=spec, weight=2.0)
+    connector = loss.connector.weight[:, :, 0, 0], loss.connector.bias
+    expected = 2 * oracles.fitnet(*connector, student.maps[-1], teacher.maps[-1])
+    assert_same(loss(student, teacher, targets(3)), {"fitnet": expected}, student)
+
+
+def test_at_needs_a_map_size_that_both_networks_have():
+    spec = TEACHER._replace(map_sizes=(9, 7, 6, 1))  # places of size 1 have no attention
+    student = output(STUDENT._replace(map_sizes=(8, 4, 1)), 3, 1)
+    with pytest.raises(UserError, match="sizes 8, 4, 1, the teacher of 9, 7, 6, 1; choose"):
+        make("at", teacher_spec=spec)(student, output(spec, 3, 2), targets(3))
+
+
+def test_a_row_of_equal_probabilities_correlates_with_nothing():
+    """Here: one image, so all of a label's probabilities are equal, and one image in doubt."""
+    student, teacher = trainable(output(STUDENT, 1, 1)), output(TEACHER, 1, 2)
+    terms = make("dist", inter=0)(student, teacher, None)
+    assert terms == {"intra": 2}
+    assert_zero(gradients(terms, student))
+    flat = trainable(student._replace(logits_BC=torch.full((1, LABELS), 0.3).double()))
+    terms = make("dist", intra=0)(flat, teacher, None)
+    assert terms == {"inter": 2}
+    assert_zero(gradients(terms, flat))
+
+
+@pytest.mark.parametrize(
+    "powers",
+    [
+        {"gamma_neg": 4.0, "gamma_pos": 1.0, "margin": 0.05},
+        {"gamma_neg": 2.5, "gamma_pos": 0.5, "margin": 0.2},
+        {"gamma_neg": 1.0, "gamma_pos": 0.0, "margin": 0.0},
+    ],
+)
+def test_asl_at_other_settings(powers):
+    student, teacher = trainable(output(STUDENT, 6, 1)), output(TEACHER, 6, 2)
+    terms = make("asl", **powers, mld=3.0)(student, teacher, targets(6))
+    expected = {
+        "supervised": oracles.asl(student.logits_BC, targets(6), **powers),
+        "mld": 3 * oracles.mld(student.logits_BC, teacher.logits_BC),
+    }
+    assert_same(terms, expected, student)
+
+
+def test_asl_without_powers_and_margin_is_the_binary_cross_entropy():
+    student, teacher, target = trainable(output(STUDENT, 6, 1)), output(TEACHER, 6, 2), targets(6)
+    terms = make("asl", gamma_neg=0, margin=0)(student, teacher, target)
+    bce = torch.nn.functional.binary_cross_entropy_with_logits(
+        student.logits_BC, target.double(), reduction="sum"
+    )
+    assert_same(terms, {"supervised": bce / 6}, student)
+    wild = student._replace(logits_BC=1000 * (1 - 2 * target).double())  # certain, and all wrong
+    terms = make("asl", gamma_neg=0, margin=0)(wild, teacher, target)
+    torch.testing.assert_close(terms["supervised"], torch.tensor(1000.0 * LABELS).double())
 
 
 def test_rkd_can_relate_logits():

@@ -12,10 +12,11 @@ from method_cases import assert_each, assert_finite
 
 from mdkd import methods
 from mdkd.config import Head
+from mdkd.data.loader import Batch
 from mdkd.models import build_network
 from mdkd.models.build import merged
 from mdkd.spec import Specification
-from mdkd.training.loop import supervised_loss
+from mdkd.training.loop import loss_terms
 from mdkd.training.optimizer import Adam
 
 PAPER = Specification(ROOT / "config", {"protocol": "paper"})
@@ -92,17 +93,15 @@ def test_every_method_takes_a_training_step_on_the_pair(teacher, student):
 
 def step(name, student, teacher_spec, teacher_output, batch):
     """What the training loop does with one batch."""
-    images_BCHW, targets_BC = batch
+    batch = Batch(*batch)
     torch.manual_seed(2)
     method = methods.build(name, student.spec, teacher_spec, PAPER.methods[name].settings)
     connectors = list(method.parameters())
     assert bool(connectors) == methods.get(name).has_parameters
     recipe = PAPER.protocol.recipe
     optimizer = Adam([*student.parameters(), *connectors], recipe.weight_decay)
-    output = student(images_BCHW)
-    terms = method(output, teacher_output, targets_BC)
-    assert bool(terms) == bool(methods.get(name).needs)
-    losses = terms | {"bce": supervised_loss(output.logits_BC, targets_BC, "sum_mean")}
+    losses = loss_terms(method, student(batch.images_BCHW), teacher_output, batch, "sum_mean")
+    assert (losses.keys() == {"bce"}) == (not methods.get(name).needs)
     assert_each(losses, lambda loss: loss.isfinite() and loss > 0, f"finite and positive in {name}")
     sum(losses.values()).backward()
     trained = dict(student.named_parameters()) | dict(method.named_parameters())

@@ -8,11 +8,12 @@ from conftest import TEACHER
 from torch.nn.functional import binary_cross_entropy_with_logits
 from trainings import LAST_STEP, MLD, REVIEW, STEPS, history, read, weights
 
-from mdkd import rng
+from mdkd import methodfiles, methods, rng
 from mdkd.data.cache import open_cache
-from mdkd.data.loader import Loader
+from mdkd.data.loader import Batch, Loader
+from mdkd.outputs import Output, Spec
 from mdkd.training import loop as training
-from mdkd.training.loop import gradient_ratios, supervised_loss
+from mdkd.training.losses import gradient_ratios, supervised_loss
 from mdkd.training.networks import new_network
 
 
@@ -84,6 +85,56 @@ def test_gradient_ratios_by_hand():
     assert w.grad.tolist() == [8.0, 3.0]
     zero = {"bce": 0 * w.sum(), "one": 5 * w[0]}
     assert gradient_ratios(zero, [w]) == {"one": pytest.approx(5e30)}  # records hold no infinity
+
+
+def test_a_supervised_loss_of_the_method_takes_the_place_of_the_cross_entropy():
+    w = torch.ones(2, requires_grad=True)
+    terms = {"supervised": (3 * w).sum(), "one": 5 * w[0]}
+    assert gradient_ratios(terms, [w]) == {"one": pytest.approx(5 / math.sqrt(18))}
+    assert gradient_ratios({"supervised": torch.zeros(())}, [w]) == {}  # it has no graph
+
+
+def own_loss(mld):
+    spec = Spec(3, 0, (), (), None)
+    settings = methodfiles.read("asl").settings | {"mld": mld}
+    return methods.build("asl", spec, spec, settings)
+
+
+@pytest.mark.parametrize("reduction", ["sum_mean", "sum_sum", "mean_mean"])
+def test_a_supervised_loss_of_the_method_leaves_ignored_places_out(reduction):
+    generator = torch.Generator().manual_seed(0)
+    student, teacher = (
+        Output(2 * torch.randn(4, 3, generator=generator), torch.empty(4, 0), (), None)
+        for _ in range(2)
+    )
+    targets_BC = torch.tensor([[1, 0, 0], [0, 0, 0], [1, 1, 0], [0, 1, 1]]).float()
+    ignored_BC = torch.zeros(4, 3, dtype=torch.bool)
+    ignored_BC[[0, 2], [1, 2]] = True
+    loss = own_loss(mld=10)
+
+    def terms(targets_BC, ignored_BC):
+        batch = Batch(torch.empty(4, 0), targets_BC, ignored_BC)
+        return training.loss_terms(loss, student, teacher, batch, reduction)
+
+    each_BC = loss(student, teacher, targets_BC)["supervised"]
+    found = terms(targets_BC, ignored_BC)
+    kept = [float(each_BC[i, c]) for i in range(4) for c in range(3) if not ignored_BC[i, c]]
+    divisor = {"sum_mean": 4, "sum_sum": 1, "mean_mean": 10}[reduction]
+    assert found.keys() == {"supervised", "mld"}
+    assert float(found["supervised"]) == pytest.approx(sum(kept) / divisor)
+    flipped = terms(torch.where(ignored_BC, 1 - targets_BC, targets_BC), ignored_BC)
+    assert flipped["supervised"] == found["supervised"]
+    assert terms(targets_BC, None)["supervised"] > found["supervised"] * divisor / 12
+
+
+def test_a_training_with_a_supervised_loss_of_the_method(bench):
+    path = MLD.replace("/mld/", "/asl/")
+    alone, distilled = (bench.train(p) for p in (path, path.replace("/default/", "/mld-10/")))
+    for folder, terms in ((alone, set()), (distilled, {"mld"})):
+        for epoch in history(folder):
+            assert set(epoch["losses"]) == {"supervised"} | terms
+            assert set(epoch["gradient_ratios"]) == terms
+    assert read(alone, "model.pt") != read(distilled, "model.pt")
 
 
 def test_without_another_term_no_gradient_is_taken():
