@@ -197,6 +197,15 @@ def test_fields_with_their_default_are_left_out():
     assert planned["dataset"].keys() == {"source", "image_size", "options"}
 
 
+def test_of_a_method_only_name_revision_and_settings_are_in_a_key():
+    """What else its file declares may be added without a new key: what it needs, tuning points."""
+    assert keys.planned(DISTILLED)["method"] == {
+        "name": "mld",
+        "revision": 1,
+        "settings": {"mld": 10.0},
+    }
+
+
 def test_the_settings_of_the_teacher_change_the_key_of_its_student(bench):
     path = "distill/scenes/resnet20--resnet8/mld/default/seed0"
     student, teacher = bench.resolve(path), bench.resolve("supervised/scenes/resnet20/seed0")

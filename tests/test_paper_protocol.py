@@ -1,7 +1,6 @@
 """The paper's protocol and tables, value by value, and the preset that follows L2D's code."""
 
 import csv
-import math
 from dataclasses import asdict, replace
 
 import pytest
@@ -291,10 +290,12 @@ def test_the_rkd_of_the_preset_is_the_one_of_their_code():
     torch.testing.assert_close(terms["angle"], 10 * means["angle"])
 
 
-@pytest.mark.parametrize("name", ["pkt", "mse", "ps"])
+@pytest.mark.parametrize("name", ["pkt", "mse", "ps", "kd", "fitnet", "at", "sp", "dist"])
 def test_weights_that_no_code_gives_keep_their_balance_with_the_supervised_loss(name):
-    default = FILES[name].settings["weight"]
-    assert math.isclose(L2D.methods[name].settings["weight"], 64 * default)
+    default, found = FILES[name].settings, L2D.methods[name].settings
+    scaled = {key: value for key, value in found.items() if value != default[key]}
+    assert scaled.keys() == default.keys() - {"temperature"}
+    assert scaled == pytest.approx({key: 64 * default[key] for key in scaled})
 
 
 def test_mdkd_keeps_its_printed_weights_under_the_preset():
