@@ -4,15 +4,15 @@ A cell names its runs, so runs are shared between all artefacts that need them.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, NamedTuple
 
 from mdkd.config import named
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS
 from mdkd.published import PUBLISHED
-from mdkd.resolve import weights_of
-from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath, slug
+from mdkd.resolve import teacher_seed, variant_of, weights_of
+from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
 
@@ -33,8 +33,8 @@ class Row:
     label: str
     role: Literal["teacher", "student", "method"]
     cells: list[Cell]  # one per column
-    panel: str | None = None  # in a sensitivity study: the setting that is varied ...
-    x: float | None = None  # ... and its value
+    panel: str | None = None  # of a point: the panel or the curve that it belongs to ...
+    x: float | None = None  # ... and the value that is varied
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +71,15 @@ class Artefact:
         return any(cell.reported for row in self.rows for cell in row.cells)
 
 
+class Line(NamedTuple):
+    """A row before its cells are made, with the fields of `Row`."""
+
+    entry: Entry
+    label: str
+    panel: str | None = None
+    x: float | None = None
+
+
 def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Artefact:
     """The teacher's row, then one per method or point; one column per pair that is trained here."""
     where = f"{spec.folder}/experiments/{name}.yaml: methods"
@@ -81,30 +90,34 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             columns.setdefault(here, []).append(pair)
     if not columns:
         raise UserError(f"{where}: stand_ins of the protocol leave no pair of two networks")
+    seeds = spec.seeds_of(experiment)
     stood_in = any(pair not in originals for pair, originals in columns.items())
     published = spec.published[name]
 
     def reported(pair: Pair, row: str | int) -> dict[str, float]:
         return _reported(published, pair, row) if pair in columns[pair] else {}
 
-    seed = spec.protocol.teacher_seed
-    teachers = [
-        Cell(
-            runs=[str(RunPath(pair.dataset, pair.teacher, seed))],
-            reported=reported(pair, "Teacher"),
+    lines = _lines(spec, name)
+    rows = [
+        Row(
+            label=label,
+            role="teacher",
+            cells=[
+                Cell(
+                    runs=[str(RunPath(pair.dataset, pair.teacher, seed))],
+                    reported=reported(pair, label),
+                )
+                for pair in columns
+            ],
         )
-        for pair in columns
+        for label, seed in _teachers(spec, lines).items()
     ]
-    rows = [Row(label="Teacher", role="teacher", cells=teachers)]
-    for entry, panel, x in [*((e, None, None) for e in experiment.methods), *_points(spec, name)]:
-        method = spec.methods[entry.method]
-        variant = slug(entry.set, method.settings)
-        label = method.label if variant == DEFAULT else f"{method.label} ({variant})"
-        label = entry.label or label
+    for entry, label, panel, x in lines:
+        variant = variant_of(spec, entry)
         if label in [row.label for row in rows]:
             raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
         cells = [
-            _cell(spec, pair, entry.method, variant, reported(pair, entry.reported or label))
+            _cell(spec, pair, entry.method, variant, seeds, reported(pair, entry.reported or label))
             for pair in columns
         ]
         is_student = entry.method == SUPERVISED_METHOD
@@ -115,7 +128,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         kind=experiment.kind,
         title=experiment.title,
         protocol=spec.user.protocol,
-        seeds=spec.seeds,
+        seeds=seeds,
         pairs=list(columns),
         columns=[_column(spec, pair) for pair in columns],
         metrics=experiment.metrics,
@@ -144,18 +157,41 @@ def stand_in(spec: Specification, pair: Pair) -> Pair:
     )
 
 
-def _points(spec: Specification, name: str) -> list[tuple[Entry, str, float]]:
-    """The rows that the options of an experiment add, with the changed setting and its value."""
+def _teachers(spec: Specification, lines: list[Line]) -> dict[str, int]:
+    """The seeds of the teachers that rows have, by the label of the teacher's own row."""
+    taught = [line.entry for line in lines if line.entry.method != SUPERVISED_METHOD]
+    seeds = list(dict.fromkeys(teacher_seed(spec, entry) for entry in taught))
+    if seeds in ([], [spec.protocol.teacher_seed]):
+        return {"Teacher": spec.protocol.teacher_seed}
+    return {f"Teacher, seed {seed}": seed for seed in seeds}
+
+
+def _lines(spec: Specification, name: str) -> list[Line]:
+    """The rows of an experiment, and those that its options make of them or add to them."""
     experiment = spec.experiments[name]
-    rows = []
-    for method, key, x in KINDS[experiment.kind].options(**experiment.options).further_rows():
-        where = f"{spec.folder}/experiments/{name}.yaml: options"
-        base = experiment.base.get(method, {})
-        changes = spec.lookup("methods", method, where).checked(
-            base | {key: x}, f"{where}: {method}"
-        )
-        rows.append((Entry(method=method, set=changes, label=f"{key} = {x:g}"), key, float(x)))
-    return rows
+    where = f"{spec.folder}/experiments/{name}.yaml: options"
+    options = KINDS[experiment.kind].options(**experiment.options)
+    lines = [Line(entry, _label(spec, entry)) for entry in experiment.methods]
+    if points := options.points_of_recipe():
+        lines = [_point(spec, line, key, x, where) for line in lines for key, x in points]
+    for method, key, x in options.further_rows():
+        changes = experiment.base.get(method, {}) | {key: x}
+        entry = spec.checked(Entry(method=method, set=changes), where)
+        lines.append(Line(entry, f"{key} = {x:g}", key, float(x)))
+    return lines
+
+
+def _point(spec: Specification, line: Line, key: str, x: float, where: str) -> Line:
+    """A row with another value of a key of the recipe; it is a point of the row's curve."""
+    changed = {key: int(x) if x.is_integer() else x}
+    entry = replace(line.entry, recipe=line.entry.recipe | changed)
+    return Line(spec.checked(entry, where), f"{line.label}, {key} = {x:g}", line.label, x)
+
+
+def _label(spec: Specification, entry: Entry) -> str:
+    """The label of a row; if it has none of its own, it names the method and what is changed."""
+    label, variant = spec.methods[entry.method].label, variant_of(spec, entry)
+    return entry.label or (label if variant == DEFAULT else f"{label} ({variant})")
 
 
 def _reported(published: list[dict[str, str]], pair: Pair, row: str | int) -> dict[str, float]:
@@ -181,15 +217,19 @@ def _unidentified_note(published: list[dict[str, str]], entries: list[Entry]) ->
 
 
 def _cell(
-    spec: Specification, pair: Pair, method: str, variant: str, reported: dict[str, float]
+    spec: Specification,
+    pair: Pair,
+    method: str,
+    variant: str,
+    seeds: list[int],
+    reported: dict[str, float],
 ) -> Cell:
     embeds_labels = spec.protocol.head.embeds_labels()
     if reason := spec.methods[method].unavailable(embeds_labels):
         return Cell(runs=[], unavailable=reason, reported=reported)
     teacher = None if method == SUPERVISED_METHOD else pair.teacher
     runs = [
-        str(RunPath(pair.dataset, pair.student, seed, teacher, method, variant))
-        for seed in spec.seeds
+        str(RunPath(pair.dataset, pair.student, seed, teacher, method, variant)) for seed in seeds
     ]
     return Cell(runs=runs, reported=reported)
 

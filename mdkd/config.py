@@ -12,11 +12,11 @@ import re
 import types
 import typing
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from mdkd.errors import UserError, nearest, show
-from mdkd.runpath import NAME
+from mdkd.runpath import NAME, RunPath
 from mdkd.yamlfiles import DEEPEST
 
 T = TypeVar("T")
@@ -104,6 +104,11 @@ class Recipe:
     teacher_logits: Literal["float32", "float16"] = "float32"  # float16: rounded, half the disk
 
 
+# What a row of an experiment may change besides the settings of its method. No setting has such a
+# name, so the variant of a run's path can name all of them.
+ROW_KEYS = (*(f.name for f in dataclasses.fields(Recipe)), "teacher_seed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """One data set: a source module, its options, and the pixels of the cache made from it."""
@@ -142,6 +147,14 @@ class Run:
     teacher: str | None  # path of the teacher's run, None for supervised runs
     seed: int = number(0, LARGEST_SEED)
     teacher_key: str | None = named(None, "[0-9a-f]{16}")  # key of the teacher's run (mdkd.keys)
+
+    @property
+    def nameable(self) -> dict[str, Any]:
+        """Everything that the variant of the run's path may name, with its values."""
+        values = self.method.settings | asdict(self.recipe)
+        if self.teacher is None:
+            return values
+        return values | {"teacher_seed": RunPath.parse(self.teacher).seed}
 
 
 @functools.cache

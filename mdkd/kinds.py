@@ -20,6 +20,13 @@ class Options:
         """Rows to add to those of ``methods``: method, the key of a setting, and its value."""
         return []
 
+    def points_of_recipe(self) -> list[tuple[str, float]]:
+        """Keys of the recipe with their values: each row of ``methods`` is made with each of them.
+
+        Empty: the rows stay as they are.
+        """
+        return []
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sensitivity(Options):
@@ -91,6 +98,9 @@ class Kind:
     outputs: tuple[Output, ...]
     options: type[Options] = Options
     maps: bool = False  # whether its figure needs attention maps, from `mdkd attend`
+    # Whether all rows need one teacher and one recipe: what is shown is relative to the teacher, or
+    # by epoch.
+    alike: bool = False
 
 
 KINDS = {
@@ -98,12 +108,12 @@ KINDS = {
     "per_label": Kind(outputs=("table",)),
     "sensitivity": Kind(outputs=("table", "figure"), options=Sensitivity),
     "scale": Kind(outputs=("table", "figure")),
-    "sequences": Kind(outputs=("table",), options=Sequences),
-    "matrices": Kind(outputs=("figure",), options=Matrices),
-    "attention": Kind(outputs=("figure",), options=Attention, maps=True),
-    "transfer": Kind(outputs=("table", "figure"), options=Transfer),
+    "sequences": Kind(outputs=("table",), options=Sequences, alike=True),
+    "matrices": Kind(outputs=("figure",), options=Matrices, alike=True),
+    "attention": Kind(outputs=("figure",), options=Attention, maps=True, alike=True),
+    "transfer": Kind(outputs=("table", "figure"), options=Transfer, alike=True),
     "cost": Kind(outputs=("table",)),
     "ranks": Kind(outputs=("table", "figure"), options=Ranks),
-    "convergence": Kind(outputs=("table", "figure")),
+    "convergence": Kind(outputs=("table", "figure"), alike=True),
     "context": Kind(outputs=("table",), options=Context),
 }

@@ -4,7 +4,7 @@ The order of the images and their augmentation depend on the seed, the epoch and
 teacher therefore gives the same logits to every student of a seed, and a method that needs nothing
 else of the teacher may read them from files:
 
-    store/logits/{dataset}/{teacher}/seed{seed}/{key}/
+    store/logits/{dataset}/{teacher}/seed{seed}/{key}/  (or teacher/epochs-40/, as in a run's path)
         logits.json       the record, written last: facts, and the digest of each epoch
         begun.json        the facts of the epochs that are there, written first
         epoch0001.npy     float32 or float16 [N, C], images in the order of the epoch's batches
@@ -21,9 +21,11 @@ from mdkd import keys, locks, methodfiles, records, store
 from mdkd.config import Run, number, parse_known
 from mdkd.layout import Layout
 from mdkd.plan import Plan
-from mdkd.runpath import LOGITS, RunPath
+from mdkd.runpath import LOGITS, RunPath, changes_of, level, written
 
 RECORD, BEGUN = "logits.json", "begun.json"
+# Keys of a recipe that change what the teacher sees, how long, or what is stored of its logits.
+VIEWS = ("epochs", "batch_size", "flip", "cutout", "normalisation", "teacher_logits")
 LEAST_RUNS = 2  # that are left to train; for a single one it saves nothing
 
 
@@ -71,14 +73,20 @@ def may_read(run: Run) -> bool:
 def path_of(run: Run) -> str:
     """The path of the stored logits that serve a distilled run."""
     identity = RunPath.parse(run.path)
-    return LOGITS.format(dataset=identity.dataset, teacher=identity.teacher, seed=run.seed)
+    changes = changes_of(identity.variant, run.nameable)
+    own = {key: value for key, value in changes.items() if key in (*VIEWS, "teacher_seed")}
+    return LOGITS.format(
+        dataset=identity.dataset,
+        teacher=identity.teacher,
+        level=level(written(own)),
+        seed=run.seed,
+    )
 
 
 def planned(run: Run) -> dict[str, Any]:
     """Everything planned that the logits depend on, as JSON."""
     facts = keys.planned(run)
-    views = ("epochs", "batch_size", "flip", "cutout", "normalisation", "teacher_logits")
-    recipe = {name: value for name, value in facts["recipe"].items() if name in views}
+    recipe = {name: value for name, value in facts["recipe"].items() if name in VIEWS}
     return {name: facts[name] for name in ("numerics", "dataset", "teacher", "seed")} | {
         "recipe": recipe
     }

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mdkd import records, registry
-from mdkd.config import number, parse, printed
+from mdkd.config import ROW_KEYS, number, parse, printed
 from mdkd.errors import UserError, nearest, show
+from mdkd.runpath import is_writable
 from mdkd.yamlfiles import read_yaml
 
 PACKAGE = "mdkd.methods"
@@ -54,7 +55,7 @@ class MethodFile:
                 hint = nearest(key, self.settings)
                 raise UserError(f"{where}: unknown setting {show(key)}; {hint}")
             checked[key] = found = self.value(key, value, f"{where}: {key}")
-            if not isinstance(found, str) and float(format(found, "g")) != found:
+            if not is_writable(found):
                 what = f"a {type(found).__name__} of six digits"
                 raise UserError(f"{where}: {key}: {value!r} is not {what}")
         return checked
@@ -118,6 +119,9 @@ def read_file(file: Path) -> MethodFile:
     """The checked content of a file; it is not compared with code."""
     method = parse(MethodFile, read_yaml(file), str(file))
     for key, value in method.settings.items():
+        if key in ROW_KEYS:
+            what = "rows of experiments have a key of this name"
+            raise UserError(f"{file}: settings: {key}: {what}; choose another name")
         if isinstance(value, str):
             choices = method.choices.get(key, [])
             if value not in choices:

@@ -1,13 +1,18 @@
 """Resolve names and paths against the specification: data sets, their folders, and runs."""
 
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from mdkd import keys
-from mdkd.config import Dataset, Method, Run
+from mdkd.config import ROW_KEYS, Dataset, Method, Recipe, Run, parse
 from mdkd.errors import UserError
-from mdkd.runpath import RunPath, changes_of, slug
+from mdkd.runpath import SUPERVISED_METHOD, RunPath, changes_of, slug
 from mdkd.spec import Specification
+from mdkd.specfiles import Entry
+
+RECIPE = [field.name for field in fields(Recipe)]
+SEED = "teacher_seed"
 
 
 def resolve_dataset(spec: Specification, name: str) -> Dataset:
@@ -24,12 +29,13 @@ def resolve_root(spec: Specification, name: str) -> Path:
 def resolve_run(spec: Specification, path: str) -> Run:
     """The run with this path (`mdkd.runpath`), whether any artefact needs it or not."""
     identity = RunPath.parse(path)
+    row = row_of_variant(spec, identity.method, identity.variant, path)
     teacher = teacher_key = None
     if identity.teacher is not None:
         spec.lookup("archs", identity.teacher, path)
-        teacher = str(RunPath(identity.dataset, identity.teacher, spec.protocol.teacher_seed))
+        teacher = str(RunPath(identity.dataset, identity.teacher, teacher_seed(spec, row)))
         teacher_key = keys.key(resolve_run(spec, teacher))
-    settings = settings_of_variant(spec, identity.method, identity.variant, path)
+    method = spec.methods[identity.method]
     return Run(
         path=path,
         protocol=spec.user.protocol,
@@ -39,11 +45,11 @@ def resolve_run(spec: Specification, path: str) -> Run:
         stem=spec.protocol.stem,
         weights=weights_of(spec, identity.arch),
         head=spec.protocol.head,
-        recipe=spec.protocol.recipe,
+        recipe=replace(spec.protocol.recipe, **row.recipe),
         method=Method(
             name=identity.method,
-            revision=spec.methods[identity.method].revision,
-            settings=settings,
+            revision=method.revision,
+            settings=method.settings | row.set,
         ),
         teacher=teacher,
         seed=identity.seed,
@@ -51,20 +57,47 @@ def resolve_run(spec: Specification, path: str) -> Run:
     )
 
 
-def settings_of_variant(
-    spec: Specification, method: str, variant: str, where: str
-) -> dict[str, Any]:
-    """All settings of a method in a variant (`mdkd.runpath.slug`)."""
+def teacher_seed(spec: Specification, row: Entry) -> int:
+    """The seed of the teacher that teaches a row."""
+    return spec.protocol.teacher_seed if row.teacher_seed is None else row.teacher_seed
+
+
+def variant_of(spec: Specification, row: Entry) -> str:
+    """The variant that names what a row changes (`mdkd.runpath.slug`)."""
+    changes = row.set | row.recipe
+    if row.teacher_seed is not None:
+        changes["teacher_seed"] = row.teacher_seed
+    return slug(changes, _defaults(spec, row.method))
+
+
+def row_of_variant(spec: Specification, method: str, variant: str, where: str) -> Entry:
+    """The inverse of `variant_of`: the row of a method that has this variant."""
     file = spec.lookup("methods", method, where)
+    known = _defaults(spec, method)
     try:
-        changes = changes_of(variant, file.settings)
+        changes = changes_of(variant, known)
     except ValueError:
         raise UserError(f"{where}: '{variant}': a number of {method} is not readable") from None
-    changes = file.checked(changes, f"{where}: {method}")
-    if slug(changes, file.settings) != variant:
-        known = ", ".join(file.settings) or "none"
-        raise UserError(f"{where}: '{variant}' is no variant of {method}; its settings: {known}")
-    return file.settings | changes
+    parts: dict[str, Any] = {
+        "method": method,
+        "set": {key: value for key, value in changes.items() if key in file.settings},
+        "recipe": {key: value for key, value in changes.items() if key in RECIPE},
+        SEED: changes.get(SEED),
+    }
+    row = spec.checked(parse(Entry, parts, where), where)
+    if variant_of(spec, row) != variant:
+        settings = ", ".join(file.settings) or "none"
+        raise UserError(
+            f"{where}: '{variant}' is no variant of {method}; its settings: {settings}; "
+            f"of every method: {', '.join(key for key in ROW_KEYS if key in known)}"
+        )
+    return row
+
+
+def _defaults(spec: Specification, method: str) -> dict[str, Any]:
+    """Everything that a variant of a method may name, with the values of the protocol."""
+    values = spec.methods[method].settings | asdict(spec.protocol.recipe)
+    return values if method == SUPERVISED_METHOD else values | {SEED: spec.protocol.teacher_seed}
 
 
 def weights_of(spec: Specification, arch: str) -> str | None:

@@ -49,20 +49,21 @@ def _complete(run: Run, where: str) -> Run:
 
 
 def check_settings(run: Run, method: methodfiles.MethodFile, where: str) -> None:
-    """Check the revision and settings of a run's method, and the settings that its path names."""
+    """Check the revision and settings of a run's method, and what the variant of its path names."""
     if run.method.revision != method.revision:
         what = f"{run.method.revision}, but the code has revision {method.revision}"
         raise UserError(f"{where}: method: revision: {what}; train the run of a plan instead")
-    given = method.complete(run.method.settings, f"{where}: method: settings")
+    settings = method.complete(run.method.settings, f"{where}: method: settings")
+    given = run.nameable | settings
     if (variant := RunPath.parse(run.path).variant) != DEFAULT:
         try:
-            named = changes_of(variant, method.settings)
+            named = changes_of(variant, given)
         except ValueError:
             named = {}
         if written(named) != variant or any(given[key] != named[key] for key in named):
             hint = f"write {written({key: given[key] for key in named})} in its place"
-            hint = hint if named else f"its settings: {', '.join(method.settings) or 'none'}"
-            raise UserError(f"{where}: path: '{variant}' contradicts method: settings; {hint}")
+            hint = hint if named else f"it may name {', '.join(given)}"
+            raise UserError(f"{where}: path: '{variant}' contradicts the other keys; {hint}")
 
 
 def check_options(dataset: Dataset, where: str) -> Any:
@@ -115,7 +116,7 @@ def _teacher(run: Run, where: str) -> str | None:
         teacher = RunPath.parse(run.teacher)
     except UserError as error:
         raise UserError(f"{where}: teacher: {error}") from None
-    if teacher.teacher is not None or teacher.dataset != run.dataset.name:
-        right = RunPath(run.dataset.name, teacher.arch, teacher.seed)
-        raise UserError(f"{where}: teacher: '{run.teacher}' cannot teach this run; write {right}")
+    plain = RunPath(run.dataset.name, teacher.arch, teacher.seed)
+    if teacher != plain:
+        raise UserError(f"{where}: teacher: '{run.teacher}' cannot teach this run; write {plain}")
     return teacher.arch

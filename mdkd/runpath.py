@@ -1,10 +1,13 @@
 """The path of a run: its identity, its folder, and the name that tables and people use.
 
     supervised/{dataset}/{arch}/seed{seed}
+    supervised/{dataset}/{arch}/{variant}/seed{seed}
     distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}
 
-``variant`` is ``default``, or a slug of the settings that differ from the defaults, such as
-``bd3-0.5_bd4-0``. This module is the only place that knows how these texts are built.
+``variant`` is ``default``, or a slug of what differs from the defaults: settings of the method, as
+in ``bd3-0.5_bd4-0``, and keys of the recipe and the seed of the teacher, as in
+``epochs-40_teacher_seed-1``. A supervised run has this folder only if something differs. This
+module is the only place that knows how these texts are built.
 """
 
 import re
@@ -14,12 +17,14 @@ from typing import Any
 from mdkd.errors import UserError
 
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
-SUPERVISED = "supervised/{dataset}/{arch}/seed{seed}"
+SUPERVISED = "supervised/{dataset}/{arch}{level}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
-LOGITS = "logits/{dataset}/{teacher}/seed{seed}"  # of stored logits of a teacher (mdkd/logits.py)
+LOGITS = "logits/{dataset}/{teacher}{level}/seed{seed}"  # of a teacher (mdkd/logits.py)
+VARIANT = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 FIELDS = {  # a regular expression for each field
     **dict.fromkeys(("dataset", "arch", "teacher", "method"), NAME),
-    "variant": r"[A-Za-z0-9][A-Za-z0-9._-]*",
+    "variant": VARIANT,
+    "level": f"(?:/{VARIANT})?",  # a folder that is there only if the variant is not the default
     "seed": r"0|[1-9]\d*",
 }
 SUPERVISED_METHOD = "vanilla"  # the method of a run without a teacher
@@ -45,7 +50,7 @@ class RunPath:
 
     def __str__(self) -> str:
         template = SUPERVISED if self.teacher is None else DISTILLED
-        return template.format(**asdict(self))
+        return template.format(**asdict(self), level=level(self.variant))
 
     @classmethod
     def parse(cls, text: str) -> "RunPath":
@@ -60,11 +65,16 @@ class RunPath:
         for template in (SUPERVISED, DISTILLED):
             if found := re.fullmatch(_pattern(template), text):
                 fields: dict[str, Any] = found.groupdict()
+                if folder := fields.pop("level", ""):
+                    fields["variant"] = folder.removeprefix("/")
                 if longer := [part for part in text.split("/") if len(part) > LONGEST]:
                     what = f"'{longer[0][:40]}...' has more than {LONGEST} characters"
                     raise UserError(f"{text[:80]}...: {what}; use shorter names or fewer settings")
-                return cls(**fields | {"seed": int(fields["seed"])})
+                path = cls(**fields | {"seed": int(fields["seed"])})
+                if str(path) == text:
+                    return path
         forms = [template.replace("{seed}", "N") for template in (SUPERVISED, DISTILLED)]
+        forms = [form.replace("{level}", "[/VARIANT]") for form in forms]
         forms = [re.sub(r"{(\w+)}", lambda field: field[1].upper(), form) for form in forms]
         raise UserError(f"{text[:200]}: not a run path; write {' or '.join(forms)}")
 
@@ -73,8 +83,13 @@ def _pattern(template: str) -> str:
     return re.sub(r"{(\w+)}", lambda m: f"(?P<{m[1]}>{FIELDS[m[1]]})", template)
 
 
+def level(variant: str) -> str:
+    """The folder of a variant in a path that has such a folder only if something differs."""
+    return "" if variant == DEFAULT else f"/{variant}"
+
+
 def slug(changes: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """The variant that names the settings that differ from the defaults.
+    """The variant that names what differs from the defaults.
 
     >>> slug({"bd4": 0.0, "bd3": 0.5, "id2": 1.0}, {"bd3": 1.0, "bd4": 1.0, "id2": 1.0})
     'bd3-0.5_bd4-0'
@@ -82,18 +97,18 @@ def slug(changes: dict[str, Any], defaults: dict[str, Any]) -> str:
     return written({key: v for key, v in changes.items() if v != defaults[key]})
 
 
-def written(settings: dict[str, Any]) -> str:
-    """The variant that names these settings, whatever the defaults are."""
-    parts = []
-    for key in sorted(settings):
-        value = settings[key]
-        text = value if isinstance(value, str) else format(value, "g").replace("e+", "e")
-        parts.append(f"{key}-{text}")
-    return "_".join(parts) or DEFAULT
+def written(values: dict[str, Any]) -> str:
+    """The variant that names these values, whatever the defaults are."""
+    return "_".join(f"{key}-{_text(values[key])}" for key in sorted(values)) or DEFAULT
+
+
+def is_writable(value: Any) -> bool:
+    """Whether a value survives being written in a path: a number must have six digits at most."""
+    return isinstance(value, str) or float(format(value, "g")) == value
 
 
 def changes_of(variant: str, defaults: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of `slug`; what is no setting is left out.
+    """The inverse of `slug`, in the types of the defaults; what has no default is left out.
 
     >>> changes_of("bd3-0.5_norm-sum", {"bd3": 1.0, "norm": "paper"})
     {'bd3': 0.5, 'norm': 'sum'}
@@ -103,4 +118,20 @@ def changes_of(variant: str, defaults: dict[str, Any]) -> dict[str, Any]:
     """
     keys = "|".join(sorted(map(re.escape, defaults), key=len, reverse=True)) or "(?!)"
     found = re.findall(rf"(?:^|_)({keys})-(.+?)(?=_(?:{keys})-|$)", variant)
-    return {key: text if isinstance(defaults[key], str) else float(text) for key, text in found}
+    return {key: _value(text, defaults[key]) for key, text in found}
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, str) else format(value, "g").replace("e+", "e")
+
+
+def _value(text: str, default: Any) -> Any:
+    """The inverse of `_text`. A number that should be an integer and is none stays as it is."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        return {"true": True, "false": False}.get(text, text)
+    number = float(text)
+    return int(number) if isinstance(default, int) and number.is_integer() else number

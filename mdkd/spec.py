@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import methodfiles, published, registry
-from mdkd.config import Dataset, check_name, parse
+from mdkd.config import Dataset, Recipe, check_name, parse
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
 from mdkd.kinds import KINDS
 from mdkd.metrics import METRICS
+from mdkd.runpath import SUPERVISED_METHOD, is_writable
 from mdkd.specfiles import (
     ArchEntry,
     DatasetEntry,
@@ -25,6 +26,7 @@ from mdkd.specfiles import (
 )
 from mdkd.yamlfiles import read_yaml
 
+SHARED_WITH_TEACHER = ("normalisation",)  # of a recipe: both networks see the same pixels
 CACHE_SETTINGS = ("val", "damaged")  # of a data set, whatever its source
 
 
@@ -41,6 +43,7 @@ class Specification:
         resolved: the data sets as trainings see them.
         experiments: with all pairs, all rows (`Entry`) and all options of the kind.
         published: the rows of the published table that an experiment names, by experiment.
+        seeds: of all experiments that have none of their own; see also `seeds_of`.
         selected: the experiments that are made if no target is named.
     """
 
@@ -116,6 +119,11 @@ class Specification:
         if not seeds:
             raise UserError(f"{where}: seeds: give at least one integer >= 0, found {seeds}")
         return seeds
+
+    def seeds_of(self, experiment: Experiment) -> list[int]:
+        """The seeds of a user go before those of an experiment, and these before a protocol's."""
+        own = experiment.seeds if self.user.seeds is None else None
+        return self.seeds if own is None else own
 
     def _methods(self) -> dict[str, methodfiles.MethodFile]:
         """The methods' own files, then the user's changes, then those of the protocol."""
@@ -207,10 +215,13 @@ class Specification:
             self._add_experiment(other, f"{file}: methods_of", (*users, name))
             rows += [row for row in self.experiments[other].methods if row not in rows]
         options = parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
+        where = f"{file}: methods"
+        rows += [row for row in self._rows(experiment, where) if row not in rows]
+        self._check_alike(experiment, rows, where)
         experiment = replace(
             experiment,
             pairs=pairs,
-            methods=rows + [r for r in self._rows(experiment, f"{file}: methods") if r not in rows],
+            methods=rows,
             options=asdict(options),
         )
         if not (pairs and experiment.methods and experiment.metrics):
@@ -225,10 +236,40 @@ class Specification:
         rows = []
         for written in experiment.methods:
             entry = _entry(written, where)
-            method = self.lookup("methods", entry.method, where)
+            self.lookup("methods", entry.method, where)
             changes = experiment.base.get(entry.method, {}) | entry.set
-            rows.append(replace(entry, set=method.checked(changes, f"{where}: {entry.method}")))
+            rows.append(self.checked(replace(entry, set=changes), where))
         return rows
+
+    def _check_alike(self, experiment: Experiment, rows: list[Entry], where: str) -> None:
+        for row in rows if KINDS[experiment.kind].alike else ():
+            if changed := [
+                *row.recipe,
+                *(["teacher_seed"] if row.teacher_seed is not None else []),
+            ]:
+                what = f"kind '{experiment.kind}' needs one recipe and one teacher for all rows"
+                raise UserError(f"{where}: {row.method}: {changed[0]}: {what}; remove the key")
+
+    def checked(self, entry: Entry, where: str) -> Entry:
+        """A row with its changes in the types of what they change.
+
+        Raises:
+            UserError: a key is unknown, or its value is wrong. The message begins with ``where``.
+        """
+        method, place = self.lookup("methods", entry.method, where), f"{where}: {entry.method}"
+        if entry.teacher_seed is not None and entry.method == SUPERVISED_METHOD:
+            raise UserError(f"{place}: teacher_seed: the method has no teacher; remove the key")
+        whole = asdict(self.protocol.recipe) | entry.recipe
+        recipe = asdict(parse(Recipe, whole, f"{place}: recipe"))
+        for key in entry.recipe:
+            if key in SHARED_WITH_TEACHER and recipe[key] != getattr(self.protocol.recipe, key):
+                what = "a student and its teacher need the same; change it in the protocol"
+                raise UserError(f"{place}: recipe: {key}: {what}")
+            if not is_writable(recipe[key]):
+                what = f"{recipe[key]!r} is not a number of six digits"
+                raise UserError(f"{place}: recipe: {key}: {what}")
+        changes = {key: recipe[key] for key in entry.recipe}
+        return replace(entry, set=method.checked(entry.set, place), recipe=changes)
 
     def _check_pairs(self, pairs: list[Pair], file: Path) -> None:
         for i, pair in enumerate(pairs):

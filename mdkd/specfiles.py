@@ -83,10 +83,12 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """One row of an experiment: a method, its changed settings, and its label."""
+    """One row of an experiment: a method, what is changed for it, and its label."""
 
     method: str
-    set: dict[str, Any] = field(default_factory=dict)
+    set: dict[str, Any] = field(default_factory=dict)  # changed settings of the method
+    recipe: dict[str, Any] = field(default_factory=dict)  # changed keys of the protocol's recipe
+    teacher_seed: int | None = number(0, LARGEST_SEED, default=None)  # None: the protocol's
     label: str | None = printed(None)
     reported: int | None = None  # its row in a published table whose rows are numbered
 
@@ -103,6 +105,8 @@ class Experiment:
     methods: list[Any] = field(default_factory=list)  # a name, {name: {setting: value}}, or Entry
     # Experiments whose rows come first.
     methods_of: list[str] = field(default_factory=list, metadata=DISTINCT)
+    # Of all rows; None: those of the protocol. Those in config.yaml replace both.
+    seeds: list[int] | None = field(default=None, metadata=SEEDS | {"some": True})
     base: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of all rows, by method
     metrics: list[str] = field(default_factory=lambda: ["mAP"], metadata=DISTINCT)
     # Groups that the artefact belongs to.

@@ -153,6 +153,38 @@ BROKEN = {
     "method is a number": (MINE, put("methods", [7]), "methods: 7: write a name"),
     "base is a list": (MINE, put("base", {"mdkd": [1]}), "base: mdkd: expected keys and values"),
     "set is a list": (MINE, put("methods", [{"method": "mld", "set": [1]}]), "methods: set:"),
+    "key of no recipe": (
+        *(MINE, put("methods", [{"method": "mld", "recipe": {"epoch": 3}}])),
+        "methods: mld: recipe: unknown key 'epoch'; did you mean 'epochs'",
+    ),
+    "half an epoch": (
+        *(MINE, put("methods", [{"method": "mld", "recipe": {"epochs": 2.5}}])),
+        "methods: mld: recipe: epochs: expected an integer, found 2.5",
+    ),
+    "row's batch of one": (
+        *(MINE, put("methods", [{"method": "mld", "recipe": {"batch_size": 1}}])),
+        "methods: mld: recipe: batch_size: 1 is not in 2 ..",
+    ),
+    "row's long number": (
+        *(MINE, put("methods", [{"method": "mld", "recipe": {"lr": 0.12345678}}])),
+        "methods: mld: recipe: lr: 0.12345678 is not a number of six digits",
+    ),
+    "other pixels than the teacher's": (
+        *(MINE, put("methods", [{"method": "mld", "recipe": {"normalisation": "none"}}])),
+        "recipe: normalisation: a student and its teacher need the same",
+    ),
+    "recipe is a list": (MINE, put("methods", [{"method": "mld", "recipe": [1]}]), "recipe:"),
+    "row's teacher": (
+        *(MINE, put("methods", [{"method": "mld", "teacher_seed": -1}])),
+        "teacher_seed: -1 is not in 0 .. 2147483647",
+    ),
+    "teacher of nobody": (
+        *(MINE, put("methods", [{"method": "vanilla", "teacher_seed": 1}])),
+        "methods: vanilla: teacher_seed: the method has no teacher; remove the key",
+    ),
+    "no seeds": (MINE, put("seeds", []), "seeds: is empty; name at least one"),
+    "seed twice": (MINE, put("seeds", [1, 1]), "seeds: 1 appears twice"),
+    "changed seeds": (SMOKE, put("changes", {"mine": {"seeds": [-1]}}), "mine: seeds[0]: -1"),
     "title is missing": (MINE, put("title", None), "title: expected text, found nothing"),
     "date as title": (MINE, swap("title: Mine", "title: 2024-01-01"), "title: expected text"),
     "options is a list": (MINE, put("options", []), "options: expected keys and values"),

@@ -49,7 +49,19 @@ BROKEN = {
     "no teacher": (("teacher", None), "contradicts the other keys; write supervised/"),
     "no teacher's key": (("teacher_key", None), "teacher_key: give it with teacher"),
     "other variant": (("path", PATH.replace("0.5", "0.7")), "'bd3-0.7' contradicts", "bd3-0.5"),
-    "no such variant": (("path", PATH.replace("bd3-0.5", "x")), "'x' contradicts", "settings: mld"),
+    "no such variant": (("path", PATH.replace("bd3-0.5", "x")), "'x' contradicts", "may name mld"),
+    "other epochs": (
+        *(("path", PATH.replace("bd3-0.5", "bd3-0.5_epochs-9")), "'bd3-0.5_epochs-9' contradicts"),
+        "write bd3-0.5_epochs-2",
+    ),
+    "other seed of the teacher": (
+        *(("path", PATH.replace("bd3-0.5", "bd3-0.5_teacher_seed-1")), "contradicts"),
+        "write bd3-0.5_teacher_seed-0",
+    ),
+    "teacher of other length": (
+        *(("teacher", TEACHER.replace("/seed", "/epochs-9/seed")), "cannot teach this run"),
+        f"write {TEACHER}",
+    ),
     "no number": (("path", PATH.replace("0.5", "high")), "'bd3-high' contradicts"),
     "other value": (("method", "settings", "bd3", 0.7), "'bd3-0.5' contradicts", "write bd3-0.7"),
     "old revision": (("method", "revision", 7), "revision: 7, but the code has revision 1"),

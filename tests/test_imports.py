@@ -143,6 +143,7 @@ ALLOWED = {  # all that a module may import besides the standard library
         "mdkd.errors",
         "mdkd.records",
         "mdkd.registry",
+        "mdkd.runpath",
         "mdkd.yamlfiles",
     },
     "mdkd.metrics": {"numpy"},

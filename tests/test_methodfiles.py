@@ -50,6 +50,11 @@ def test_a_file_is_read_without_the_code_beside_it(file):
         (lambda m: m.update(needs=["logit"]), "'logit' is not valid; did you mean 'logits'"),
         (lambda m: m.update(colour="red"), "unknown key 'colour'"),
         (lambda m: m["settings"].update(kind="sof"), "kind: unknown 'sof'; did you mean 'soft'"),
+        (
+            lambda m: m["settings"].update(epochs=3),
+            "settings: epochs: rows of experiments have a key",
+        ),
+        (lambda m: m["settings"].update(teacher_seed=3), "teacher_seed: .*; choose another name"),
         (lambda m: m["settings"].update(weight="1"), "weight: unknown '1'; a number is expected"),
         (lambda m: m["settings"].update(weight=True), "weight: expected a number, found True"),
         (lambda m: m["settings"].update(weight=[1]), r"weight: expected a number, found \[1\]"),

@@ -10,7 +10,7 @@ from mdkd import methodfiles
 from mdkd.config import parse
 from mdkd.errors import UserError
 from mdkd.plan import Plan, make_plan
-from mdkd.resolve import resolve_run, settings_of_variant
+from mdkd.resolve import resolve_run
 from mdkd.runpath import slug as slug_of
 from mdkd.spec import Specification
 
@@ -123,10 +123,10 @@ def test_variants_are_readable_and_invertible(config, method, changes, slug):
     spec = Specification(config)
     checked = spec.methods[method].checked(changes, "here")
     assert slug_of(checked, spec.methods[method].settings) == slug
-    settings = settings_of_variant(spec, method, slug, "here")
-    assert settings == spec.methods[method].settings | changes
     run = resolve_run(spec, f"distill/scenes/resnet20--resnet8/{method}/{slug}/seed0")
-    assert run.method.settings == settings
+    settings = run.method.settings
+    assert settings == spec.methods[method].settings | changes
+    assert run.recipe == spec.protocol.recipe
     types = {key: type(value) for key, value in spec.methods[method].settings.items()}
     assert {key: type(value) for key, value in settings.items()} == types
 

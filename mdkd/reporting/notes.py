@@ -53,9 +53,9 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
     """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
     lines = [
         *of_runs(artefact, results),
-        "Percentages: mean ± standard deviation over seeds, after the last epoch. The teacher is "
-        "one run that all methods share. The best number is bold, the second underlined; the "
-        "teacher is not compared.",
+        "Percentages: mean ± standard deviation over seeds, after the last epoch. "
+        f"{_teacher(artefact)} The best number is bold, the second underlined; the teacher is not "
+        "compared.",
         *_predictions(artefact),
     ]
     if frame["reported"].notna().any():
@@ -70,6 +70,13 @@ def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
     spread = "Mean ± standard deviation over seeds, after the last epoch. The teacher is one run."
     return [*of_runs(artefact, results), spread, *artefact.notes]
+
+
+def _teacher(artefact: Artefact) -> str:
+    """Whose runs the rows of the teacher are."""
+    if sum(row.role == "teacher" for row in artefact.rows) > 1:
+        return "Each teacher is one run; the label of a row says which teacher it had."
+    return "The teacher is one run that all methods share."
 
 
 def _predictions(artefact: Artefact) -> list[str]:

@@ -86,9 +86,10 @@ def caption(figure: Figure, artefact: Artefact, text: str) -> None:
 
 
 def baselines(draw: Callable, frame: pd.DataFrame) -> None:
-    """Lines at the mean of the student and of the teacher; ``draw`` is axvline or axhline."""
+    """Lines at the means of the first student and of each teacher; ``draw``: axvline or axhline."""
     for role, style in (("student", ":"), ("teacher", "--")):
-        cells = frame[frame["role"] == role]
-        if len(cells) and cells["runs"].iloc[0]:
-            mean = 100 * cells["mean"].iloc[0]
-            draw(mean, linestyle=style, color="black", linewidth=1, label=role)
+        cells = frame[(frame["role"] == role) & (frame["runs"] > 0)]
+        means = cells["mean"] if role == "teacher" else cells["mean"].iloc[:1]
+        for i, mean in enumerate(means):  # several teachers share one entry of the legend
+            label = "_" if i else role
+            draw(100 * mean, linestyle=style, color="black", linewidth=1, label=label)

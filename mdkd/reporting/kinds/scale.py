@@ -32,7 +32,8 @@ def table(artefact: Artefact, results: Results) -> Table:
             entries = [_entry(states.loc[(line.label, column)], own, kind) for kind in TERMS]
             lines.append(replace(line, entries=[*line.entries, *entries]))
         blocks.append(replace(block, lines=lines))
-    batch = results.runs[artefact.runs[0]].recipe.batch_size
+    sizes = sorted({results.runs[path].recipe.batch_size for path in artefact.runs})
+    batch = " or ".join(map(str, sizes))
     return replace(
         plain,
         headings=[*plain.headings, *(f"{kind} / BCE" for kind in TERMS)],
