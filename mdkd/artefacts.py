@@ -48,6 +48,7 @@ class Artefact:
     seeds: list[int]
     pairs: list[Pair]
     columns: list[str]  # their names
+    labels: dict[str, str] = field(default_factory=dict)  # of data sets and networks, by name
     metrics: list[str]
     rows: list[Row]
     notes: list[str]
@@ -91,6 +92,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
     if not columns:
         raise UserError(f"{where}: stand_ins of the protocol leave no pair of two networks")
     seeds = spec.seeds_of(experiment)
+    labels = _labels(spec)
     stood_in = any(pair not in originals for pair, originals in columns.items())
     published = spec.published[name]
 
@@ -131,6 +133,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         seeds=seeds,
         pairs=list(columns),
         columns=[_column(spec, pair) for pair in columns],
+        labels={name: labels[name] for pair in columns for name in pair.names()},
         metrics=experiment.metrics,
         rows=rows,
         notes=[
@@ -243,7 +246,7 @@ def _scratch_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
 
 def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:
     """The data sets and networks that this protocol trains in place of those of the experiment."""
-    labels = {key: entry.label for key, entry in (spec.datasets | spec.archs).items()}
+    labels = _labels(spec)
     others = dict.fromkeys(
         labels[here]
         for pair, originals in columns.items()
@@ -255,6 +258,11 @@ def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list
         return []
     text = f"Stand-ins of protocol {spec.user.protocol}: {', '.join(others)}."
     return [f"{text} Not comparable with published numbers."]
+
+
+def _labels(spec: Specification) -> dict[str, str]:
+    """The labels of data sets and networks, by name."""
+    return {name: entry.label for name, entry in (spec.datasets | spec.archs).items()}
 
 
 def _column(spec: Specification, pair: Pair) -> str:

@@ -7,7 +7,8 @@ because planning reads it at every start of the workflow and must not import pan
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mdkd.config import SOME, number
+from mdkd.config import DISTINCT, SOME, number
+from mdkd.errors import UserError
 
 Output = Literal["table", "figure"]
 
@@ -92,6 +93,28 @@ class Context(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Curve(Options):
+    """The metrics of each row over a number of the recipe, or over the size of the teacher.
+
+    A number of the recipe takes the values ``points``, in every row of ``methods``. The sizes of
+    teachers are those of the pairs.
+    """
+
+    x: Literal["epochs", "batch_size", "lr", "weight_decay", "teacher"]
+    points: list[float] = field(default_factory=list, metadata=DISTINCT)
+
+    def check(self) -> None:
+        """Called by `parse`: raise a UserError if there are no points, or points without use."""
+        if self.x == "teacher" and self.points:
+            raise UserError("points: x is the size of the teachers in pairs; remove the key")
+        if self.x != "teacher" and not self.points:
+            raise UserError(f"points: is empty; name the values of {self.x}")
+
+    def points_of_recipe(self) -> list[tuple[str, float]]:
+        return [(self.x, x) for x in sorted(self.points)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Kind:
     """What an artefact of this kind consists of."""
 
@@ -115,5 +138,6 @@ KINDS = {
     "cost": Kind(outputs=("table",)),
     "ranks": Kind(outputs=("table", "figure"), options=Ranks),
     "convergence": Kind(outputs=("table", "figure"), alike=True),
+    "curve": Kind(outputs=("table", "figure"), options=Curve),
     "context": Kind(outputs=("table",), options=Context),
 }

@@ -28,6 +28,7 @@ from mdkd.spec import Specification
 OPTIONS = {
     "sensitivity": {"method": "mdkd", "settings": ["bd2", "id2"], "points": [0, 1]},
     "sequences": {"sequences": [["person", "parking meter", "dog"], ["dog", "person"]]},
+    "curve": {"x": "teacher"},
     "matrices": {"labels": ["person", "dog", "parking meter"]},
 }
 SMALL = {"resamples": 20}  # for speed, in every kind that has such an option

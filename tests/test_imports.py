@@ -133,7 +133,7 @@ ALLOWED = {  # all that a module may import besides the standard library
     "mdkd.records": {"mdkd.errors", "mdkd.faults"},
     "mdkd.yamlfiles": {"mdkd.errors", "mdkd.records", "yaml"},
     "mdkd.config": {"mdkd.errors", "mdkd.runpath", "mdkd.yamlfiles"},
-    "mdkd.kinds": {"mdkd.config"},
+    "mdkd.kinds": {"mdkd.config", "mdkd.errors"},
     "mdkd.rates": {"mdkd.config", "mdkd.yamlfiles"},
     "mdkd.arguments": {"mdkd"},
     "mdkd.runpath": {"mdkd.errors"},
