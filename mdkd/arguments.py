@@ -89,6 +89,9 @@ def parser() -> argparse.ArgumentParser:
     verb("compare", "say which finished runs have the weights of those there", exported, kinds)
     optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
     verb("compare", "print our numbers beside the published ones", optional)
+    help = "name of an experiment of kind tuning; the only one if left out"
+    what = "write the weights that a tuning experiment has chosen to config/tuned/"
+    verb("tune", what, {"nargs": "?", "help": help})
     help = "a target: its artefacts; an artefact: its runs; all: all runs"
     what = "print artefacts with their runs, time and disk"
     planning = verb("plan", what, {"nargs": "?", "help": help})

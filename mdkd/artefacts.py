@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from mdkd.config import named
+from mdkd import splits, tuned
+from mdkd.config import Split, named
 from mdkd.errors import UserError
 from mdkd.kinds import KINDS
 from mdkd.published import PUBLISHED
@@ -16,6 +17,7 @@ from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
 
+NOT_TUNED = "its weights have not been tuned yet"
 DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
 
@@ -34,7 +36,8 @@ class Row:
     role: Literal["teacher", "student", "method"]
     cells: list[Cell]  # one per column
     panel: str | None = None  # of a point: the panel or the curve that it belongs to ...
-    x: float | None = None  # ... and the value that is varied
+    x: float | None = None  # ... and the value that is varied, or its number
+    tried: dict[str, Any] | None = None  # in a tuning study: the settings that can be chosen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,8 @@ class Artefact:
     metrics: list[str]
     rows: list[Row]
     notes: list[str]
+    split: Split = "test"  # the images that the metrics are of
+    unavailable: str | None = None  # why it cannot be made yet, and what to run
     targets: list[str] = field(default_factory=list)  # groups that it belongs to
     options: dict[str, Any] = field(default_factory=dict)  # of its kind, see kinds.py
 
@@ -95,6 +100,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
     labels = _labels(spec)
     stood_in = any(pair not in originals for pair, originals in columns.items())
     published = spec.published[name]
+    split = splits.checked(spec, name, experiment, columns)
 
     def reported(pair: Pair, row: str | int) -> dict[str, float]:
         return _reported(published, pair, row) if pair in columns[pair] else {}
@@ -114,17 +120,22 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         )
         for label, seed in _teachers(spec, lines).items()
     ]
+    weights, lacking = tuned.tuned_of(spec, experiment), tuned.lacking(spec, name, experiment)
     for entry, label, panel, x in lines:
-        variant = variant_of(spec, entry)
         if label in [row.label for row in rows]:
             raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
+        is_student = entry.method == SUPERVISED_METHOD
+        variant = variant_of(spec, tuned.applied(weights, entry, spec.methods[entry.method]))
+        published_here = [reported(pair, entry.reported or label) for pair in columns]
+        reason = None if is_student or not lacking else NOT_TUNED
         cells = [
-            _cell(spec, pair, entry.method, variant, seeds, reported(pair, entry.reported or label))
+            _cell(spec, pair, entry.method, variant, seeds, known, reason)
+            for pair, known in zip(columns, published_here, strict=True)
             for pair in columns
         ]
-        is_student = entry.method == SUPERVISED_METHOD
         role: Literal["student", "method"] = "student" if is_student else "method"
-        rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x))
+        tried = entry.set if KINDS[experiment.kind].tunes and x is not None else None
+        rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x, tried=tried))
     return Artefact(
         name=name,
         kind=experiment.kind,
@@ -142,7 +153,11 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *([] if stood_in else _unidentified_note(published, experiment.methods)),
             *_scratch_note(spec, columns),
             *_stand_in_note(spec, columns),
+            *splits.notes(spec, split, columns),
+            *([] if KINDS[experiment.kind].tunes else tuned.notes(spec, experiment, weights)),
         ],
+        split=split,
+        unavailable=lacking,
         targets=experiment.targets,
         options=experiment.options,
     )
@@ -172,6 +187,8 @@ def _teachers(spec: Specification, lines: list[Line]) -> dict[str, int]:
 def _lines(spec: Specification, name: str) -> list[Line]:
     """The rows of an experiment, and those that its options make of them or add to them."""
     experiment = spec.experiments[name]
+    if KINDS[experiment.kind].tunes:
+        return [Line(*point) for point in tuned.points(spec, name)]
     where = f"{spec.folder}/experiments/{name}.yaml: options"
     options = KINDS[experiment.kind].options(**experiment.options)
     lines = [Line(entry, _label(spec, entry)) for entry in experiment.methods]
@@ -226,9 +243,10 @@ def _cell(
     variant: str,
     seeds: list[int],
     reported: dict[str, float],
+    reason: str | None,
 ) -> Cell:
     embeds_labels = spec.protocol.head.embeds_labels()
-    if reason := spec.methods[method].unavailable(embeds_labels):
+    if reason := spec.methods[method].unavailable(embeds_labels) or reason:
         return Cell(runs=[], unavailable=reason, reported=reported)
     teacher = None if method == SUPERVISED_METHOD else pair.teacher
     runs = [

@@ -15,6 +15,7 @@ from mdkd.arguments import CONFIG, parser
 from mdkd.config import parse
 from mdkd.errors import UserError, find
 from mdkd.faults import show
+from mdkd.kinds import KINDS
 from mdkd.layout import Layout
 from mdkd.plan import Plan, make_plan
 from mdkd.resolve import resolve_dataset, resolve_root, resolve_run
@@ -184,7 +185,24 @@ def compare(args: argparse.Namespace) -> None:
         hint = "those of Tables 1, 2, 4 and 5 need --protocol paper"
         raise UserError(f"{where}: no published numbers for what it trains; {hint}")
     for artefact in found:
-        show(tables.markdown(comparison.table(artefact, _results(plan))))
+        show(tables.markdown(comparison.table(artefact, _results(plan).on(artefact.split))))
+
+
+def tune(args: argparse.Namespace) -> None:
+    """Write the weights that a finished tuning experiment has chosen into the configuration."""
+    from mdkd import tuned, tuning
+
+    plan = _plan(args)
+    known = {name: a for name, a in plan.artefacts.items() if KINDS[a.kind].tunes}
+    if args.target is None and len(known) != 1:
+        names = ", ".join(known) or "none; write one, see config/experiments/README.md"
+        raise UserError(f"tune: name one of the experiments of kind tuning: {names}")
+    name = args.target or next(iter(known))
+    chosen = tuning.choose(find(known, name), _results(plan))
+    file = tuned.own_file(args.config, plan.protocol)
+    tuning.write(chosen, file)
+    show(tuning.summary(chosen))
+    show(f"wrote {file}; review and commit it. Experiments with `weights: tuned` use it")
 
 
 def plan(args: argparse.Namespace) -> None:
@@ -196,13 +214,13 @@ def plan(args: argparse.Namespace) -> None:
         _print_commands(plan, args)
         return
     _warn_of_damage(plan)
-    try:
-        precheck.check_caches(
-            plan, plan.asked_by([args.target] if args.target else []), plan.layout()
-        )
-    except UserError as error:
-        for line in error.args:
-            log.warning("cannot be trained: %s", line)
+    asked = plan.asked_by([args.target] if args.target else [])
+    for check in (precheck.check_weights, partial(precheck.check_caches, layout=plan.layout())):
+        try:
+            check(plan, asked)
+        except UserError as error:
+            for line in error.args:
+                log.warning("cannot be trained: %s", line)
     members = plan.targets().get(args.target, [])
     if args.target == "all" or members == [args.target]:
         name = None if args.target == "all" else args.target
@@ -267,6 +285,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "report": report,
     "store": keep_store,
     "compare": compare,
+    "tune": tune,
     "plan": plan,
     "status": status,
     "doctor": doctor,

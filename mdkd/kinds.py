@@ -124,13 +124,15 @@ class Kind:
     # Whether all rows need one teacher and one recipe: what is shown is relative to the teacher, or
     # by epoch.
     alike: bool = False
+    val: bool = False  # whether it can show metrics of validation images (`split: val`)
+    tunes: bool = False  # whether it tries the `tuning` points of methods, always on val
 
 
 KINDS = {
-    "comparison": Kind(outputs=("table", "figure")),
+    "comparison": Kind(outputs=("table", "figure"), val=True),
     "per_label": Kind(outputs=("table",)),
-    "sensitivity": Kind(outputs=("table", "figure"), options=Sensitivity),
-    "scale": Kind(outputs=("table", "figure")),
+    "sensitivity": Kind(outputs=("table", "figure"), options=Sensitivity, val=True),
+    "scale": Kind(outputs=("table", "figure"), val=True),
     "sequences": Kind(outputs=("table",), options=Sequences, alike=True),
     "matrices": Kind(outputs=("figure",), options=Matrices, alike=True),
     "attention": Kind(outputs=("figure",), options=Attention, maps=True, alike=True),
@@ -140,4 +142,5 @@ KINDS = {
     "convergence": Kind(outputs=("table", "figure"), alike=True),
     "curve": Kind(outputs=("table", "figure"), options=Curve),
     "context": Kind(outputs=("table",), options=Context),
+    "tuning": Kind(outputs=("table", "figure"), val=True, tunes=True, alike=True),
 }

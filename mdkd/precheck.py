@@ -33,14 +33,22 @@ def check_data(plan: Plan, names: Iterable[str], dataset: str, labels: int, imag
 
 
 def check(plan: Plan, names: list[str], layout: Layout) -> None:
-    """Check all that is known before the first job: records of finished runs, and caches.
+    """Check all that is known before the first job: tuned weights, finished runs, and caches.
 
     Raises:
-        UserError: a record is damaged, or a run cannot be trained. One line each.
+        UserError: weights are not tuned yet, a record is damaged, or a run cannot be trained. One
+            line each.
     """
+    check_weights(plan, names)
     if damaged := store.damage(plan.only(names).runs, layout):
         raise UserError(*damaged)
     check_caches(plan, names, layout)
+
+
+def check_weights(plan: Plan, names: Iterable[str]) -> None:
+    """Raise a UserError if artefacts need tuned weights that are not there, one line each."""
+    if lines := [why for name in names if (why := plan.artefacts[name].unavailable)]:
+        raise UserError(*lines)
 
 
 def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:

@@ -3,7 +3,7 @@
 Records of runs with other settings than planned, another cache or another teacher are not used.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -96,6 +96,10 @@ class Results(Layout):
 
     runs: dict[str, Run] = field(default_factory=dict, hash=False)
     split: Split = field(default="test", kw_only=True)
+
+    def on(self, split: Split) -> "Results":
+        """The same runs with scores and predictions of another split."""
+        return replace(self, split=split)
 
     def run(self, path: str) -> Path:
         """The folder of the run's entry in the store."""

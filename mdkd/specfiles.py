@@ -12,6 +12,7 @@ from mdkd.config import (
     SEEDS,
     Head,
     Recipe,
+    Split,
     Stem,
     folder,
     location,
@@ -46,6 +47,7 @@ class UserConfig:
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
+    tuned: str | None = location(None)  # a protocol or a file; None: the protocol's (mdkd/tuned.py)
     job_limits: JobLimits = field(default_factory=JobLimits)
     container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
 
@@ -62,6 +64,7 @@ class Protocol:
     recipe: Recipe
     weights: str | None = location(None)  # "imagenet", or a file
     teacher_seed: int = number(0, LARGEST_SEED, default=0)
+    tuned: str | None = location(None)  # whose tuned weights are used: a protocol, or a file
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed options, val
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed settings
     changes: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed keys of experiments
@@ -109,6 +112,8 @@ class Experiment:
     seeds: list[int] | None = field(default=None, metadata=SEEDS | {"some": True})
     base: dict[str, dict[str, Any]] = field(default_factory=dict)  # settings of all rows, by method
     metrics: list[str] = field(default_factory=lambda: ["mAP"], metadata=DISTINCT)
+    split: Split = "test"  # the images that the metrics are of
+    weights: Literal["published", "tuned"] = "published"  # of the loss terms, see mdkd/tuned.py
     # Groups that the artefact belongs to.
     targets: list[str] = field(default_factory=list, metadata=NAMES)
     reported: str | None = named(None)  # a file in reported/, printed beside our numbers

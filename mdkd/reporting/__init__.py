@@ -18,7 +18,7 @@ os.environ["MPLBACKEND"] = "agg"
 
 from mdkd import registry
 from mdkd.artefacts import Artefact
-from mdkd.errors import find
+from mdkd.errors import UserError, find
 from mdkd.kinds import KINDS
 from mdkd.plan import Plan
 from mdkd.results import Results
@@ -42,12 +42,12 @@ def report_labels(plan: Plan, results: Results, name: str) -> None:
 
 def report_table(plan: Plan, results: Results, name: str) -> None:
     """Write the table of an artefact."""
-    write_table(find(plan.artefacts, name), results, results.results / "tables")
+    write_table(_made(plan, name), results, results.results / "tables")
 
 
 def report_figure(plan: Plan, results: Results, name: str) -> None:
     """Write the figure of an artefact."""
-    write_figure(find(plan.artefacts, name), results, results.results / "figures")
+    write_figure(_made(plan, name), results, results.results / "figures")
 
 
 def report_document(plan: Plan, results: Results, name: None = None) -> None:
@@ -87,7 +87,7 @@ def write_table(artefact: Artefact, results: Results, folder: Path) -> None:
     """Write the table of an artefact into a folder, in every format of `tables.write`."""
     from mdkd.reporting import tables
 
-    tables.write(_kind(artefact).table(artefact, results), folder)
+    tables.write(_kind(artefact).table(artefact, results.on(artefact.split)), folder)
 
 
 def write_figure(artefact: Artefact, results: Results, folder: Path) -> None:
@@ -95,7 +95,16 @@ def write_figure(artefact: Artefact, results: Results, folder: Path) -> None:
     from mdkd.reporting import plots
 
     plots.set_style()
-    plots.save(_kind(artefact).figure(artefact, results), folder, artefact.name)
+    figure = _kind(artefact).figure(artefact, results.on(artefact.split))
+    plots.save(figure, folder, artefact.name)
+
+
+def _made(plan: Plan, name: str) -> Artefact:
+    """An artefact that can be made; a UserError says what must be run first."""
+    artefact = find(plan.artefacts, name)
+    if artefact.unavailable:
+        raise UserError(artefact.unavailable)
+    return artefact
 
 
 def _kind(artefact: Artefact):

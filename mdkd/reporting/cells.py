@@ -70,6 +70,9 @@ def blocks(artefact: Artefact, entries: Callable[[str, str], list[Entry]]) -> li
 
 def title(artefact: Artefact) -> str:
     """The title of a printed table. A single pair is named here, several pairs in headings."""
+    text = artefact.title
+    if artefact.split == "val":
+        text = f"{text.removesuffix('.')} (validation images)"
     if len(artefact.columns) > 1:
-        return artefact.title
-    return f"{sentence(artefact.title)} {artefact.columns[0]}"
+        return text
+    return f"{sentence(text)} {artefact.columns[0]}"

@@ -7,6 +7,7 @@ import pandas as pd
 
 from mdkd import store
 from mdkd.artefacts import Artefact
+from mdkd.config import Split
 from mdkd.metrics import METRICS
 from mdkd.reporting import statistics
 from mdkd.reporting.cells import PARTIAL
@@ -17,6 +18,7 @@ from mdkd.results import Results
 OTHER_SETTINGS = (
     "runs are left out: they have other settings, other data or another teacher than planned."
 )
+SPLITS: dict[Split, str] = {"test": "test", "val": "validation"}
 WANTED = 0.5  # percentage points of mAP: the note says how many seeds would resolve them
 
 
@@ -116,7 +118,7 @@ def _power(frame: pd.DataFrame) -> list[str]:
 
 
 def _left_out(artefact: Artefact, results: Results) -> list[str]:
-    """Labels without a positive test image, images left out, and images in two splits."""
+    """Labels without a positive image, images left out, and images in two splits."""
     notes = []
     for i, column in enumerate(artefact.columns):
         path = any_run(artefact, i, results)
@@ -124,7 +126,8 @@ def _left_out(artefact: Artefact, results: Results) -> list[str]:
         if path is None or scores is None:
             continue
         absent, present = len(scores["labels_without_positives"]), len(scores["average_precision"])
-        notes += [f"{column}: {text}" for text in _absent_labels(artefact, absent, present)]
+        texts = _absent_labels(artefact, absent, present, results.split)
+        notes += [f"{column}: {text}" for text in texts]
         record = results.record(path)
         for split, dropped in record["dropped"].items():
             if any(dropped.values()):
@@ -136,11 +139,11 @@ def _left_out(artefact: Artefact, results: Results) -> list[str]:
     return notes
 
 
-def _absent_labels(artefact: Artefact, absent: int, present: int) -> list[str]:
-    """What labels without a positive test image do to the metrics of the artefact."""
+def _absent_labels(artefact: Artefact, absent: int, present: int, split: Split) -> list[str]:
+    """What labels without a positive image do to the metrics of the artefact."""
     if not absent:
         return []
-    labels = f"{absent} of {absent + present} labels, which no test image has"
+    labels = f"{absent} of {absent + present} labels, which no {SPLITS[split]} image has"
     lines = [f"mAP leaves out {labels}."] if "mAP" in artefact.metrics else []
     lowered = [name for name in artefact.metrics if METRICS[name].over_all_labels]
     if lowered:

@@ -32,6 +32,7 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
         f"own: runs that no line above needs. {time}: of the own runs that are still to train. "
         "disk: of all own runs and their caches.",
         _now(lines, estimator),
+        *_not_tuned(plan),
         *_stored_logits(estimator),
         *_assumptions(estimator, rates),
         *_unknown(estimator, rates),
@@ -73,6 +74,15 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     time = amount(total(hours), TIMES)
     which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
     return f"* default: {which} are left to train, {time}."
+
+
+def _not_tuned(plan: Plan) -> list[str]:
+    """The artefacts whose runs are not known before the weights are tuned."""
+    return [
+        f"{a.unavailable}. Its runs are not counted yet."
+        for a in plan.artefacts.values()
+        if a.unavailable
+    ]
 
 
 def _stored_logits(estimator: Estimator) -> list[str]:

@@ -21,6 +21,8 @@ from mdkd.runpath import RunPath
 
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 
+ONLY_MAP = "an older version trained it and kept no validation predictions"
+
 Key = tuple  # what is measured: one entry per name in `over_seeds`
 Values = Mapping[Key, float]  # of one run; keys that it cannot give are left out or NaN
 
@@ -87,17 +89,18 @@ def rank(frame: pd.DataFrame, within: Sequence[str], *, lowest_is_best: bool = F
 
 
 def of_metrics(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """The artefact's metrics on the test images: `over_seeds` by metric, with reported and rank.
+    """The artefact's metrics: `over_seeds` by metric, with reported and rank.
 
-    ``reported`` is the published value (a fraction; NaN if there is none). The highest mean of a
-    column and metric has rank 1.
+    They are of the images of the results' split. ``reported`` is the published value (a fraction;
+    NaN if there is none). The highest mean of a column and metric has rank 1.
     """
 
     def metrics(path: str) -> Values | None:
         scores = results.scores(path)
         return None if scores is None else {(m,): v for m, v in scores["metrics"].items()}
 
-    measure = Measure(dict.fromkeys((metric,) for metric in artefact.metrics), metrics)
+    keys = dict.fromkeys((metric,) for metric in artefact.metrics)
+    measure = Measure(keys, metrics, ONLY_MAP)
     frame = over_seeds(artefact, results, ["metric"], [measure] * len(artefact.columns))
     frame = by_row(artefact, frame)
     published = {
@@ -106,8 +109,8 @@ def of_metrics(artefact: Artefact, results: Results) -> pd.DataFrame:
         for column, cell in zip(artefact.columns, row.cells, strict=True)
         for metric, value in cell.reported.items()
     }
-    keys = frame[["row", "column", "metric"]].itertuples(index=False, name=None)
-    frame["reported"] = [published.get(key, math.nan) for key in keys]
+    places = frame[["row", "column", "metric"]].itertuples(index=False, name=None)
+    frame["reported"] = [published.get(place, math.nan) for place in places]
     frame["rank"] = rank(frame, ["column", "metric"])
     return frame
 
