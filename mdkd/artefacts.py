@@ -131,7 +131,6 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         cells = [
             _cell(spec, pair, entry.method, variant, seeds, known, reason)
             for pair, known in zip(columns, published_here, strict=True)
-            for pair in columns
         ]
         role: Literal["student", "method"] = "student" if is_student else "method"
         tried = entry.set if KINDS[experiment.kind].tunes and x is not None else None

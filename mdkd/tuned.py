@@ -118,7 +118,7 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
             untuned.append(method.label)
             continue
         checked = method.checked(choice.settings, name)
-        texts.append(f"{method.label} {in_words(checked, method) or 'as published'}")
+        texts.append(f"{method.label} {in_words(changed(checked, method)) or 'as published'}")
     pairs = "; ".join(" ".join(pair.names()) for pair in tuned.pairs)
     lines = [
         f"Weights tuned on val, {tuned.points} points each ({file_of(spec).as_posix()}): "
@@ -128,17 +128,20 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
     return lines + ([f"Published weights, not tuned: {', '.join(untuned)}."] if untuned else [])
 
 
-def in_words(settings: Mapping[str, Any], method: MethodFile) -> str:
-    """The settings that differ from the defaults, equal values together.
+def changed(settings: Mapping[str, Any], method: MethodFile) -> dict[str, Any]:
+    """The settings that differ from the defaults."""
+    return {key: value for key, value in settings.items() if value != method.settings[key]}
 
-    >>> method = MethodFile(label="A", needs=[], settings={"a": 1.0, "b": 1.0, "c": 1.0})
-    >>> in_words({"a": 10.0, "b": 10.0, "c": 0.5}, method)
+
+def in_words(settings: Mapping[str, Any]) -> str:
+    """Settings as they are printed, equal values together.
+
+    >>> in_words({"a": 10.0, "b": 10.0, "c": 0.5})
     'a = b = 10, c = 0.5'
     """
     keys: dict[str, list[str]] = {}
     for key, value in settings.items():
-        if value != method.settings[key]:
-            keys.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(key)
+        keys.setdefault(value if isinstance(value, str) else f"{value:g}", []).append(key)
     return ", ".join(" = ".join([*names, value]) for value, names in keys.items())
 
 
@@ -162,7 +165,7 @@ def points(spec: Specification, name: str) -> list[tuple[Entry, str, str | None,
         label, found = entry.label or method.label, []
         for x, point in enumerate(method.tuning, 1):
             is_default = slug(point, method.settings) == DEFAULT
-            text = label if is_default else f"{label}: {in_words(point, method)}"
+            text = label if is_default else f"{label}: {in_words(changed(point, method))}"
             panel = None if is_default else label
             found.append((Entry(method=entry.method, set=point), text, panel, float(x)))
         if all(panel for _, _, panel, _ in found):

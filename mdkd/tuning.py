@@ -13,7 +13,7 @@ from mdkd.artefacts import Artefact, Row
 from mdkd.errors import UserError
 from mdkd.results import Results
 from mdkd.runpath import DEFAULT, RunPath
-from mdkd.tuned import Choice, Tuned
+from mdkd.tuned import Choice, Tuned, in_words
 
 DIGITS = 6  # of a mAP in the file
 
@@ -123,6 +123,7 @@ def summary(tuned: Tuned) -> str:
     for name, choice in tuned.methods.items():
         published = choice.published_val_mAP
         before = "n/a" if published is None else f"{100 * published:.2f}"
-        settings = ", ".join(f"{key} = {value}" for key, value in choice.settings.items())
-        lines.append(f"{name:12} {100 * choice.val_mAP:8.2f} {before:>10}  {settings}")
+        lines.append(
+            f"{name:12} {100 * choice.val_mAP:8.2f} {before:>10}  {in_words(choice.settings)}"
+        )
     return "\n".join(lines)

@@ -98,7 +98,9 @@ def options_of(kind):
 
 def experiment(kind):
     """The content of an experiment's file with a row for each of LABELS."""
-    methods = [name for name in methodfiles.read_all() if name != SUPERVISED_METHOD]
+    files = methodfiles.read_all()
+    methods = [name for name in files if name != SUPERVISED_METHOD]
+    methods.sort(key=lambda name: not files[name].tuning)  # those that can be tuned come first
     named = zip(methods, LABELS, strict=False)
     return {
         "kind": kind,
@@ -198,7 +200,7 @@ class Bench:
             ]
             if situation.published and row.label in (FIRST, LOST):
                 cells = [replace(cell, reported={"mAP": 0.5}) for cell in cells]
-            if row.label == CANNOT:
+            if CANNOT in (row.label, row.panel):
                 cells = [replace(cell, runs=[], unavailable=names[REASON]) for cell in cells]
             rows.append(replace(row, label=names.get(row.label, row.label), cells=cells))
         columns = planned.columns[: situation.columns]
@@ -222,7 +224,9 @@ def hit_rows(artefact):
     paths = [
         path for row in artefact.rows if row.panel is None for c in row.cells for path in c.runs
     ]
-    points = [row for row in artefact.rows if row.panel and not set(row.cells[0].runs) & set(paths)]
+    # The rows of a panel that is one of LABELS are found by their own labels.
+    points = [row for row in artefact.rows if row.panel and row.panel not in LABELS]
+    points = [row for row in points if not set(row.cells[0].runs) & set(paths)]
     lost, partly = ([r for r in artefact.rows if r.label.startswith(x)] for x in (LOST, PARTLY))
     return lost + points[:1], partly + points[1:][-1:]
 
@@ -276,7 +280,7 @@ def write_run(results, path, content, ids, targets_NC, situation):
             "losses": {"bce": 1 / epoch},
             "gradient_ratios": {"mld": 2.0 + random.random(), "bd2": 0.1, "id2": 0.2},
             "images_per_s": 50 + 100 * random.random(),
-            "val_mAP": content.skill * epoch / 20,
+            "val_mAP": content.skill * epoch / 20 + content.seed % 10 / 1000,
         }
         for epoch in range(1, EPOCHS + 1)
     ]

@@ -12,6 +12,7 @@ from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Block, Entry, Line, Table
 from mdkd.results import Results
+from mdkd.tuned import in_words
 
 ACROSS = 4  # methods side by side
 CHOSEN, PUBLISHED = "chosen", "published"
@@ -25,14 +26,14 @@ def table(artefact: Artefact, results: Results) -> Table:
     blocks = []
     for column in artefact.columns:
         for method, rows in _groups(artefact).items():
-            names = [column] * (len(artefact.columns) > 1) + [method] * bool(method)
+            names = [column] * (len(artefact.columns) > 1) + [_heading(method, rows)]
             lines = []
             for row in rows:
                 found = [numbers[row.label, column, metric] for metric in artefact.metrics]
                 mark = found[0]["choice"] if found[0]["runs"] else ""
                 entries = [*map(cells.entry, found), Entry(mark)]
                 lines.append(Line(label=row.label, entries=entries))
-            blocks.append(Block(heading=": ".join(names) or None, lines=lines))
+            blocks.append(Block(heading=": ".join(filter(None, names)) or None, lines=lines))
     distinct = frame[frame["choice"].str.contains(PUBLISHED) | (frame["role"] != "method")]
     return Table(
         name=artefact.name,
@@ -73,6 +74,12 @@ def _groups(artefact: Artefact) -> dict[str, list[Row]]:
     return groups
 
 
+def _heading(method: str, rows: list[Row]) -> str:
+    """A method with its published settings, which the label of their row does not tell."""
+    settings = next((row.tried for row in rows if row.panel is None and row.tried), None)
+    return f"{method} ({in_words(settings)})" if settings else method
+
+
 def _choices(artefact: Artefact, results: Results) -> dict[str, str]:
     """What is said about a point, by the label of its row."""
     texts = {}
@@ -91,7 +98,8 @@ def _notes(artefact: Artefact) -> list[str]:
         f"with the highest mAP on the validation images, as a mean over {pairs}; of equal ones the "
         "published one, else the first. It is marked when all points of the method have ended, and "
         "a point that failed is not chosen. One choice for each method: it is used for all pairs. "
-        "published: the default settings. Bold and underlined compare the points of one method."
+        "published: the default settings, in parentheses behind the name of the method. Bold and "
+        "underlined compare the points of one method."
     ]
 
 
@@ -121,12 +129,13 @@ def figure(artefact: Artefact, results: Results) -> Figure:
             axis.set_ylabel(f"val {metric} (%)" if j % across == 0 else "")
         for axis in strip[len(methods) :]:
             axis.set_visible(False)
+    baselines = {str(row.role): row.label for row in artefact.rows if row.role != "method"}
     handles: dict[str, Any] = {}
     for axis in axes.flat:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     figure.legend(
         list(handles.values()),
-        list(handles),
+        [baselines.get(name, name) for name in handles],
         title=artefact.columns[0] if len(artefact.columns) == 1 else None,
         loc="outside upper center",
         ncols=4,
