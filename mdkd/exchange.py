@@ -50,8 +50,9 @@ def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
                 wanted.add(store.WEIGHTS)
             if path in predicted:
                 wanted |= {files.predictions for files in store.SPLITS.values()}
-            left_out = sorted(store.digests(entry.record()).keys() - wanted)
-            _copy(entry.folder, target, entry.record() | {"left_out": left_out})
+            record = entry.record()
+            missing = {*record.get("left_out", []), *(store.digests(record).keys() - wanted)}
+            _copy(entry.folder, target, record | {"left_out": sorted(missing)})
             written += 1
     return (
         f"exported {written} runs to {folder}; {there} were there already; "

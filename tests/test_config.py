@@ -157,7 +157,7 @@ def test_the_command_line_checks_names_of_runs(config, capsys):
     assert path in (err := capsys.readouterr().err)
     assert "'resnet" in err
     assert main(["train", "supervised/scenes", "--config", str(config)]) == 2
-    assert "write supervised/DATASET/ARCH/seedN" in capsys.readouterr().err
+    assert "write supervised/DATASET/ARCH[/VARIANT]/seedN" in capsys.readouterr().err
 
 
 def test_every_protocol_and_experiment_of_the_project_is_valid():

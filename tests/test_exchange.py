@@ -175,6 +175,18 @@ def test_an_export_has_what_a_reader_needs_and_is_imported_again(kept, keep, tmp
         kept.entry(MLD).file(store.PREDICTIONS)
 
 
+def test_an_imported_run_is_exported_again_with_what_it_has(kept, keep, tmp_path):
+    finish(kept, STUDENT)
+    keep("export", str(tmp_path / "published"))
+    empty(kept)
+    keep("import", str(tmp_path / "published"))
+    keep("export", str(tmp_path / "again"), "--predictions", "comparison")
+    record = records.read_json(kept_in(tmp_path / "again", kept, STUDENT) / "run.json")
+    assert record["left_out"] == ["model.pt", "predictions.npz"]
+    empty(kept)
+    assert keep("import", str(tmp_path / "again"))[1].startswith("imported 2 runs")
+
+
 def test_predictions_are_exported_of_the_named_artefacts(kept, keep, tmp_path):
     finish(kept, STUDENT)
     finish(kept, MLD)
