@@ -73,7 +73,7 @@ def rows() -> Iterator[Row]:
 def _resamples(scores_NC: np.ndarray, targets_NC: np.ndarray) -> Row:
     random = np.random.default_rng(1)
     drawn = [random.integers(IMAGES, size=IMAGES) for _ in range(TOGETHER)]
-    times_RN = np.array([np.bincount(d, minlength=IMAGES) for d in drawn], np.float32)
+    times_RN = np.array([np.bincount(d, minlength=IMAGES) for d in drawn], np.uint16)
     wide_RN, times_NR = times_RN.astype(np.float64), np.ascontiguousarray(times_RN.T)
     columns = list(zip(scores_NC.T, targets_NC.T, strict=True))
     counted = [references.CountedLabel(*column) for column in columns]

@@ -108,7 +108,7 @@ def scores_and_targets(seed, images=40, labels=5, ties=True):
 def times_of(drawn_RN):
     """How often each resample takes each image, ``[N, R]``."""
     counts = [np.bincount(drawn_N, minlength=len(drawn_N)) for drawn_N in drawn_RN]
-    return np.array(counts, np.float32).T
+    return np.array(counts, np.uint16).T
 
 
 @pytest.mark.parametrize("ties", [True, False])
@@ -144,7 +144,7 @@ def test_images_that_do_not_count_are_left_out_of_a_label():
 
 def test_a_label_without_a_positive_has_no_average_precision():
     label = ResampledLabel(np.array([0.1, 0.2]), np.zeros(2), np.ones(2, bool))
-    aps_R = label.average_precisions(np.ones((2, 3), np.float32))
+    aps_R = label.average_precisions(np.ones((2, 3), np.uint8))
     assert aps_R.shape == (3,)
     assert np.isnan(aps_R).all()
 
