@@ -174,11 +174,13 @@ class Judged:
 class Metric:
     """One headline number of a test set."""
 
-    of: Callable[[Judged], float]  # a fraction
+    of: Callable[..., float]  # a fraction, of a `Judged`; those of `mdkd.agreement` take others
     note: str = ""  # which labels it takes as predicted, printed under tables
     # Whether it is made of means over all labels. A label without a positive image then counts as
     # 0 whatever is predicted: the best value is the share of the labels with a positive image.
     over_all_labels: bool = False
+    lowest_is_best: bool = False
+    unit: str = "%"  # of its hundredfold, which tables print
 
 
 def _mean_ap(judged: Judged) -> float:

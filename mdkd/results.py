@@ -15,7 +15,7 @@ from mdkd.config import Run, Split, number, parse_known
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.metrics import probabilities
-from mdkd.score import read_predictions, splits_of
+from mdkd.score import Stored, read_predictions, splits_of
 from mdkd.score import stored as stored_scores
 
 CellState = Literal["done", "partial", "missing", "failed", "n/a"]
@@ -124,18 +124,26 @@ class Results(Layout):
             return {"metrics": found, "average_precision": {}, "labels_without_positives": []}
         return stored_scores(entry, self.split)
 
-    def predictions(self, path: str) -> Predictions | None:
-        """The run's stored predictions, or None unless the run is done."""
+    def stored(self, path: str) -> Stored | None:
+        """The run's predictions as they are stored, or None unless the run is done."""
         entry = self._done(path)
         if entry is None:
             return None
-        classes = entry.record()["classes"]
-        found = read_predictions(entry.file(store.SPLITS[self.split].predictions), len(classes))
+        if self.split == "val" and "val" not in splits_of(entry):
+            return None
+        file = entry.file(store.SPLITS[self.split].predictions)
+        return read_predictions(file, len(entry.record()["classes"]))
+
+    def predictions(self, path: str) -> Predictions | None:
+        """The run's predictions as probabilities, or None unless the run is done."""
+        found = self.stored(path)
+        if found is None:
+            return None
         return Predictions(
             probabilities(found.logits_NC),
             found.targets_NC,
             found.ids_N.tolist(),
-            classes,
+            self.record(path)["classes"],
             found.ignored_NC,
         )
 

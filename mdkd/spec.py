@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import methodfiles, published, registry
+from mdkd.agreement import SELECTABLE
 from mdkd.config import Dataset, Recipe, check_name, parse
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
 from mdkd.kinds import KINDS
-from mdkd.metrics import METRICS
 from mdkd.runpath import SUPERVISED_METHOD, is_writable
 from mdkd.specfiles import (
     ArchEntry,
@@ -198,8 +198,8 @@ class Specification:
             hint = nearest(experiment.kind, KINDS)
             raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
         for metric in experiment.metrics:
-            if metric not in METRICS:
-                hint = nearest(metric, METRICS)
+            if metric not in SELECTABLE:
+                hint = nearest(metric, SELECTABLE)
                 raise UserError(f"{file}: metrics: unknown metric '{metric}'; {hint}")
         for key, entry in experiment.datasets.items():
             if key in self.datasets:

@@ -6,9 +6,9 @@ from collections import Counter
 import pandas as pd
 
 from mdkd import store
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.config import Split
-from mdkd.metrics import METRICS
 from mdkd.reporting import statistics
 from mdkd.reporting.cells import PARTIAL
 from mdkd.reporting.summary import any_run
@@ -85,7 +85,7 @@ def _predictions(artefact: Artefact) -> list[str]:
     """How the metrics of a table predict labels, metrics with the same rule together."""
     names: dict[str, list[str]] = {}
     for name in artefact.metrics:
-        if note := METRICS[name].note:
+        if note := SELECTABLE[name].note:
             names.setdefault(note, []).append(name)
     return [f"{', '.join(found)}: {note}." for note, found in names.items()]
 
@@ -145,7 +145,7 @@ def _absent_labels(artefact: Artefact, absent: int, present: int, split: Split) 
         return []
     labels = f"{absent} of {absent + present} labels, which no {SPLITS[split]} image has"
     lines = [f"mAP leaves out {labels}."] if "mAP" in artefact.metrics else []
-    lowered = [name for name in artefact.metrics if METRICS[name].over_all_labels]
+    lowered = [name for name in artefact.metrics if SELECTABLE[name].over_all_labels]
     if lowered:
         verb = "counts" if len(lowered) == 1 else "count"
         best = 100 * present / (absent + present)

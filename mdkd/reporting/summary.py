@@ -4,6 +4,7 @@ A frame has one row per number of a table: a row and a column of the artefact, a
 measured there. Metrics are fractions in records and in frames, percentages in tables and CSVs.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -13,12 +14,14 @@ from typing import NamedTuple
 import pandas as pd
 
 from mdkd import records
+from mdkd.agreement import COMPUTED, NO_TEACHER, SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.config import Run
 from mdkd.errors import UserError
 from mdkd.results import Predictions, Results, State
 from mdkd.runpath import RunPath
 
+OTHER_IMAGES = "its test images differ from those of other runs; train it again"
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 
 ONLY_MAP = "an older version trained it and kept no validation predictions"
@@ -45,16 +48,18 @@ def over_seeds(
         measures: one per column of the artefact.
 
     Columns: row, role, column, the names, mean, std (with n - 1; NaN for one run), runs (how many
-    have a value), planned, state (a `State`). Rows of the frame are sorted by column, row and key.
+    have a value), planned, values (of the runs, by path; `hundredfold` drops them), state (a
+    `State`). Rows of the frame are sorted by column, row and key.
     """
     lines = []
     for i, (column, measure) in enumerate(zip(artefact.columns, measures, strict=True)):
         for row in artefact.rows:
             cell = row.cells[i]
             # One run after the other: the predictions of all may not fit into memory.
-            found = [own for path in cell.runs if (own := measure.of_run(path)) is not None]
+            found = {p: own for p in cell.runs if (own := measure.of_run(p)) is not None}
             for key, impossible in measure.keys.items():
-                values = pd.Series([own.get(key, math.nan) for own in found], dtype=float).dropna()
+                by_run = {path: own.get(key, math.nan) for path, own in found.items()}
+                values = pd.Series(by_run, dtype=float).dropna()
                 state = results.cell_state(cell, len(values))
                 reason = impossible or (measure.lacking if found and values.empty else "")
                 lines.append(
@@ -67,11 +72,12 @@ def over_seeds(
                         "std": values.std(),
                         "runs": len(values),
                         "planned": len(cell.runs),
+                        "values": values.to_dict(),
                         "state": State("n/a", reason) if reason and state.name != "n/a" else state,
                     }
                 )
-    columns = ["row", "role", "column", *names, "mean", "std", "runs", "planned", "state"]
-    return pd.DataFrame(lines, columns=columns)
+    of_cells = ["mean", "std", "runs", "planned", "values", "state"]
+    return pd.DataFrame(lines, columns=["row", "role", "column", *names, *of_cells])
 
 
 def rank(frame: pd.DataFrame, within: Sequence[str], *, lowest_is_best: bool = False) -> pd.Series:
@@ -92,17 +98,13 @@ def of_metrics(artefact: Artefact, results: Results) -> pd.DataFrame:
     """The artefact's metrics: `over_seeds` by metric, with reported and rank.
 
     They are of the images of the results' split. ``reported`` is the published value (a fraction;
-    NaN if there is none). The highest mean of a column and metric has rank 1.
+    NaN if there is none). The best mean of a column and metric has rank 1.
     """
-
-    def metrics(path: str) -> Values | None:
-        scores = results.scores(path)
-        return None if scores is None else {(m,): v for m, v in scores["metrics"].items()}
-
-    keys = dict.fromkeys((metric,) for metric in artefact.metrics)
-    measure = Measure(keys, metrics, ONLY_MAP)
-    frame = over_seeds(artefact, results, ["metric"], [measure] * len(artefact.columns))
-    frame = by_row(artefact, frame)
+    names = dict.fromkeys((metric,) for metric in artefact.metrics)
+    columns = range(len(artefact.columns))
+    lacking = NO_TEACHER if COMPUTED.keys() & artefact.metrics else ONLY_MAP
+    measures = [Measure(names, _metrics(artefact, i, results), lacking) for i in columns]
+    frame = by_row(artefact, over_seeds(artefact, results, ["metric"], measures))
     published = {
         (row.label, column, metric): value
         for row in artefact.rows
@@ -111,8 +113,41 @@ def of_metrics(artefact: Artefact, results: Results) -> pd.DataFrame:
     }
     places = frame[["row", "column", "metric"]].itertuples(index=False, name=None)
     frame["reported"] = [published.get(place, math.nan) for place in places]
-    frame["rank"] = rank(frame, ["column", "metric"])
+    frame["rank"] = rank_metrics(frame, ["column", "metric"])
     return frame
+
+
+def rank_metrics(frame: pd.DataFrame, within: Sequence[str]) -> pd.Series:
+    """`rank` of a frame of metrics; some of them are best if they are low."""
+    low = frame["metric"].map(lambda metric: SELECTABLE[metric].lowest_is_best).astype(bool)
+    ranks = [rank(frame[low == lowest], within, lowest_is_best=lowest) for lowest in (False, True)]
+    return pd.concat(ranks).reindex(frame.index)
+
+
+def _metrics(artefact: Artefact, column: int, results: Results) -> Callable[[str], Values | None]:
+    """What gives the metrics of a run in a column: from its scores, or from its predictions.
+
+    A run is compared with the teacher that it was distilled from; a student with the column's.
+    """
+    computed = {name: COMPUTED[name] for name in artefact.metrics if name in COMPUTED}
+    stored = functools.lru_cache(maxsize=1)(results.stored)  # of the teacher of many runs
+    rows = [row for row in artefact.rows if row.role == "teacher"]
+    teachers = {path for row in rows for path in row.cells[column].runs}
+
+    def metrics(path: str) -> Values | None:
+        scores = results.scores(path)
+        if scores is None:
+            return None
+        values = dict(scores["metrics"])
+        if computed and (own := results.stored(path)):
+            teacher_path = results.runs[path].teacher or teacher_run(artefact, column)
+            teacher = None if path in teachers else stored(teacher_path)
+            if teacher is not None and teacher.ids_N.tolist() != own.ids_N.tolist():
+                raise UserError(f"{path}: {OTHER_IMAGES}")
+            values |= {name: metric.of(own, teacher) for name, metric in computed.items()}
+        return {(metric,): value for metric, value in values.items()}
+
+    return metrics
 
 
 def by_row(artefact: Artefact, frame: pd.DataFrame) -> pd.DataFrame:
@@ -124,11 +159,12 @@ def by_row(artefact: Artefact, frame: pd.DataFrame) -> pd.DataFrame:
 def hundredfold(frame: pd.DataFrame) -> pd.DataFrame:
     """A frame as it is written to CSV: numbers as they are printed, with four decimals.
 
-    Published values are left out if there are none.
+    The values of single runs are left out, and published values if there are none.
     """
     keys = [key for key in ("mean", "std", "reported") if key in frame]
     frame = frame.assign(**{key: (100 * frame[key]).round(4) for key in keys})
     empty = "reported" in frame and frame["reported"].isna().all()
+    frame = frame.drop(columns="values", errors="ignore")
     return frame.drop(columns="reported") if empty else frame
 
 
@@ -144,16 +180,21 @@ def any_predictions(artefact: Artefact, column: int, results: Results) -> Predic
     return None if path is None else results.predictions(path)
 
 
+def teacher_run(artefact: Artefact, column: int) -> str:
+    """The path of the run that teaches in a column."""
+    teacher = next(row for row in artefact.rows if row.role == "teacher")
+    return teacher.cells[column].runs[0]
+
+
 def teacher_predictions(artefact: Artefact, column: int, results: Results) -> Predictions | None:
     """The predictions of a column's teacher, or None if it is not trained yet."""
-    teacher = next(row for row in artefact.rows if row.role == "teacher")
-    return results.predictions(teacher.cells[column].runs[0])
+    return results.predictions(teacher_run(artefact, column))
 
 
 def check_images(path: str, predictions: Predictions, ids: list[str]) -> None:
     """Raise a UserError unless the predictions are for the test images ``ids``."""
     if predictions.ids != ids:
-        raise UserError(f"{path}: its test images differ from those of other runs; train it again")
+        raise UserError(f"{path}: {OTHER_IMAGES}")
 
 
 def metrics_csv(results: Results) -> None:

@@ -1,8 +1,10 @@
 """Methods side by side: the mean and spread of each, and the published numbers."""
 
+import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Entry, Table
@@ -60,10 +62,10 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     )
     for axis in axes.flat[len(artefact.columns) :]:
         axis.set_visible(False)
-    for i, (axis, column) in enumerate(zip(axes.flat, artefact.columns, strict=False)):
-        panel(axis, artefact, frame[frame["column"] == column], i, results)
+    for axis, column in zip(axes.flat, artefact.columns, strict=False):
+        panel(axis, artefact, frame[frame["column"] == column])
         axis.set_title(column, fontsize=9)
-        axis.set_xlabel(f"{metric} (%)")
+        axis.set_xlabel(f"{metric} ({SELECTABLE[metric].unit})")
     figure.legend(
         *axes[0][0].get_legend_handles_labels(),
         loc="outside upper center",
@@ -75,7 +77,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Results) -> None:
+def panel(axis: plt.Axes, artefact: Artefact, frame: pd.DataFrame) -> None:
     """One line per row: the first metric of its runs with mean and spread, or why there is none.
 
     ``frame`` is the part of `summary.of_metrics` about this metric and column.
@@ -88,8 +90,7 @@ def panel(axis: plt.Axes, artefact: Artefact, frame, column: int, results: Resul
             text = cells.absent(cell["state"])
             axis.text(0.02, y, text, transform=axis.get_yaxis_transform(), va="center", fontsize=7)
             continue
-        found = [scores for run in row.cells[column].runs if (scores := results.scores(run))]
-        values = [100 * scores["metrics"][artefact.metrics[0]] for scores in found]
+        values = [100 * value for value in cell["values"].values()]
         axis.plot(values, [y] * len(values), "o", color=plots.COLORS[7], markersize=4, alpha=0.8)
         spread = 100 * cell["std"] if cell["runs"] > 1 else None
         color = plots.COLORS[1 if row.role == "student" else 0]

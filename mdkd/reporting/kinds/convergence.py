@@ -7,6 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.errors import UserError
 from mdkd.reporting import cells, notes, plots, summary
@@ -133,7 +134,8 @@ def _notes(artefact: Artefact, results: Results, shown: list[int]) -> list[str]:
 def figure(artefact: Artefact, results: Results) -> Figure:
     """Two panels per pair: validation mAP by epoch, and the first metric on the test split."""
     curve, test = curves(artefact, results), summary.of_metrics(artefact, results)
-    test = test[test["metric"] == artefact.metrics[0]]
+    metric = artefact.metrics[0]
+    test = test[test["metric"] == metric]
     down = len(artefact.columns)
     figure, axes = plt.subplots(
         down,
@@ -143,12 +145,13 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         width_ratios=[3, 2],
         layout="constrained",
     )
-    for i, (column, (left, right)) in enumerate(zip(artefact.columns, axes, strict=True)):
+    for column, (left, right) in zip(artefact.columns, axes, strict=True):
         _curves(left, curve[curve["column"] == column])
         left.set_title(column, fontsize=9)
         left.set(xlabel="epoch", ylabel="mAP on the validation split (%)")
-        comparison.panel(right, artefact, test[test["column"] == column], i, results)
-        right.set_xlabel(f"{artefact.metrics[0]} on the test split after the last epoch (%)")
+        comparison.panel(right, artefact, test[test["column"] == column])
+        unit = SELECTABLE[metric].unit
+        right.set_xlabel(f"{metric} on the test split after the last epoch ({unit})")
     figure.legend(
         *axes[0][0].get_legend_handles_labels(),
         loc="outside upper center",

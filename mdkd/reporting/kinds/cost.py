@@ -62,6 +62,7 @@ def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
 
     measure = Measure(dict.fromkeys((quantity,) for quantity in QUANTITIES), quantities)
     frame = summary.over_seeds(artefact, results, ["quantity"], [measure] * len(artefact.columns))
+    frame = frame.drop(columns="values")
     parts = []
     for i, column in enumerate(artefact.columns):
         for row in artefact.rows:

@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, plots, summary
 from mdkd.reporting.kinds import comparison
@@ -80,7 +81,7 @@ def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:
         measures.append(Measure(dict.fromkeys(keys), ratios))
     names = ["metric", "term", "epochs"]
     frame = summary.by_row(artefact, summary.over_seeds(artefact, results, names, measures))
-    return frame[frame["runs"] > 0].drop(columns="state")
+    return frame[frame["runs"] > 0].drop(columns=["state", "values"])
 
 
 def _entry(cell: pd.Series, ratios: pd.DataFrame, kind: str) -> Entry:
@@ -108,12 +109,12 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         sharey=True,
         layout="constrained",
     )
-    for i, (column, (left, right)) in enumerate(zip(artefact.columns, axes, strict=True)):
+    for column, (left, right) in zip(artefact.columns, axes, strict=True):
         own = frame[frame["column"] == column]
-        comparison.panel(left, artefact, own, i, results)
+        comparison.panel(left, artefact, own)
         _gradients(right, own[own["role"] != "teacher"], ratios[ratios["column"] == column])
         left.set_title(column, fontsize=9)
-        left.set_xlabel(f"{metric} (%)")
+        left.set_xlabel(f"{metric} ({SELECTABLE[metric].unit})")
         right.set_xlabel("gradient of a term / gradient of the BCE")
     drawn: dict[str, Artist] = {}
     for axis in axes.flat:

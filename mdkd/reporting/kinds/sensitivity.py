@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Line, Table
@@ -70,22 +71,23 @@ def of_points(artefact: Artefact, results: Results) -> pd.DataFrame:
     frame.insert(1, "setting", [rows[label].panel or "" for label in frame["row"]])
     frame.insert(2, "value", pd.Series([rows[label].x for label in frame["row"]], dtype=float))
     points = frame.dropna(subset="value")
-    frame["rank"] = summary.rank(points, ["column", "metric", "setting"])
-    return frame.merge(_differences(artefact, results), "left", ["row", "column", "metric"])
+    frame["rank"] = summary.rank_metrics(points, ["column", "metric", "setting"])
+    return frame.merge(_differences(artefact, frame), "left", ["row", "column", "metric"])
 
 
-def _differences(artefact: Artefact, results: Results) -> pd.DataFrame:
+def _differences(artefact: Artefact, frame: pd.DataFrame) -> pd.DataFrame:
     """The difference of every point to the method with all its defaults, seed by seed."""
     points = [row for row in artefact.rows if row.panel is not None]
     default = next((level for row in points if (level := _level(artefact, row))), None)
+    of_runs = frame.set_index(["row", "column", "metric"])["values"]
     lines = []
     for row, (i, column) in product(points, enumerate(artefact.columns)):
         if default is None:
             continue
-        pairs = zip(row.cells[i].runs, default.cells[i].runs, strict=True)
-        scores = [(results.scores(run), results.scores(base)) for run, base in pairs]
+        pairs = list(zip(row.cells[i].runs, default.cells[i].runs, strict=True))
         for metric in artefact.metrics:
-            found = [a["metrics"][metric] - b["metrics"][metric] for a, b in scores if a and b]
+            own, other = (of_runs[r.label, column, metric] for r in (row, default))
+            found = [own[run] - other[base] for run, base in pairs if run in own and base in other]
             values = pd.Series(found, dtype=float)
             lines.append((row.label, column, metric, values.mean(), values.std()))
     names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
@@ -109,6 +111,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     """Two panels per setting: the first metric at each value, and how all metrics change."""
     frame = of_points(artefact, results)
     settings, values = _grid(artefact)
+    first = artefact.metrics[0]
     # equal distances: the values are 0 and powers of two
     frame["x"] = frame["value"].map({value: x for x, value in enumerate(values)})
     across, down = min(ACROSS, len(settings)), -(-len(settings) // ACROSS)
@@ -123,23 +126,22 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     )
     for i, column in enumerate(artefact.columns):
         own = frame[frame["column"] == column]
-        runs = _runs(artefact, results, i)
         strip = axes[2 * i * down : 2 * (i + 1) * down]
         tops, bottoms = list(strip[::2].flat), list(strip[1::2].flat)
         for top, bottom, setting in zip(tops, bottoms, settings, strict=False):
             points = own[own["setting"] == setting].sort_values("value")
-            _levels(top, artefact.metrics[0], own)
-            _points(top, artefact.metrics[0], points, runs)
+            _levels(top, first, own)
+            _points(top, first, points)
             _changes(bottom, artefact.metrics, points)
             top.set_title(symbol(setting), fontsize=10, parse_math=True)
-        _align(tops, len(settings), values, f"{artefact.metrics[0]} (%)")
+        _align(tops, len(settings), values, f"{first} ({SELECTABLE[first].unit})")
         _align(bottoms, len(settings), values, "change (points)")
         for axis in tops:
             axis.tick_params(labelbottom=False)
         if len(artefact.columns) > 1:
-            first = symbol(settings[0])
+            setting = symbol(settings[0])
             tops[0].set_title(
-                f"{column.replace('$', DOLLAR)}\n{first}", fontsize=10, parse_math=True
+                f"{column.replace('$', DOLLAR)}\n{setting}", fontsize=10, parse_math=True
             )
     (levels, names), (metrics, more) = (a.get_legend_handles_labels() for a in axes[:2, 0])
     figure.legend(
@@ -160,15 +162,6 @@ def symbol(setting: str) -> str:
     r"""A weight as the paper writes it: ``bd2`` is $\lambda_{BD_2}$; other names as they are."""
     found = re.fullmatch(r"(bd|id)(\d+)", setting)
     return rf"$\lambda_{{{found[1].upper()}_{{{found[2]}}}}}$" if found else setting
-
-
-def _runs(artefact: Artefact, results: Results, column: int) -> dict[str, list[float]]:
-    """The first metric of every run of a row, in percent."""
-    metric, found = artefact.metrics[0], {}
-    for row in artefact.rows:
-        scores = [s for path in row.cells[column].runs if (s := results.scores(path))]
-        found[row.label] = [100 * s["metrics"][metric] for s in scores]
-    return found
 
 
 def _align(axes: list[plt.Axes], used: int, values: list[float], label: str) -> None:
@@ -199,11 +192,11 @@ def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
             axis.axhspan(mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
 
 
-def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame, runs: dict[str, list[float]]) -> None:
+def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
     """One metric at each value: mean, spread and, a little aside, runs; or why there are none."""
     own = frame[frame["metric"] == metric]
     for cell in own.to_dict("records"):
-        found = runs[cell["row"]]
+        found = [100 * value for value in cell["values"].values()]
         x = [cell["x"] + 0.15] * len(found)
         axis.plot(x, found, "o", color=plots.COLORS[7], markersize=3, alpha=0.8)
         if not found:
