@@ -1,4 +1,4 @@
-"""Do methods differ? Ranks over many cells, resampled test images of one cell, power of seeds.
+"""Do methods differ? Ranks over cells, resampled test images, paired seeds and their power.
 
 Shape key: K cells (a pair of networks on a data set), M methods, N test images, C labels, G levels
 of a label (distinct scores of its positive images), R resamples. Never imports torch.
@@ -95,6 +95,33 @@ def holm(p_T: Sequence[float]) -> list[float]:
     corrected = np.empty(len(order))
     corrected[order] = np.minimum(np.maximum.accumulate(factors * np.asarray(p_T)[order]), 1)
     return corrected.tolist()
+
+
+class Paired(NamedTuple):
+    """The result of a paired t-test."""
+
+    difference: float  # the mean
+    low: float  # of its interval of 95 %
+    high: float
+    p: float  # two-sided
+
+
+def paired_t(first_S: np.ndarray, second_S: np.ndarray) -> Paired:
+    """The mean of ``first - second`` over S >= 2 seeds, and whether it differs from 0.
+
+    If all differences are equal, the interval has no width: p is 0, or 1 if they are 0.
+
+    >>> [round(x, 3) for x in paired_t(np.array([3.0, 4.0, 5.0]), np.array([2.0, 2.0, 2.0]))]
+    [2.0, -0.484, 4.484, 0.074]
+    """
+    differences_S = np.round(first_S - second_S, 12)  # 12: below it there is only rounding
+    mean, freedom = float(differences_S.mean()), len(differences_S) - 1
+    error = float(differences_S.std(ddof=1)) / math.sqrt(len(differences_S))
+    if error == 0:
+        return Paired(mean, mean, mean, float(mean == 0))
+    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
+    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    return Paired(mean, mean - half, mean + half, p)
 
 
 def resolvable_difference(deviation: float, seeds: int) -> float:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -65,6 +65,20 @@ class Table:
             for line in block.lines:
                 if len(line.entries) != len(self.headings):
                     raise ValueError(f"{self.name}: {line.label}: one entry per heading is needed")
+
+
+def wider(table: Table, width: int) -> Table:
+    """The table with empty columns at the right, so that it has at least ``width``."""
+    empty = max(0, width - len(table.headings))
+    blocks = [
+        replace(
+            block,
+            columns=None if block.columns is None else [*block.columns, *[""] * empty],
+            lines=[replace(x, entries=[*x.entries, *[Entry("")] * empty]) for x in block.lines],
+        )
+        for block in table.blocks
+    ]
+    return replace(table, headings=[*table.headings, *[""] * empty], blocks=blocks)
 
 
 def write(table: Table, folder: Path) -> None:

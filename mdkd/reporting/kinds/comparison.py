@@ -1,19 +1,39 @@
 """Methods side by side: the mean and spread of each, and the published numbers."""
 
+from dataclasses import replace
+
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
-from mdkd.reporting import cells, notes, plots, summary
-from mdkd.reporting.tables import Entry, Table
+from mdkd.reporting import cells, differences, notes, plots, summary
+from mdkd.reporting.tables import Entry, Table, wider
 from mdkd.results import Results
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """One block per pair: every metric, and the published value with the difference if known."""
+    """The metrics of every pair; with enough seeds, then the tests of their differences."""
     frame = summary.of_metrics(artefact, results)
+    plain, tests = of_frame(artefact, frame, results), differences.tests(artefact, frame, results)
+    if tests.empty:
+        return plain
+    wide = wider(plain, 2 * len(differences.references(artefact, results)))
+    width = len(wide.headings)
+    return replace(
+        wide,
+        blocks=[*wide.blocks, *differences.blocks(artefact, tests, results, width)],
+        notes=[*plain.notes, *differences.notes(artefact, tests)],
+        frame=pd.concat([plain.frame, differences.written(tests)], ignore_index=True),
+    )
+
+
+def of_frame(artefact: Artefact, frame: pd.DataFrame, results: Results) -> Table:
+    """One block per pair: every metric, and the published value with the difference if known.
+
+    ``frame`` is that of `summary.of_metrics`.
+    """
     numbers = frame.set_index(["row", "column", "metric"]).to_dict("index")
     published = frame.dropna(subset="reported")["metric"].unique()
     headings: list[str] = []

@@ -22,7 +22,7 @@ MARKERS = {"MLD": ("D", 0), "BD": ("o", -0.15), "ID": ("^", 0.15), "": ("x", 0)}
 
 def table(artefact: Artefact, results: Results) -> Table:
     """A comparison, and the largest gradient of each kind of term at the end of training."""
-    plain = comparison.table(artefact, results)
+    plain = comparison.of_frame(artefact, summary.of_metrics(artefact, results), results)
     ratios = gradient_ratios(artefact, results)
     states = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
     blocks = []

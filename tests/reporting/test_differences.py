@@ -1,0 +1,160 @@
+"""Paired tests over seeds in a comparison, against scipy's test and Holm's steps by hand."""
+
+import numpy as np
+import pytest
+from reporting_cases import (
+    artefact_of,
+    csv_lines,
+    path_of,
+    planned,
+    table_texts,
+    write_record,
+)
+from scipy import stats
+
+from mdkd.reporting.statistics import paired_t
+
+PAIRS = [("resnet20", "resnet8"), ("wrn16_2", "wrn10_1")]
+SEEDS = (0, 1, 2, 3, 4, 7)
+LABELS = ("Student", "MDKD", "MLD", "PKT", "L2D")  # the last one cannot run
+METHODS = {"Student": "vanilla", "MDKD": "mdkd", "MLD": "mld", "PKT": "pkt"}
+
+
+def value(label, seed, pair):
+    """mAP of a run: MDKD gains much and PKT little; runs of one seed vary together."""
+    random = np.random.default_rng([seed, PAIRS.index(pair)])
+    own = np.random.default_rng([seed, LABELS.index(label), PAIRS.index(pair)])
+    shared = 0.5 + 0.03 * random.normal()
+    gain = {"Student": 0, "MLD": 0.02, "MDKD": 0.05, "PKT": 0.021}[label]
+    return shared + gain + 0.003 * own.normal()
+
+
+def scored(folder, pairs=PAIRS, seeds=SEEDS, missing=(), kind="comparison", metrics=("mAP", "OF1")):
+    table = artefact_of(kind, LABELS, pairs, seeds, metrics=list(metrics))
+    results = planned(folder, table.runs)
+    for pair in pairs:
+        write_record(results, path_of("teacher", pair=pair), {"mAP": 0.9}, {"a": 0.5})
+        for label, method in METHODS.items():
+            for seed in seeds:
+                path = path_of(method, seed, pair)
+                if (label, seed) not in missing:
+                    write_record(results, path, {"mAP": value(label, seed, pair)}, {"a": 0.5})
+    return table, results
+
+
+def by_scipy(pairs, seeds_of):
+    """Mean, interval and p of every test, and p by Holm's steps."""
+    found = {}
+    for pair in pairs:
+        for label in ("MDKD", "MLD", "PKT"):
+            for other in ("Student", "MLD"):
+                if label != other:
+                    seeds = seeds_of(label, other)
+                    own, theirs = ([value(x, s, pair) for s in seeds] for x in (label, other))
+                    test = stats.ttest_rel(own, theirs)
+                    interval = test.confidence_interval(0.95)
+                    mean = np.mean(np.subtract(own, theirs))
+                    place = (label, f"{pair[0]} - {pair[1]}", other)
+                    found[place] = [mean, interval.low, interval.high, test.pvalue]
+    left, before = len(found), 0.0
+    for place in sorted(found, key=lambda place: found[place][3]):
+        before = max(before, min(1.0, left * found[place][3]))
+        found[place].append(before)
+        left -= 1
+    return found
+
+
+def found_in(text):
+    """The tests in a CSV by row, column and reference: mean, interval and both p."""
+    return {
+        (line["row"], line["column"], line["against"]): [
+            *(float(line[key]) / 100 for key in ("mean", "low", "high")),
+            *(float(line[key]) for key in ("p", "p_holm")),
+        ]
+        for line in csv_lines(text)
+        if line.get("against")
+    }
+
+
+@pytest.mark.parametrize("missing", [(), [("MLD", 3)]])
+def test_every_method_is_tested_against_student_and_mld(tmp_path, missing):
+    table, results = scored(tmp_path, missing=missing)
+    found = found_in(table_texts(table, results)["csv"])
+
+    def seeds_of(*labels):
+        return [s for s in SEEDS if not any((label, s) in missing for label in labels)]
+
+    expected = by_scipy(PAIRS, seeds_of)
+    assert found.keys() == expected.keys()
+    assert len(expected) == 2 * (3 + 2)
+    for place, numbers in expected.items():
+        assert found[place] == pytest.approx(numbers, abs=1e-6), place  # the CSV has 4 decimals
+    corrected = [numbers[-1] for numbers in expected.values()]
+    assert min(corrected) < 0.001 and max(corrected) > 0.05  # both outcomes are there
+
+
+def escaped(text):
+    """As Markdown prints it, with minus signs."""
+    return text.replace("-", "−").replace("[", "\\[")
+
+
+def test_the_table_prints_tests_below_the_metrics(tmp_path):
+    table, results = scored(tmp_path)
+    texts, expected = table_texts(table, results), by_scipy(PAIRS, lambda *_: SEEDS)
+    lines = texts["md"].splitlines()
+    start = lines.index("resnet20 - resnet8: differences of mAP")
+    assert lines[start + 2] == "|  | − Student | p | − MLD | p |"
+    rows = [line.strip("| ").split(" | ") for line in lines[start + 4 : start + 8]]
+    assert [row[0] for row in rows] == ["MDKD", "MLD", "PKT", ""]
+    mean, low, high, _, p = expected["MDKD", "resnet20 - resnet8", "Student"]
+    assert p < 0.001
+    text = f"**{100 * mean:+.2f} [{100 * low:.2f}, {100 * high:.2f}]**"
+    assert rows[0][1:3] == [escaped(text), "< 0.001"]
+    mean, low, high, _, p = expected["PKT", "resnet20 - resnet8", "MLD"]
+    assert p > 0.05
+    text = f"{100 * mean:+.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+    assert rows[2][3:5] == [escaped(text), f"{p:.3f}"]
+    assert "".join(rows[1][3:]).strip() == ""
+    assert "corrected for all 10 tests of the table (Holm)" in texts["md"]
+    assert lines.index("wrn16_2 - wrn10_1: differences of mAP") > start
+    assert "differences of mAP" in texts["tex"] and "differences of mAP" in texts["html"]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "missing"), [(SEEDS[:4], ()), (SEEDS[:5], [(m, 1) for m in METHODS])]
+)
+def test_fewer_than_five_pairs_are_not_tested(tmp_path, seeds, missing):
+    table, results = scored(tmp_path, seeds=seeds, missing=missing)
+    texts = table_texts(table, results)
+    assert "ifferences" not in texts["md"]
+    assert "against" not in texts["csv"].splitlines()[0]
+
+
+def test_one_metric_leaves_empty_places_beside_it(tmp_path):
+    table, results = scored(tmp_path, pairs=PAIRS[:1], metrics=["mAP"])
+    text = table_texts(table, results)["md"]
+    assert "|  | mAP |  |  |  |" in text
+    assert "\ndifferences of mAP\n" in text
+
+
+def test_a_study_of_weights_has_no_such_tests(tmp_path):
+    table, results = scored(tmp_path, kind="scale")
+    for path in table.runs:
+        line = '{"epoch": 1, "losses": {}, "gradient_ratios": {}, "images_per_s": 1}\n'
+        (results.run(path) / "history.jsonl").write_text(line)
+    assert "ifferences of" not in table_texts(table, results)["md"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_paired_test_is_that_of_scipy(seed):
+    first, second = np.random.default_rng(seed).normal([0, 0.5], size=(5 + seed, 2)).T
+    expected = stats.ttest_rel(first, second)
+    interval = expected.confidence_interval(0.95)
+    numbers = [np.mean(first - second), interval.low, interval.high, expected.pvalue]
+    assert list(paired_t(first, second)) == pytest.approx(numbers, rel=1e-9)
+
+
+def test_equal_differences_have_an_interval_without_width():
+    first = np.array([0.1, 0.2, 0.3])
+    assert paired_t(first, first) == (0, 0, 0, 1)
+    assert paired_t(first + 0.7, first) == pytest.approx((0.7, 0.7, 0.7, 0))
