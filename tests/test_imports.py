@@ -13,6 +13,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))  # for the call as a script
 from conftest import ROOT, python
 
+from mdkd.kinds import KINDS
+
 FILES = sorted((ROOT / "mdkd").rglob("*.py"))
 TORCH = {"torch", "torchvision", "timm", "pytorch_grad_cam"}
 WING = {"mdkd.training", "mdkd.reporting"}
@@ -217,6 +219,14 @@ def test_reporting_loads_no_torch():
     code = "import mdkd.cli, mdkd.reporting, mdkd.registry as r\n"
     code += "for n in r.names('mdkd.reporting.kinds'): r.load('mdkd.reporting.kinds', n)"
     assert loaded(code, *TORCH, "pandas") == "['pandas']"
+
+
+def test_tables_load_no_plotting_library():
+    names = [name for name, kind in KINDS.items() if "table" in kind.outputs]
+    code = "import mdkd.cli, mdkd.reporting.tables, mdkd.registry as r\n"
+    code += f"for n in {names}: r.load('mdkd.reporting.kinds', n)"
+    heavy = ("matplotlib", "seaborn", "scipy.stats")
+    assert loaded(code, *TORCH, *heavy, "pandas") == "['pandas']"
 
 
 def test_a_cifar_network_loads_neither_timm_nor_torchvision():

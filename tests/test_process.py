@@ -105,7 +105,7 @@ FIGURE = """
 from pathlib import Path
 from mdkd.reporting import plots
 plots.set_style()
-figure, axes = plots.plt.subplots()
+figure, axes = plots.subplots()
 axes.barh(["a → b", "$x_1$"], [1, 2])
 plots.save(figure, Path("."), "figure")
 """

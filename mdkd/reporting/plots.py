@@ -1,28 +1,28 @@
-"""What all figures share: their look and their files. The same input gives the same bytes."""
+"""What all figures share: their look and their files. The same input gives the same bytes.
+
+Matplotlib and seaborn are loaded when a figure is drawn. Tables come from the same modules, and
+loading them takes longer than most tables.
+"""
+
+from __future__ import annotations
 
 import logging
 import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # no dates in PDF and SVG
-
-import matplotlib
-
-matplotlib.use("Agg")
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import seaborn as sns
-from matplotlib import font_manager
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.text import Text
 
 from mdkd import records
 from mdkd.artefacts import Artefact
 from mdkd.layout import FIGURE_FORMATS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # no dates in PDF and SVG
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +38,18 @@ ALWAYS: dict[Any, Any] = {
     "svg.hashsalt": "mdkd",
     "text.parse_math": False,  # users may write $ in labels and titles
 }
-matplotlib.rcParams.update(ALWAYS)
-COLORS = sns.color_palette("colorblind")
+COLORS: tuple[Any, ...] = (  # seaborn's palette "colorblind"
+    *("#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc"),
+    *("#ca9161", "#fbafe4", "#949494", "#ece133", "#56b4e9"),
+)
 
 
 def set_style() -> None:
     """The look of all figures. Settings of the user, such as a ``matplotlibrc``, have no effect."""
+    import matplotlib
+    import seaborn as sns
+    from matplotlib import font_manager
+
     matplotlib.rcdefaults()
     installed = set(font_manager.fontManager.get_font_names())
     fonts = [FONT, *(name for name in FURTHER_FONTS if name in installed)]
@@ -53,8 +59,28 @@ def set_style() -> None:
     warnings.filterwarnings("ignore", "Tight layout not applied")  # long labels; all is saved
 
 
+def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
+    """Matplotlib's ``subplots``, without a window."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    matplotlib.rcParams.update(ALWAYS)
+    return plt.subplots(*args, **kwargs)
+
+
+def palette(name: str, count: int) -> list:
+    """So many colors of a palette of seaborn."""
+    import seaborn as sns
+
+    return sns.color_palette(name, count)
+
+
 def save(figure: Figure, folder: Path, name: str) -> None:
     """Write ``{name}.{suffix}`` into ``folder`` for every suffix of `FIGURE_FORMATS`."""
+    from matplotlib import pyplot as plt
+
     for suffix in FIGURE_FORMATS:
         metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(suffix, {})
         with records.atomic(folder / f"{name}.{suffix}") as file:
@@ -70,6 +96,10 @@ def save(figure: Figure, folder: Path, name: str) -> None:
 
 def _lacking(figure: Figure) -> str:
     """The characters of a drawn figure, each once, that none of its fonts has."""
+    import matplotlib
+    from matplotlib import font_manager
+    from matplotlib.text import Text
+
     known = set(map(ord, "\n\r"))
     for font in matplotlib.rcParams["font.family"]:
         file = font_manager.findfont(font_manager.FontProperties(family=[font]))

@@ -1,7 +1,8 @@
 """Do methods differ? Ranks over cells, resampled test images, paired seeds and their power.
 
 Shape key: K cells (a pair of networks on a data set), M methods, N test images, C labels, G levels
-of a label (distinct scores of its positive images), R resamples. Never imports torch.
+of a label (distinct scores of its positive images), R resamples. Never imports torch. Only
+functions that ranks need import scipy.stats, which takes half a second.
 """
 
 import math
@@ -9,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse, stats
+from scipy import sparse, special
 
 from mdkd.metrics import counting
 
@@ -25,6 +26,8 @@ def ranks(values_KM: np.ndarray) -> np.ndarray:
     >>> ranks(np.array([[0.3, 0.5, 0.3]])).tolist()
     [[2.5, 1.0, 2.5]]
     """
+    from scipy import stats
+
     return stats.rankdata(-np.round(values_KM, 12), axis=1)  # 12: below it there is only rounding
 
 
@@ -37,6 +40,8 @@ def friedman(values_KM: np.ndarray) -> tuple[float, float]:
     >>> round(chi_square, 4), round(p, 4)
     (8.0, 0.0183)
     """
+    from scipy import stats
+
     if (ranks(values_KM) == (values_KM.shape[1] + 1) / 2).all():
         return 0.0, 1.0
     statistic, p = stats.friedmanchisquare(*np.round(values_KM, 12).T)
@@ -52,6 +57,8 @@ def critical_difference(methods: int, cells: int) -> float:
     >>> round(critical_difference(methods=4, cells=14), 2)  # Demsar's example
     1.25
     """
+    from scipy import stats
+
     q = float(stats.studentized_range.ppf(1 - LEVEL, methods, np.inf)) / math.sqrt(2)
     return q * math.sqrt(methods * (methods + 1) / (6 * cells))
 
@@ -78,6 +85,8 @@ def wilcoxon(first_K: np.ndarray, second_K: np.ndarray) -> float:
     >>> wilcoxon(np.arange(1.0, 7.0), np.zeros(6))  # 2 / 2^6
     0.03125
     """
+    from scipy import stats
+
     differences_K = np.round(first_K - second_K, 12)
     if not differences_K.any():
         return 1.0
@@ -119,8 +128,8 @@ def paired_t(first_S: np.ndarray, second_S: np.ndarray) -> Paired:
     error = float(differences_S.std(ddof=1)) / math.sqrt(len(differences_S))
     if error == 0:
         return Paired(mean, mean, mean, float(mean == 0))
-    half = float(stats.t.ppf(1 - LEVEL / 2, freedom)) * error
-    p = 2 * float(stats.t.sf(abs(mean) / error, freedom))
+    half = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error  # a quantile of Student's t
+    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))  # and its distribution function
     return Paired(mean, mean - half, mean + half, p)
 
 
@@ -135,7 +144,7 @@ def resolvable_difference(deviation: float, seeds: int) -> float:
     2.02
     """
     freedom = 2 * (seeds - 1)
-    quantiles = stats.t.ppf(1 - LEVEL / 2, freedom) + stats.t.ppf(POWER, freedom)
+    quantiles = special.stdtrit(freedom, 1 - LEVEL / 2) + special.stdtrit(freedom, POWER)
     return float(quantiles) * deviation * math.sqrt(2 / seeds)
 
 

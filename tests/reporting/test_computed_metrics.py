@@ -17,6 +17,7 @@ from mdkd import reporting
 from mdkd.agreement import COMPUTED, NO_TEACHER
 from mdkd.errors import UserError
 from mdkd.score import read_predictions
+from mdkd.specfiles import Pair
 
 METRICS = ["ECE", "mAP", "KL_teacher", "agreement"]
 OTHER = ("resnet8", "resnet20")  # the pair reversed: the networks change their roles
@@ -34,7 +35,7 @@ def reversed_pair():
         row("MLD", "method", of("mld"), of("mld", OTHER)),
         row("MDKD", "method", of("mdkd"), of("mdkd", OTHER)),
     ]
-    pairs = [{"dataset": "scenes", "teacher": t, "student": s} for t, s in (OTHER[::-1], OTHER)]
+    pairs = [Pair(dataset="scenes", teacher=t, student=s) for t, s in (OTHER[::-1], OTHER)]
     columns = ["one", "two"]
     return artefact("comparison", rows, metrics=METRICS, pairs=pairs, columns=columns)
 

@@ -91,7 +91,7 @@ def draw(results, name, width=3.0, height=2.0):
     """A real figure."""
     from mdkd.reporting import plots
 
-    figure, _ = plots.plt.subplots(figsize=(width, height))
+    figure, _ = plots.subplots(figsize=(width, height))
     plots.save(figure, results.results / "figures", name)
 
 

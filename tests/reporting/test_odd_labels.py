@@ -11,6 +11,7 @@ from xml.dom import minidom
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib import font_manager
 
 from mdkd.config import one_line
 from mdkd.errors import UserError
@@ -183,7 +184,7 @@ def test_what_latex_lacks_is_logged_once_per_table(tmp_path, caplog):
 
 def figure_of(*labels):
     plots.set_style()
-    figure, axes = plots.plt.subplots()
+    figure, axes = plots.subplots()
     axes.barh([f"{i} {label}" for i, label in enumerate(labels)], np.arange(len(labels)))
     axes.set_title(labels[0])
     figure.tight_layout()
@@ -213,10 +214,10 @@ def test_a_figure_uses_further_fonts_that_are_installed(tmp_path, caplog, monkey
 
 
 def has(font, char):
-    properties = plots.font_manager.FontProperties(family=[font])
-    charmap = plots.font_manager.get_font(plots.font_manager.findfont(properties)).get_charmap()
-    plain = plots.font_manager.FontProperties(family=[plots.FONT])
-    own = plots.font_manager.get_font(plots.font_manager.findfont(plain)).get_charmap()
+    properties = font_manager.FontProperties(family=[font])
+    charmap = font_manager.get_font(font_manager.findfont(properties)).get_charmap()
+    plain = font_manager.FontProperties(family=[plots.FONT])
+    own = font_manager.get_font(font_manager.findfont(plain)).get_charmap()
     return ord(char) in charmap and ord(char) not in own
 
 

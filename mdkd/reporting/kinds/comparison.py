@@ -1,16 +1,21 @@
 """Methods side by side: the mean and spread of each, and the published numbers."""
 
+from __future__ import annotations
+
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, differences, notes, plots, summary
 from mdkd.reporting.tables import Entry, Table, wider
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 
 def table(artefact: Artefact, results: Results) -> Table:
@@ -72,7 +77,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame = frame[frame["metric"] == metric]
     across = min(3, len(artefact.columns))
     down = -(-len(artefact.columns) // across)
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         down,
         across,
         figsize=(1.5 + 3.5 * across, down * (0.9 + 0.28 * len(artefact.rows))),
@@ -97,7 +102,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def panel(axis: plt.Axes, artefact: Artefact, frame: pd.DataFrame) -> None:
+def panel(axis: Axes, artefact: Artefact, frame: pd.DataFrame) -> None:
     """One line per row: the first metric of its runs with mean and spread, or why there is none.
 
     ``frame`` is the part of `summary.of_metrics` about this metric and column.

@@ -1,11 +1,11 @@
 """How fast each method learns: mAP on images set aside from the training split, by epoch."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
@@ -15,6 +15,10 @@ from mdkd.reporting.kinds import comparison
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import GAP, Entry, Table
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 QUARTERS = (1, 2, 3, 4)  # of the epochs
 LINES = (("-", "o"), ("--", "s"), ("-.", "^"), (":", "v"), ((0, (5, 1, 1, 1)), "D"))  # then again
@@ -137,7 +141,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     metric = artefact.metrics[0]
     test = test[test["metric"] == metric]
     down = len(artefact.columns)
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         down,
         2,
         figsize=(9, 0.8 + 2.8 * down),
@@ -163,8 +167,10 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def _curves(axis: plt.Axes, curve: pd.DataFrame) -> None:
+def _curves(axis: Axes, curve: pd.DataFrame) -> None:
     """Mean and spread of every row that has runs; the teacher is black."""
+    from matplotlib.ticker import MaxNLocator
+
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlim(0, 1.02 * curve["epoch"].max())
     for i, (label, own) in enumerate(curve.groupby("row", sort=False)):

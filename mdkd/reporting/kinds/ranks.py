@@ -3,14 +3,14 @@
 Shape key: K cells (a pair of networks on a data set), M methods.
 """
 
+from __future__ import annotations
+
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from mdkd.artefacts import Artefact, Row
 from mdkd.kinds import Ranks
@@ -18,6 +18,9 @@ from mdkd.reporting import cells, notes, plots, statistics, summary
 from mdkd.reporting.statistics import Bootstrap
 from mdkd.reporting.tables import Block, Entry, Line, Table
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEWEST_CELLS = 6  # for Friedman's and Nemenyi's distributions
 FEWEST_METHODS = 3
@@ -251,7 +254,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     ranking = rank(artefact, results)
     count = len(ranking.methods)
     if ranking.untested:
-        figure, axis = plt.subplots(figsize=(6.5, 1.2))
+        figure, axis = plots.subplots(figsize=(6.5, 1.2))
         there = f"{len(ranking.complete)} of {len(artefact.columns)} cells are complete"
         axis.text(0.5, 0.5, f"{ranking.untested} ({there})", ha="center", va="center")
         axis.set_axis_off()
@@ -261,7 +264,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     ranks_M, methods = ranking.mean_ranks_M[order], [ranking.methods[m] for m in order]
     groups = statistics.cliques(ranks_M, ranking.critical_difference)
     half = -(-count // 2)
-    figure, axis = plt.subplots(figsize=(6.5, 1.3 + 0.15 * len(groups) + 0.25 * half))
+    figure, axis = plots.subplots(figsize=(6.5, 1.3 + 0.15 * len(groups) + 0.25 * half))
     axis.hlines(0, 1, count, color="black", linewidth=1)
     for tick in range(1, count + 1):
         axis.vlines(tick, 0, 0.25, color="black", linewidth=1)

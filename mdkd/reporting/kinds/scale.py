@@ -1,12 +1,12 @@
 """Methods side by side, and the gradients of their loss terms relative to that of the BCE."""
 
+from __future__ import annotations
+
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.artist import Artist
-from matplotlib.figure import Figure
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
@@ -15,6 +15,11 @@ from mdkd.reporting.kinds import comparison
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 TERMS = {"MLD": r"mld", "BD": r"bd(\d+)", "ID": r"id(\d+)"}  # names of loss terms, with the order
 MARKERS = {"MLD": ("D", 0), "BD": ("o", -0.15), "ID": ("^", 0.15), "": ("x", 0)}  # and offset
@@ -101,7 +106,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame = frame[frame["metric"] == metric]
     ratios = gradient_ratios(artefact, results)
     ratios = ratios[ratios["epochs"] == "last"]
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         down,
         2,
         figsize=(9, 1.1 + down * (0.6 + 0.28 * len(artefact.rows))),
@@ -131,7 +136,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def _gradients(axis: plt.Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> None:
+def _gradients(axis: Axes, frame: pd.DataFrame, ratios: pd.DataFrame) -> None:
     """One marker per term: batch-level terms above a row's line, instance-level terms below."""
     rows = frame["row"].tolist()
     for term, own in ratios[ratios["role"] != "teacher"].groupby("term"):

@@ -1,19 +1,23 @@
 """One weight of a method varied at a time (Figure 4 of the paper), against methods as levels."""
 
+from __future__ import annotations
+
 import re
 from itertools import product
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.container import ErrorbarContainer
-from matplotlib.figure import Figure
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Line, Table
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.container import ErrorbarContainer
+    from matplotlib.figure import Figure
 
 ACROSS = 3  # settings side by side
 DOLLAR = r"\$"  # in a text with formulas
@@ -116,7 +120,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame["x"] = frame["value"].map({value: x for x, value in enumerate(values)})
     across, down = min(ACROSS, len(settings)), -(-len(settings) // ACROSS)
     strips = down * len(artefact.columns)
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         2 * strips,
         across,
         figsize=(1.2 + 2.4 * across, 0.8 + 3.2 * strips),
@@ -164,7 +168,7 @@ def symbol(setting: str) -> str:
     return rf"$\lambda_{{{found[1].upper()}_{{{found[2]}}}}}$" if found else setting
 
 
-def _align(axes: list[plt.Axes], used: int, values: list[float], label: str) -> None:
+def _align(axes: list[Axes], used: int, values: list[float], label: str) -> None:
     """The same axes for the panels of all settings, labelled at the left; hide those not used."""
     limits = [axis.get_ylim() for axis in axes[:used]]
     for j, axis in enumerate(axes):
@@ -178,7 +182,7 @@ def _align(axes: list[plt.Axes], used: int, values: list[float], label: str) -> 
         axis.set_visible(j < used)
 
 
-def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
+def _levels(axis: Axes, metric: str, frame: pd.DataFrame) -> None:
     """Methods that are not varied: horizontal lines with a band."""
     levels = frame[frame["value"].isna() & (frame["role"] != "teacher")]
     for i, cell in enumerate(levels[levels["metric"] == metric].to_dict("records")):
@@ -192,7 +196,7 @@ def _levels(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
             axis.axhspan(mean - spread, mean + spread, color=color, alpha=0.15, linewidth=0)
 
 
-def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
+def _points(axis: Axes, metric: str, frame: pd.DataFrame) -> None:
     """One metric at each value: mean, spread and, a little aside, runs; or why there are none."""
     own = frame[frame["metric"] == metric]
     for cell in own.to_dict("records"):
@@ -205,7 +209,7 @@ def _points(axis: plt.Axes, metric: str, frame: pd.DataFrame) -> None:
     _whiskers(axis, METRICS[0], own["x"], own["mean"], own["std"])
 
 
-def _changes(axis: plt.Axes, metrics: list[str], frame: pd.DataFrame) -> None:
+def _changes(axis: Axes, metrics: list[str], frame: pd.DataFrame) -> None:
     """The difference of every metric to the method with all its defaults."""
     axis.axhline(0, color="black", linewidth=0.8)
     for i, metric in enumerate(metrics):
@@ -218,7 +222,7 @@ def _changes(axis: plt.Axes, metrics: list[str], frame: pd.DataFrame) -> None:
 
 
 def _whiskers(
-    axis: plt.Axes, style: tuple[str, Any], x: pd.Series, mean: pd.Series, std: pd.Series
+    axis: Axes, style: tuple[str, Any], x: pd.Series, mean: pd.Series, std: pd.Series
 ) -> ErrorbarContainer:
     """A line through means (fractions) with their spread; it has gaps where there are none."""
     look = {"marker": style[0], "color": style[1], "markersize": 3.5, "linewidth": 0.9}

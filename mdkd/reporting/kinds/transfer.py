@@ -4,15 +4,14 @@ Beside the paper's Psi stand standard measures: phi for pairs of labels, and con
 information (CMI) for a pair given a third label. Shape key: C labels.
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
-from scipy import stats
 
 from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, dependencies, notes, plots, summary
@@ -20,6 +19,10 @@ from mdkd.reporting.dependencies import Dependencies, Scope, Truth
 from mdkd.reporting.summary import Key, Measure, Values
 from mdkd.reporting.tables import Block, Entry, Table
 from mdkd.results import Predictions, Results, State
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 NAMES = ("reference", "measure", "scope")
 SHORT = "the data set has fewer labels"
@@ -202,6 +205,8 @@ def _headings(keys: list[Key], width: int) -> list[str]:
 def _notes(
     artefact: Artefact, results: Results, frame: pd.DataFrame, truths: Sequence[Truth | None]
 ) -> list[str]:
+    from scipy import stats  # takes half a second
+
     lines = [
         "Ψ_n, Φ_n: the paper's dependency of order n, over the test set (Ψ) and image by image "
         "(Φ). It is low if labels are alike. Errors: root mean squares over all label sequences, "
@@ -244,7 +249,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame, _ = errors(artefact, results)
     panels = _panels([str(order) for order in artefact.options["orders"]])
     size = (10, 0.5 + (0.9 + 0.28 * len(artefact.rows)) * len(artefact.columns))
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         len(artefact.columns), 4, squeeze=False, sharey=True, figsize=size, layout="constrained"
     )
     for line, column in zip(axes, artefact.columns, strict=True):
@@ -272,7 +277,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
 
 
 def _panels(orders: list[str]) -> list[Panel]:
-    by_order = plots.sns.color_palette("viridis", len(orders))
+    by_order = plots.palette("viridis", len(orders))
     panels = []
     for level, title in (("Psi batch", "Ψ, batch level"), ("Psi instance", "Φ, instance level")):
         keys: dict[str, Key] = {f"order {n}": ("teacher", level, n) for n in orders}
@@ -284,7 +289,7 @@ def _panels(orders: list[str]) -> list[Panel]:
     return panels
 
 
-def _draw(axis: plt.Axes, frame: pd.DataFrame, panel: Panel) -> None:
+def _draw(axis: Axes, frame: pd.DataFrame, panel: Panel) -> None:
     """One line per row of the table, one dot per key; the dots of a row are slightly apart.
 
     The teacher is not compared with itself. A vertical line is the error of the test labels, which
