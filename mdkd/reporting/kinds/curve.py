@@ -86,8 +86,11 @@ def _over_teachers(artefact: Artefact) -> bool:
 
 
 def _group(artefact: Artefact, column: int) -> str:
-    """The data set and the student, which the points of a panel share."""
+    """The data set and the student, which the points of a panel share; a single point's column."""
     pair = artefact.pairs[column]
+    shared = [(p.dataset, p.student) for p in artefact.pairs]
+    if shared.count((pair.dataset, pair.student)) == 1:
+        return artefact.columns[column]
     return f"{artefact.labels[pair.dataset]}: {artefact.labels[pair.student]}"
 
 
