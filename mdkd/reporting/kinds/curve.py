@@ -1,16 +1,21 @@
 """The metrics of each method over a number of the recipe, or over the size of the teacher."""
 
+from __future__ import annotations
+
 import math
 from itertools import product
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Entry, Line, Table
 from mdkd.results import Results
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 SIZE = "parameters of the teacher"
 MARKERS = "os^vDP<>*X"
@@ -146,7 +151,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame = of_points(artefact, results)
     frame = frame[frame["metric"] == artefact.metrics[0]]
     groups = list(dict.fromkeys(frame["group"]))
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         len(groups),
         2,
         figsize=(9, 1 + 3 * len(groups)),
@@ -177,7 +182,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
 
 
 def _curves(
-    axis: plt.Axes, frame: pd.DataFrame, looks: dict[str, int], value: str, spread: str
+    axis: Axes, frame: pd.DataFrame, looks: dict[str, int], value: str, spread: str
 ) -> None:
     """One line with whiskers per curve, or why there is none. The teacher is black."""
     for curve, own in frame.groupby("curve", sort=False):
@@ -203,7 +208,7 @@ def _curves(
             )
 
 
-def _scale(axis: plt.Axes, artefact: Artefact, points: pd.DataFrame) -> None:
+def _scale(axis: Axes, artefact: Artefact, points: pd.DataFrame) -> None:
     """A mark at each point. Factors are equal distances, unless a value is 0."""
     over_teachers, key = _over_teachers(artefact), artefact.options["x"]
     axis.set_xlabel(SIZE if over_teachers else f"{key} of student and methods")

@@ -1,11 +1,11 @@
 """Every point of every method on validation images, and the point that is chosen."""
 
+from __future__ import annotations
+
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-from matplotlib import pyplot as plt
-from matplotlib.figure import Figure
 
 from mdkd import tuning
 from mdkd.artefacts import Artefact, Row
@@ -13,6 +13,10 @@ from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Block, Entry, Line, Table
 from mdkd.results import Results
 from mdkd.tuned import in_words
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 ACROSS = 4  # methods side by side
 CHOSEN, PUBLISHED = "chosen", "published"
@@ -111,7 +115,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame = frame[frame["metric"] == metric]
     methods = [label for label in _groups(artefact) if label]
     across, down = min(ACROSS, len(methods)), -(-len(methods) // ACROSS)
-    figure, axes = plt.subplots(
+    figure, axes = plots.subplots(
         down * len(artefact.columns),
         across,
         figsize=(1 + 2.1 * across, 0.7 + 2.1 * down * len(artefact.columns)),
@@ -146,7 +150,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     return figure
 
 
-def _panel(axis: plt.Axes, frame: pd.DataFrame, method: str) -> None:
+def _panel(axis: Axes, frame: pd.DataFrame, method: str) -> None:
     """The points of one method; ``frame`` is the part of `of_points` about one pair and metric."""
     points = frame[(frame["method"] == method) & frame["point"].notna()]
     done = points[points["runs"] > 0]
