@@ -112,7 +112,11 @@ wildcard_constraints:
     artefact="|".join(PLAN.artefacts),
 
 
-report: "workflow/report/workflow.rst"
+# What the report shows first; it is written below, before the report is made.
+START = LAYOUT.results.resolve() / "report"
+
+
+report: str(START / "start.rst") if (START / "start.rst").exists() else "workflow/report/workflow.rst"
 
 
 container: PLAN.container  # without effect unless Snakemake is called with --sdm apptainer
@@ -135,6 +139,7 @@ rule all:
     default_target: True
     input:
         rules.collect.output,
+        rules.explore.output,
         [RECORDS[run] for run in SELECTED],  # so a deleted record is made again
         expand(
             rules.label_statistics.output,
@@ -175,6 +180,9 @@ onsuccess:
     targets = set(workflow.dag_settings.targets or ["all"])
     if targets <= {"all", *TARGETS}:
         call("mdkd", "report", "metrics", "--plan", PLAN_FILE)
+        if "all" not in targets:  # a job of `all` has just written it
+            call("mdkd", "report", "page", "--plan", PLAN_FILE)
+        call("mdkd", "report", "start", "--plan", PLAN_FILE)
         # Each set of targets has its own report.
         report_file = f"{RESULTS}/{'_'.join(['report', *sorted(targets - {'all'})])}.html"
         # A file keeps what was given on the command line as it is. A second --config would not:
@@ -186,6 +194,8 @@ onsuccess:
             *sorted(targets),
             "--report",
             report_file,
+            "--report-metadata",  # with it, the report starts with a text and not with the jobs
+            str(START / "numbers.json"),
             "--configfile",
             given,
         ]

@@ -16,6 +16,8 @@ REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and targ
     "table": ("write a table", ARTEFACT),
     "figure": ("write a figure", ARTEFACT),
     "document": ("write one document of all tables and figures", None),
+    "page": ("write one page to look at all runs, in a browser", None),
+    "start": ("write what the workflow's report shows first", None),
     "partial": ("write and print what the runs that are done show", BEGUN),
     "show": ("print the tables that are made by default, and where they are", None),
 }

@@ -57,6 +57,20 @@ def report_document(plan: Plan, results: Results, name: None = None) -> None:
     document.write(plan, results)
 
 
+def report_page(plan: Plan, results: Results, name: None = None) -> None:
+    """Write ``explore.html``: every run of the plan that is done, to sort, filter and compare."""
+    from mdkd.reporting import page
+
+    page.write(plan, results)
+
+
+def report_start(plan: Plan, results: Results, name: None = None) -> None:
+    """Write what the report of the workflow shows first."""
+    from mdkd.reporting import start
+
+    start.write(plan, results)
+
+
 def report_partial(plan: Plan, results: Results, name: str | None = None) -> str:
     """Write what the runs that are done show, into the folder ``partial``.
 
@@ -79,7 +93,8 @@ def report_show(plan: Plan, results: Results, name: None = None) -> str:
     """The tables that are made by default, and where all files lie."""
     folder = results.results
     texts = [_description(plan.artefacts[chosen], folder, True) for chosen in plan.selected]
-    texts += [f"numbers  {folder / 'metrics.csv'}", f"report   {folder / 'report.html'}"]
+    files = {"numbers": "metrics.csv", "page": "explore.html", "report": "report.html"}
+    texts += [f"{what:8} {folder / name}" for what, name in files.items()]
     return "\n".join(texts)
 
 

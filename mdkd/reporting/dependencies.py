@@ -6,6 +6,7 @@ L labels of a sequence; ``p_NC`` are probabilities in [0, 1].
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from mdkd.artefacts import Artefact
 from mdkd.data.scenes_graph import joint, read_graph
 from mdkd.errors import UserError
 from mdkd.reporting.summary import any_predictions
-from mdkd.results import Results
+from mdkd.results import Predictions, Results
 
 Moments = tuple[float, float, float]  # of a residual: S1^2, S2 and R
 
@@ -167,16 +168,20 @@ def root_mean_square(values: np.ndarray) -> float:
 
 
 def truth(artefact: Artefact, results: Results, column: int) -> Truth | None:
-    """The dependencies in the data set's label graph, or, if it has none, in its test labels.
+    """The `true_dependencies` of a column.
 
     None if no run of the column is done, because the labels are then not known yet.
     """
     test = any_predictions(artefact, column, results)
     if test is None:
         return None
+    return true_dependencies(test, results.cache(artefact.pairs[column].dataset) / "graph.json")
+
+
+def true_dependencies(test: Predictions, file: Path) -> Truth:
+    """The dependencies in the label graph of a file, or, if there is none, in the test labels."""
     counted = of_joint(codependence.counted_joint(test.targets_NC))
     scopes = {"all": everything(len(test.classes))}
-    file = results.cache(artefact.pairs[column].dataset) / "graph.json"
     if not file.exists():
         return Truth("the counted test labels", counted, scopes, None)
     record = records.read_json(file)

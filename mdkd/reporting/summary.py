@@ -16,7 +16,6 @@ import pandas as pd
 from mdkd import records
 from mdkd.agreement import COMPUTED, NO_TEACHER, SELECTABLE
 from mdkd.artefacts import Artefact
-from mdkd.config import Run
 from mdkd.errors import UserError
 from mdkd.results import Predictions, Results, State
 from mdkd.runpath import RunPath
@@ -210,7 +209,7 @@ def collect(results: Results) -> pd.DataFrame:
     Columns: kind, dataset, teacher, student, method, variant, seed, metric, value (a fraction).
     """
     rows = []
-    every = replace(results, runs=results.runs | _other_seeds(results))
+    every = with_other_seeds(results)
     families = list(dict.fromkeys(Path(path).parent for path in every.runs))  # but for the seed
 
     def place(path: str) -> tuple[int, int]:
@@ -235,10 +234,10 @@ def collect(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*RUN_COLUMNS, "metric", "value"])
 
 
-def _other_seeds(results: Results) -> dict[str, Run]:
-    """Runs in the store that differ from planned runs by their seed alone.
+def with_other_seeds(results: Results) -> Results:
+    """The same results, with runs in the store that differ from planned ones by their seed alone.
 
-    So the file does not depend on the seeds of the last call.
+    So what is made of them does not depend on the seeds of the last call.
     """
     found = {}
     for run in results.runs.values():
@@ -247,4 +246,4 @@ def _other_seeds(results: Results) -> dict[str, Run]:
             identity = RunPath.parse(path)
             if path not in results.runs:
                 found[path] = replace(run, path=path, seed=identity.seed)
-    return found
+    return replace(results, runs=results.runs | found)

@@ -166,6 +166,11 @@ def html(table: Table) -> str:
     )
 
 
+def body(page: str) -> str:
+    """What `html` shows, without its head: to be put into another page."""
+    return page.partition("</style>\n")[2]
+
+
 def latex(table: Table) -> str:
     """A booktabs ``table*`` that compiles alone and by ``\\input``, never wider than the text."""
     width = len(table.headings)

@@ -16,6 +16,22 @@ rule collect:
         f"python -m mdkd report metrics --plan {PLAN_FILE} --log {{log}}"
 
 
+rule explore:
+    input:
+        [ancient(RECORDS[run]) for run in SELECTED],
+    output:
+        f"{RESULTS}/explore.html",
+    log:
+        f"logs/{PLAN.protocol}/explore.log",
+    localrule: True
+    conda:
+        "../../environment.yml"
+    params:
+        plan=PLAN.digest(),
+    shell:
+        f"python -m mdkd report page --plan {PLAN_FILE} --log {{log}}"
+
+
 rule table:
     input:
         records_of,
