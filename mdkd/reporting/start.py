@@ -22,7 +22,7 @@ Numbers in tables are means over seeds, after the last epoch.
 """
 # The report gives a text little room; a table needs more.
 STYLE = (
-    "<style>.max-w-lg{max-width:none}.mdkd table{border-collapse:collapse;margin:8px 0}"
+    "<style>.max-w-lg{max-width:none}.mdkd table{border-collapse:collapse;width:auto;margin:8px 0}"
     ".mdkd td,.mdkd th{padding:3px 12px;border-bottom:1px solid #ddd;white-space:nowrap}"
     ".mdkd td,.mdkd tr:first-child th{text-align:right}.mdkd th{text-align:left}"
     ".mdkd ul{font-size:12px;max-width:60em}.mdkd h3{font-weight:bold;margin-top:12px}</style>"
@@ -38,7 +38,7 @@ def write(plan: Plan, results: Results) -> None:
         file.write(text(artefacts, results.results).encode())
     paths = dict.fromkeys(path for artefact in artefacts for path in artefact.runs)
     done = sum(results.state(path) == "done" for path in paths)
-    records.write_json(folder / NUMBERS, {"Artefacts": len(artefacts), "Runs": done})
+    records.write_json(folder / NUMBERS, {"Finished runs": done})
 
 
 def text(artefacts: list[Artefact], folder: Path) -> str:

@@ -81,8 +81,8 @@ def test_a_target_has_its_own_commands(project):
 
 def test_after_the_commands_snakemake_makes_tables_only(computed):
     assert blocks_of(computed) == [[], [], [], []]
-    rules = ("label_statistics", "collect", "table", "figure", "all")
-    assert computed.planned() == dict.fromkeys(rules, 1) | {"total": 5}
+    rules = ("label_statistics", "collect", "explore", "table", "figure", "all")
+    assert computed.planned() == dict.fromkeys(rules, 1) | {"total": len(rules)}
     before = {file: file.stat().st_mtime_ns for file in (computed.folder / "store").rglob("*.*")}
     computed.snakemake()
     assert (computed.results / "tables" / "comparison.tex").stat().st_size > 0

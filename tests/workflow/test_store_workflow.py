@@ -27,7 +27,8 @@ STUDENT = "supervised/scenes/resnet8/seed{}"
 MLD = "distill/scenes/resnet8x2--resnet8/mld/default/seed{}"
 STEPS = 6  # of one training
 SEEDS = ("--config", "seeds=[0,1]")
-NEW_SEED = {"train_supervised": 1, "distill": 1, "collect": 1, "table": 1, "figure": 1, "all": 1}
+ARTEFACTS = dict.fromkeys(("collect", "explore", "table", "figure", "all"), 1)
+NEW_SEED = {"train_supervised": 1, "distill": 1, **ARTEFACTS}
 NEW_SEED["total"] = sum(NEW_SEED.values())
 
 
@@ -173,7 +174,7 @@ def label_tables(names):
 
 def test_forced_jobs_are_tables_figures_and_caches(made):
     jobs = made.planned("--forceall")
-    once = ("prepare_dataset", "label_statistics", "collect", "table", "figure", "all")
+    once = ("prepare_dataset", "label_statistics", "collect", "explore", "table", "figure", "all")
     assert jobs == dict.fromkeys(once, 1) | {"total": len(once)}
 
 
@@ -254,7 +255,7 @@ def test_students_of_a_teacher_that_was_trained_again_are_left_out(made):
     assert "2 of 3 runs" in table
     assert "1 runs are left out: they have other settings, other data or another teacher" in table
     jobs = made.planned()
-    assert jobs.keys() - {"collect", "table", "figure", "all", "total"} == {"distill"}
+    assert jobs.keys() - {*ARTEFACTS, "total"} == {"distill"}
     made.snakemake("--", "comparison")
     assert made.steps() == {MLD.format(0): STEPS}
     table = (made.results / "tables" / "comparison.md").read_text()

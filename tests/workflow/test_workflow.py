@@ -49,7 +49,9 @@ def test_a_bare_dry_run_plans_the_comparison(default):
     distilled = seeds * (len(read(default, "experiments/comparison.yaml")["methods"]) - 1)
     supervised = 1 + seeds
     jobs = default.planned()
-    artefacts = dict.fromkeys(("collect", "label_statistics", "table", "figure", "all"), 1)
+    artefacts = dict.fromkeys(
+        ("collect", "explore", "label_statistics", "table", "figure", "all"), 1
+    )
     assert jobs.pop("total") == sum(jobs.values())
     assert jobs == artefacts | {
         "prepare_dataset": 1,
@@ -124,10 +126,11 @@ def test_a_second_run_has_nothing_to_do(made):
 MLD_ALONE = {
     "distill": 1,
     "collect": 1,
+    "explore": 1,
     "table": 1,
     "figure": 1,
     "all": 1,
-    "total": 5,
+    "total": 6,
 }
 
 

@@ -27,7 +27,7 @@ rule explore:
     conda:
         "../../environment.yml"
     params:
-        plan=PLAN.digest(),
+        settings=[digest_of(PLAN.artefacts[name]) for name in PLAN.selected],
     shell:
         f"python -m mdkd report page --plan {PLAN_FILE} --log {{log}}"
 

@@ -5,7 +5,7 @@ Metrics and average precisions are whole numbers here: hundredths of a percent, 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from mdkd.reporting.page import curves, matrices
 from mdkd.reporting.page.differences import MANY, differences
 from mdkd.results import Results
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
+from mdkd.store import RunState
 
 Group = str  # the path of a run without its seed
 
@@ -50,12 +51,13 @@ def content(plan: Plan, results: Results) -> dict[str, Any]:
         UserError: a file of a run that is done is damaged.
     """
     every = summary.with_other_seeds(results)
-    found = dict(_finished(every))
+    planned = _pairs(plan)
+    found = dict(_finished(every, planned))
     members: dict[Group, list[str]] = {}
     for path in found:
         members.setdefault(group_of(path), []).append(path)
     index = {path: i for i, path in enumerate(found)}
-    pairs = [pair for pair in _pairs(plan) if set(pair.members) & members.keys()]
+    pairs = [pair for pair in planned if set(pair.members) & members.keys()]
     datasets = _datasets(found)
     dependencies = matrices.matrices(every, members, _named_labels(plan))
     for name, facts in datasets.items():
@@ -71,7 +73,7 @@ def content(plan: Plan, results: Results) -> dict[str, Any]:
     return {
         "protocol": plan.protocol,
         "version": __version__,
-        "states": {state: states.count(state) for state in dict.fromkeys(states)},
+        "states": {state: states.count(state) for state in get_args(RunState) if state in states},
         "metrics": [{"name": name, "note": metric.note} for name, metric in METRICS.items()],
         "datasets": datasets,
         "runs": [_run(path, run, order[group_of(path)]) for path, run in found.items()],
@@ -99,12 +101,16 @@ def hundredths(value: float) -> int | None:
     return None if np.isnan(value) else round(1e4 * float(value))
 
 
-def _finished(results: Results) -> Iterator[tuple[str, Finished]]:
-    """The runs that are done, the seeds of a group in their order."""
-    families = list(dict.fromkeys(group_of(path) for path in results.runs))
-    place = {group: i for i, group in enumerate(families)}
-    paths = sorted(results.runs, key=lambda p: (place[group_of(p)], results.runs[p].seed))
-    for path in paths:
+def _finished(results: Results, pairs: list[PairOfNetworks]) -> Iterator[tuple[str, Finished]]:
+    """The runs that are done: in the order of the pairs, and the seeds of a group in theirs."""
+    groups = dict.fromkeys(group for pair in pairs for group in (pair.teacher, *pair.members))
+    place = {group: i for i, group in enumerate(groups)}
+
+    def order(path: str) -> tuple[int, str, int]:
+        group = group_of(path)
+        return place.get(group, len(place)), group, results.runs[path].seed
+
+    for path in sorted(results.runs, key=order):
         scores = results.scores(path)
         if scores is None:
             continue

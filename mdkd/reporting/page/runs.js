@@ -51,10 +51,16 @@ function filteredRuns() {
   });
 }
 
+let typing = 0; // a timer: the table is drawn when the typing pauses
+
 function filters() {
   const find = make("input", {
     type: "search", value: state.find || "", placeholder: "words, such as mdkd seed0", "data-key": "find",
-    input: (event) => change({ find: event.target.value }),
+    input: (event) => {
+      const find = event.target.value;
+      clearTimeout(typing);
+      typing = setTimeout(() => change({ find }), 150);
+    },
   });
   const choices = FIELDS.filter((field) => field.choose).map((field) => {
     const values = [...new Set(DATA.runs.map((run) => String(field.value(run) ?? "") || GAP))];
