@@ -6,6 +6,8 @@ logs/{protocol}/                       messages of jobs
 results/{protocol}/runs/{run path}/    {key}.json: the small file that names a finished entry
 results/{protocol}/plans/{digest}.json what jobs read instead of the configuration
 results/{protocol}/tables|figures/     artefacts, computed from records alone
+results/{protocol}/explore.html        all runs, to look at in a browser (mdkd/reporting/page)
+results/{protocol}/report/             what the workflow's report shows first
 """
 
 from dataclasses import dataclass, field

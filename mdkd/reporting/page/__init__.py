@@ -16,7 +16,7 @@ from mdkd.reporting.page.content import content
 from mdkd.results import Results
 
 FOLDER = Path(__file__).parent
-SCRIPTS = ("base.js", "charts.js", "tables.js", "runs.js", "pairs.js", "start.js")  # in this order
+SCRIPTS = ("base.js", "charts.js", "tables.js", "runs.js", "pairs.js", "frame.js")  # in this order
 NAME = "explore.html"
 
 log = logging.getLogger(__name__)
