@@ -112,7 +112,14 @@ def test_one_command_makes_tables_and_figures(made):
     assert rows == ["Teacher", "Student", "MLD"]
     assert "–" not in table
     assert table.strip() in made.output  # shown at the end
-    assert (made.results / "report.html").stat().st_size > 0
+    assert "Student" in (made.results / "explore.html").read_text(encoding="utf-8")
+    report = (made.results / "report.html").read_text(encoding="utf-8")
+    assert 'href=\\"explore.html\\"' in report
+    assert (
+        "<tr><th>Student</th>"
+        in report.partition("workflow_desc = ")[2].partition("var results")[0]
+    )
+    assert '"Finished runs": 3' in report  # without metadata, the report starts with the jobs
     assert not list((made.folder / "store").rglob("checkpoint*.pt"))
     logs = made.folder / "logs/smoke/train/distill/scenes/resnet8x2--resnet8/mld/default/seed0"
     (log,) = logs.iterdir()
@@ -151,11 +158,11 @@ def test_a_change_of_a_method_nobody_uses_redoes_nothing(restored):
     assert restored.planned() == {}
 
 
-def test_a_changed_label_redoes_table_and_figure_alone(restored):
+def test_a_changed_label_redoes_what_shows_it_alone(restored):
     own = restored.folder / "mdkd" / "methods" / "mld.yaml"
     edit_yaml(own, lambda m: m.update(label="Another name"))
     jobs = restored.planned()
-    assert jobs == {"table": 1, "figure": 1, "all": 1, "total": 3}
+    assert jobs == {"explore": 1, "table": 1, "figure": 1, "all": 1, "total": 4}
 
 
 def test_a_changed_teacher_redoes_what_it_taught(restored):
