@@ -7,8 +7,9 @@ metadata it prints numbers well and texts badly. So there are two files, a text 
 from pathlib import Path
 
 from mdkd import records
+from mdkd.artefacts import Artefact
 from mdkd.kinds import KINDS
-from mdkd.plan import Artefact, Plan
+from mdkd.plan import Plan
 from mdkd.reporting import escapes, page, tables
 from mdkd.results import Results
 

@@ -5,6 +5,7 @@ import os
 import pickle
 import re
 import subprocess
+from dataclasses import replace
 
 import comparison_case
 import numpy as np
@@ -22,8 +23,8 @@ from mdkd.metrics import METRICS
 from mdkd.plan import Plan
 from mdkd.reporting import page
 from mdkd.reporting.page import curves, matrices
-from mdkd.reporting.page.content import content
 from mdkd.reporting.page.differences import differences, paired
+from mdkd.reporting.page.gather import content
 
 REQUIRED = "MDKD_REQUIRE_BROWSER"  # if 1, a test fails where it would be skipped
 HOSTILE = "</script><script>document.title='broken out'</script><!--&\u2028{{ 7 * 7 }}"
@@ -102,7 +103,32 @@ def test_one_seed_has_no_interval_and_no_shared_seed_no_difference():
     assert differences([one, other, third], [0, 1, 2]) == [[0, 1, [0], [2500, None], None]]
 
 
-def test_of_many_methods_only_the_unchanged_ones_are_compared_with_all():
+def test_of_many_methods_those_of_the_main_table_are_compared_with_all(tmp_path, monkeypatch):
+    monkeypatch.setattr("mdkd.reporting.page.gather.MANY", 3)
+    paths = {
+        label: [path_of(method, variant=variant)]
+        for label, method, variant in (
+            ("MLD", "mld", "mld-5"),
+            ("MDKD", "mdkd", "default"),
+            ("changed", "mdkd", "bd2-0"),
+            ("more", "mdkd", "bd2-2"),
+        )
+    }
+    teacher = reporting_cases.row("Teacher", "teacher", [path_of("teacher")])
+    rows = [teacher, *(reporting_cases.row(label, "method", own) for label, own in paths.items())]
+    main, further = (reporting_cases.artefact("comparison", found) for found in (rows[:2], rows))
+    results = reporting_cases.planned(tmp_path, further.runs)
+    for path in further.runs:
+        reporting_cases.write_record(results, path, aps={"a": 0.5})
+    plan = page_case.plan_of(main, results)
+    plan = replace(plan, artefacts={"short": main, "more": replace(further, name="more")})
+    (pair,) = content(plan, results)["pairs"]
+    assert (len(pair["members"]), len(pair["main"])) == (4, 1)
+    assert pair["references"] == [0, 1]  # MLD is in the table, the settings of MDKD are unchanged
+    assert [(i, j) for i, j, *_ in pair["differences"]] == [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3)]
+
+
+def test_only_references_are_compared_with_all():
     found = differences([{0: np.array([float(i)])} for i in range(4)], [1])
     assert [(i, j) for i, j, *_ in found] == [(0, 1), (1, 2), (1, 3)]
 
@@ -213,7 +239,7 @@ WRITE = """
 import hashlib, pickle, sys
 from pathlib import Path
 from mdkd.reporting.page import html
-from mdkd.reporting.page.content import content
+from mdkd.reporting.page.gather import content
 print(hashlib.sha256(html(content(*pickle.loads(Path(sys.argv[1]).read_bytes()))).encode()).hexdigest())
 """
 

@@ -12,7 +12,7 @@ from typing import Any
 from mdkd import records
 from mdkd.plan import Plan
 from mdkd.reporting import escapes
-from mdkd.reporting.page.content import content
+from mdkd.reporting.page.gather import content
 from mdkd.results import Results
 
 FOLDER = Path(__file__).parent

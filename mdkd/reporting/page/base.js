@@ -104,8 +104,7 @@ const groupOf = (run) => DATA.groups[run.group];
 // What a group is called among those of a pair of networks.
 function nameInPair(pair, number) {
   if (number === pair.teacher) return "Teacher";
-  const group = DATA.groups[number];
-  return group.teacher ? group.label : "Student";
+  return number === pair.student ? "Student" : DATA.groups[number].label;
 }
 
 function currentPair() {

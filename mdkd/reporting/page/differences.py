@@ -10,7 +10,9 @@ import numpy as np
 from scipy import stats
 
 LEVEL = 0.95  # of the intervals
-MANY = 64  # methods of one pair of networks: of more, only some are compared with all others
+# Methods of one pair of networks. Of more, only those of the main table and those with unchanged
+# settings are compared with all others.
+MANY = 100
 
 
 def paired(first_SV: np.ndarray, second_SV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

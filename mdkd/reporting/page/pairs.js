@@ -30,7 +30,7 @@ function comparisonView() {
   const pair = currentPair(), selected = selectedRuns();
   const isAll = isTicked("every");
   const members = isAll ? pair.members : pair.main;
-  const student = pair.members.findIndex((number) => DATA.groups[number].teacher === null);
+  const student = pair.members.indexOf(pair.student);
   const rows = (pair.teacher === null ? [] : [pair.teacher]).concat(members).map((number) => {
     const place = pair.members.indexOf(number);
     const toStudent = student < 0 || number === pair.teacher || place === student ? null : difference(pair, place, student);
@@ -89,9 +89,9 @@ function comparisonView() {
 function labelsView() {
   const pair = currentPair();
   const facts = DATA.datasets[pair.dataset];
-  const student = pair.members.find((number) => DATA.groups[number].teacher === null);
+  const student = pair.student;
   const shown = shownGroups(pair).filter((number) => number !== student);
-  const reference = student === undefined ? null : DATA.groups[student];
+  const reference = student === null ? null : DATA.groups[student];
   const positives = facts.dependencies ? facts.dependencies.positives : null;
   const rows = facts.labels.map((label, c) => ({ label, c }));
   const ofGroup = (number) => ({

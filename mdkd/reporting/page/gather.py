@@ -10,9 +10,10 @@ from typing import Any, get_args
 import numpy as np
 
 from mdkd import __version__, records
+from mdkd.artefacts import Artefact
 from mdkd.errors import UserError
 from mdkd.metrics import METRICS
-from mdkd.plan import Artefact, Plan
+from mdkd.plan import Plan
 from mdkd.reporting import summary
 from mdkd.reporting.page import curves, matrices
 from mdkd.reporting.page.differences import MANY, differences
@@ -33,13 +34,14 @@ class Finished:
     values_V: np.ndarray  # metrics in their order, then average precisions by label; fractions
 
 
-@dataclass(frozen=True)
+@dataclass
 class PairOfNetworks:
     """What is compared with each other: the groups of one teacher and one student."""
 
     dataset: str
     label: str
     teacher: Group
+    student: Group | None  # the row of the student without a teacher
     members: list[Group]  # the student without a teacher, then methods, in the order of the tables
     main: list[Group]  # those of the first table
 
@@ -188,11 +190,10 @@ def _names(plan: Plan) -> dict[Group, str]:
                         methods.setdefault(identity.method, row.label)
     for path in plan.runs:
         identity = RunPath.parse(path)
-        if identity.method == SUPERVISED_METHOD:
-            names[group_of(path)] = "no teacher"
-        else:
-            label = methods.get(identity.method, identity.method)
-            names.setdefault(group_of(path), f"{label} ({identity.variant})")
+        label = methods.get(identity.method, identity.method)
+        supervised = identity.method == SUPERVISED_METHOD
+        name = "no teacher" if supervised else f"{label} ({identity.variant})"
+        names.setdefault(group_of(path), name)
     return names
 
 
@@ -219,9 +220,11 @@ def _pairs(plan: Plan) -> list[PairOfNetworks]:
                 groups = dict.fromkeys(map(group_of, row.cells[i].runs))
                 rows[row.role] += [g for g in groups if g not in rows[row.role]]
             own = rows["student"] + rows["method"]
-            first = PairOfNetworks(pair.dataset, label, rows["teacher"][0], [], own)
-            members = pairs.setdefault(pair.names(), first).members
-            members += [group for group in own if group not in members]
+            student = next(iter(rows["student"]), None)
+            first = PairOfNetworks(pair.dataset, label, rows["teacher"][0], student, [], own)
+            known = pairs.setdefault(pair.names(), first)
+            known.student = known.student or student
+            known.members += [group for group in own if group not in known.members]
     return list(pairs.values())
 
 
@@ -237,14 +240,19 @@ def _pair(
         {found[path].identity.seed: found[path].values_V for path in members[group]}
         for group in compared
     ]
-    variants = [RunPath.parse(members[group][0]).variant for group in compared]
-    unchanged = [i for i, variant in enumerate(variants) if variant == DEFAULT]
-    references = list(range(len(compared))) if len(compared) <= MANY else unchanged
+    references = [
+        i
+        for i, group in enumerate(compared)
+        if len(compared) <= MANY
+        or group in pair.main
+        or RunPath.parse(members[group][0]).variant == DEFAULT
+    ]
     return {
         "id": records.digest([pair.dataset, pair.label])[:6],
         "label": pair.label,
         "dataset": pair.dataset,
         "teacher": order.get(pair.teacher),
+        "student": None if pair.student is None else order.get(pair.student),
         "members": [order[group] for group in compared],
         "main": [order[group] for group in pair.main if group in order],
         "references": references,
