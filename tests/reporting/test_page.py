@@ -217,6 +217,19 @@ def test_runs_without_predictions_have_numbers_but_no_matrix(tmp_path):
     assert group_in(data, "mld")["matrices"] is None
 
 
+def test_runs_for_the_validation_split_alone_are_left_out(tmp_path):
+    """The page has test metrics, and these must not select the settings of a method."""
+    results = comparison_case.scored(tmp_path)
+    rows = comparison_case.ARTEFACT.rows
+    shown = replace(comparison_case.ARTEFACT, rows=rows[:3])
+    tuning = replace(comparison_case.ARTEFACT, name="tuning", split="val")
+    plan = page_case.plan_of(shown, results)
+    data = content(replace(plan, artefacts={"tuning": tuning, "short": shown}), results)
+    methods = {group["method"] for group in data["groups"]}
+    assert methods == {"vanilla", "mld"}
+    assert data["validation"] == len(results.runs.keys() - set(shown.runs))
+
+
 def test_nothing_done_is_a_page_too(tmp_path):
     artefact = reporting_cases.artefact_of("comparison")
     results = reporting_cases.planned(tmp_path, artefact.runs)

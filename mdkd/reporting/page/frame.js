@@ -47,6 +47,7 @@ function heading() {
   document.getElementById("summary").textContent =
     `${DATA.runs.length} runs. All targets together plan ${planned}: ${states.join(", ")}.` +
     (more ? ` ${more} runs have other seeds than planned.` : "") +
+    (DATA.validation ? ` ${DATA.validation} of these serve only the validation split and are not shown.` : "") +
     ` mdkd ${DATA.version}. The address keeps what you choose.`;
 }
 

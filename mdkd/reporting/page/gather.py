@@ -75,6 +75,7 @@ def content(plan: Plan, results: Results) -> dict[str, Any]:
     return {
         "protocol": plan.protocol,
         "version": __version__,
+        "validation": len(results.runs.keys() - {path for a in _in_order(plan) for path in a.runs}),
         "states": {state: states.count(state) for state in get_args(RunState) if state in states},
         "metrics": [{"name": name, "note": metric.note} for name, metric in METRICS.items()],
         "datasets": datasets,
@@ -108,11 +109,11 @@ def _finished(results: Results, pairs: list[PairOfNetworks]) -> Iterator[tuple[s
     groups = dict.fromkeys(group for pair in pairs for group in (pair.teacher, *pair.members))
     place = {group: i for i, group in enumerate(groups)}
 
-    def order(path: str) -> tuple[int, str, int]:
+    def order(path: str) -> tuple[int, int]:
         group = group_of(path)
-        return place.get(group, len(place)), group, results.runs[path].seed
+        return place[group], results.runs[path].seed
 
-    for path in sorted(results.runs, key=order):
+    for path in sorted((p for p in results.runs if group_of(p) in place), key=order):
         scores = results.scores(path)
         if scores is None:
             continue
@@ -198,12 +199,17 @@ def _names(plan: Plan) -> dict[Group, str]:
 
 
 def _in_order(plan: Plan) -> list[Artefact]:
-    """The artefacts that are made by default first, and comparisons before others."""
+    """The artefacts that are made by default first, and comparisons before others.
+
+    Those of the validation split are left out, and so are runs that no other one needs: the page
+    shows metrics of the test split, which must select nothing.
+    """
 
     def key(artefact: Artefact) -> tuple[bool, bool]:
         return artefact.name not in plan.selected, artefact.kind != "comparison"
 
-    return sorted(plan.artefacts.values(), key=key)
+    of_test = (artefact for artefact in plan.artefacts.values() if artefact.split == "test")
+    return sorted(of_test, key=key)
 
 
 def _paths(cells: Iterable[Any]) -> Iterator[str]:
