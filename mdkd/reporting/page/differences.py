@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 LEVEL = 0.95  # of the intervals
 # Methods of one pair of networks. Of more, only those of the main table and those with unchanged
@@ -29,7 +29,7 @@ def paired(first_SV: np.ndarray, second_SV: np.ndarray) -> tuple[np.ndarray, np.
     mean_V, seeds = difference_SV.mean(axis=0), len(difference_SV)
     if seeds < 2:
         return mean_V, np.full_like(mean_V, np.nan)
-    quantile = stats.t.ppf((1 + LEVEL) / 2, seeds - 1)
+    quantile = special.stdtrit(seeds - 1, (1 + LEVEL) / 2)
     return mean_V, quantile * difference_SV.std(axis=0, ddof=1) / np.sqrt(seeds)
 
 
