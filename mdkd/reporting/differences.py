@@ -116,5 +116,5 @@ def notes(artefact: Artefact, found: pd.DataFrame) -> list[str]:
         "seeds, and the interval of 95 % of a paired t-test. p: of this test, corrected for all "
         f"{len(found)} tests of the table (Holm); bold if it is below {statistics.LEVEL:g}. The "
         "intervals are not corrected. The tests cover the seeds of the students, and NOT the "
-        "choice of the test images or the training of the teacher."
+        "choice of the images or the training of the teacher."
     ]
