@@ -7,7 +7,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install quick quick-full smoke smoke-full notebooks test test-slurm stress bench bench-check lint format lock clean
+.PHONY: help install docs quick quick-full smoke smoke-full notebooks test test-slurm stress bench bench-check lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
@@ -21,6 +21,7 @@ help:
 	@echo "make smoke       run the jobs of quick in tiny form; the numbers mean nothing"
 	@echo "make smoke-full  run the jobs of quick-full in tiny form, with one seed"
 	@echo "make notebooks   run the notebooks on the results of smoke-full"
+	@echo "make docs        build the documentation as web pages, in site/"
 	@echo "make lint        check style, types and the workflow"
 	@echo "make format      format all files in the project's style"
 	@echo "make lock        write requirements.lock from pyproject.toml (needs uv)"
@@ -65,6 +66,9 @@ bench: install
 
 bench-check: install
 	python -m benchmarks --check
+
+docs: install
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 
 lint: install
 	ruff check
