@@ -7,12 +7,13 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: help install docs quick quick-full smoke smoke-full notebooks test test-slurm stress bench bench-check lint format lock clean
+.PHONY: help install docs reference publish quick quick-full smoke smoke-full notebooks test test-slurm stress bench bench-check lint format lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make quick       run the comparison on embedded data and show its table"
 	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
+	@echo "make reference   train results/reference again and compare; takes hours"
 	@echo "make test        run the tests"
 	@echo "make test-slurm  run jobs on a real Slurm that is started on this machine; needs root"
 	@echo "make stress      kill trainings and workflows at random times; takes a few minutes"
@@ -47,6 +48,22 @@ quick-full: install
 
 smoke-full: install
 	snakemake --cores all all paper --config protocol=smoke seeds=[0]
+
+# Trains in a store of its own, so that imported results are not found there.
+REFERENCE := results/reference
+reference: install
+	snakemake --cores all --config protocol=standard store=store-reference
+	mdkd report document default --protocol standard --set store=store-reference
+	mdkd store compare $(REFERENCE)/store --protocol standard --set store=store-reference
+
+# After `make reference`: what is committed of it.
+publish: install
+	rm -rf $(REFERENCE) && mkdir -p $(REFERENCE)
+	mdkd store export $(REFERENCE)/store --protocol standard --set store=store-reference \
+		--predictions tuned --predictions comparison
+	cp -r results/standard/tables results/standard/figures results/standard/metrics.csv \
+		results/standard/explore.html $(REFERENCE)
+	cp results/standard/default.pdf $(REFERENCE)/paper.pdf
 
 notebooks: install
 	MDKD_PROTOCOL=smoke pytest --nbmake notebooks

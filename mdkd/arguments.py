@@ -10,12 +10,13 @@ from mdkd import __version__
 CONFIG = Path("config")
 ARTEFACT = {"help": "name of the artefact"}
 BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
+TARGET = {"nargs": "?", "help": "paper (if left out), another target, or `default`"}
 REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
     "metrics": ("write metrics.csv, the scores of all runs", None),
     "labels": ("write statistics of labels", {"help": "name of the data set"}),
     "table": ("write a table", ARTEFACT),
     "figure": ("write a figure", ARTEFACT),
-    "document": ("write one document of all tables and figures", None),
+    "document": ("write one document of all tables and figures of a target", TARGET),
     "page": ("write one page to look at all runs, in a browser", None),
     "start": ("write what the workflow's report shows first", None),
     "partial": ("write and print what the runs that are done show", BEGUN),

@@ -17,7 +17,7 @@ from pathlib import Path
 os.environ["MPLBACKEND"] = "agg"
 
 from mdkd import registry
-from mdkd.artefacts import Artefact
+from mdkd.artefacts import DOCUMENT, Artefact
 from mdkd.errors import UserError, find
 from mdkd.kinds import KINDS
 from mdkd.plan import Plan
@@ -50,11 +50,11 @@ def report_figure(plan: Plan, results: Results, name: str) -> None:
     write_figure(_made(plan, name), results, results.results / "figures")
 
 
-def report_document(plan: Plan, results: Results, name: None = None) -> None:
-    """Write one document of the tables and figures of the target ``paper``."""
+def report_document(plan: Plan, results: Results, name: str | None) -> None:
+    """Write one document of the tables and figures of a target, of ``paper`` if none is named."""
     from mdkd.reporting import document
 
-    document.write(plan, results)
+    document.write(plan, results, name or DOCUMENT)
 
 
 def report_page(plan: Plan, results: Results, name: None = None) -> None:

@@ -1,4 +1,4 @@
-"""One LaTeX document with every table and figure of the target ``paper``.
+"""One LaTeX document with every table and figure of a target; by default of ``paper``.
 
 Tables and figures of the paper keep their numbers; the others are numbered S1, S2, ...
 """
@@ -16,7 +16,7 @@ from typing import Any
 
 from mdkd import __version__, records
 from mdkd.artefacts import DOCUMENT, Artefact
-from mdkd.errors import UserError
+from mdkd.errors import UserError, find
 from mdkd.kinds import KINDS, Output
 from mdkd.plan import Plan
 from mdkd.reporting import escapes
@@ -26,6 +26,7 @@ from mdkd.results import Results
 
 log = logging.getLogger(__name__)
 
+DEFAULT = "default"  # the target of what is made if no target is named
 FILES = {"table": "tables/{}.tex", "figure": "figures/{}.pdf"}  # below the folder of the document
 ENGINES = {  # the preferred one first; how they are called, and how often for all references
     "pdflatex": ("-interaction=nonstopmode -halt-on-error -file-line-error -output-directory", 2),
@@ -65,29 +66,38 @@ PREAMBLE = r"""\documentclass[a4paper]{article}
 """
 
 
-def write(plan: Plan, results: Results) -> None:
-    """Write ``paper.tex``, and ``paper.pdf`` if a LaTeX is installed.
+def write(plan: Plan, results: Results, target: str = DOCUMENT) -> None:
+    """Write ``<target>.tex``, and ``<target>.pdf`` if a LaTeX is installed.
 
     Raises:
-        UserError: LaTeX stops at an error.
+        UserError: there is no such target, or LaTeX stops at an error.
     """
-    source = results.results / "paper.tex"
+    source = results.results / f"{target}.tex"
+    content = text(plan, results, target)
     with records.atomic(source) as file:
-        file.write(text(plan, results).encode())
+        file.write(content.encode())
     source.with_suffix(".pdf").unlink(missing_ok=True)  # it belongs to an older text
     engine = next((name for name in ENGINES if shutil.which(name)), None)
     if engine:
         _compile(source, engine)
     else:
         log.info(
-            "paper.pdf is not written, because no LaTeX is installed; install "
+            f"{target}.pdf is not written, because no LaTeX is installed; install "
             "texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
         )
 
 
-def text(plan: Plan, results: Results) -> str:
+def _artefacts(plan: Plan, target: str) -> list[Artefact]:
+    """The artefacts of a target; of ``default``, in the order in which the protocol names them."""
+    if target == DEFAULT:
+        return [plan.artefacts[name] for name in plan.selected]
+    known = plan.targets() | {DOCUMENT: plan.targets().get(DOCUMENT, [])}
+    return ordered([plan.artefacts[name] for name in find(known, target)])
+
+
+def text(plan: Plan, results: Results, target: str = DOCUMENT) -> str:
     """The document's source. It names its parts relative to its own folder."""
-    artefacts = ordered([plan.artefacts[name] for name in plan.targets().get(DOCUMENT, [])])
+    artefacts = _artefacts(plan, target)
     sections: dict[str, list[tuple[Artefact, Output]]] = defaultdict(list)
     missing = []
     for artefact in artefacts:
@@ -191,4 +201,4 @@ def _compile(source: Path, engine: str) -> None:
                 error = found[0] if found else f"{engine} ended with status {done.returncode}"
                 raise UserError(f"{source}: LaTeX stopped at '{error}'; its log is {kept}")
         with records.atomic(source.with_suffix(".pdf")) as file:
-            file.write(Path(folder, "paper.pdf").read_bytes())
+            file.write(Path(folder, source.with_suffix(".pdf").name).read_bytes())

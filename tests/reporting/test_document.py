@@ -106,6 +106,20 @@ def body(source):
     return source.partition("\\tableofcontents\n")[2].splitlines()
 
 
+def test_the_default_artefacts_keep_the_order_of_the_protocol(results):
+    plan = replace(plan_of(ARTEFACTS, results), selected=["zeta", "alpha"])
+    make(results, *EVERYTHING)
+    lines = body(text(plan, results, "default"))
+    inputs = [line for line in lines if line.startswith(r"\input")]
+    assert inputs == [r"\input{tables/zeta.tex}", r"\input{tables/alpha.tex}"]
+
+
+def test_an_unknown_target_is_an_error(plan, results):
+    with pytest.raises(UserError, match="papers: not in the plan; did you mean 'paper'"):
+        write(plan, results, "papers")
+    assert not (results.results / "papers.tex").exists()
+
+
 def test_order_of_the_artefacts():
     names = ["zeta", "figure10", "table10", "alpha", "table9", "figure4", "table2x"]
     expected = ["table9", "table10", "figure4", "figure10", "alpha", "table2x", "zeta"]
