@@ -89,6 +89,7 @@ def train(args: argparse.Namespace) -> None:
         Path(place.weights_folder),
         place.checkpoint_minutes,
         place.trainings_per_gpu,
+        loop.Execution(compile=place.compile, deterministic=place.deterministic),
     )
 
 
@@ -100,7 +101,8 @@ def logits(args: argparse.Namespace) -> None:
     from mdkd.training import teacher  # imports torch, which takes a second
 
     device = args.device or plan.device
-    teacher.store_logits(run, plan.layout(), device, plan.trainings_per_gpu)
+    execution = teacher.Execution(deterministic=plan.deterministic)
+    teacher.store_logits(run, plan.layout(), device, plan.trainings_per_gpu, execution)
 
 
 def score(args: argparse.Namespace) -> None:

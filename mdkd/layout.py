@@ -2,6 +2,7 @@
 
 cache/{protocol}/{dataset}/            pixels and labels, decoded or drawn once
 store/{run path}/{key}/                run.json metrics.json model.pt ... (mdkd/store.py)
+store/compiled/                        code that torch.compile made; only if it was asked to
 logs/{protocol}/                       messages of jobs
 results/{protocol}/runs/{run path}/    {key}.json: the small file that names a finished entry
 results/{protocol}/plans/{digest}.json what jobs read instead of the configuration
@@ -36,6 +37,11 @@ class Layout:
     @property
     def store(self) -> Path:
         return self.base / self.store_folder
+
+    @property
+    def compiled(self) -> Path:
+        """What torch.compile makes, for all trainings."""
+        return self.store / "compiled"
 
     def store_entry(self, run_path: str, key: str) -> Path:
         return self.store / run_path / key

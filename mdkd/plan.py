@@ -35,6 +35,8 @@ class Plan:
     store: str = folder("store")  # where trainings lie; changes no number
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
     trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
+    compile: Literal["default", "reduce-overhead"] | None = None  # changes the last bits
+    deterministic: bool = False  # changes the last bits
     stored_logits: Literal["auto", "never"] = "auto"  # changes no number
     container: str | None = None  # changes no number
     job_limits: JobLimits = field(default_factory=JobLimits)  # change no number
@@ -128,6 +130,8 @@ def make_plan(spec: Specification) -> Plan:
         store=spec.user.store,
         checkpoint_minutes=spec.user.checkpoint_minutes,
         trainings_per_gpu=spec.user.trainings_per_gpu,
+        compile=spec.user.compile,
+        deterministic=spec.user.deterministic,
         stored_logits=spec.user.stored_logits,
         container=spec.user.container,
         job_limits=spec.user.job_limits,

@@ -46,6 +46,8 @@ class UserConfig:
     store: str = folder("store")  # the folder of all trainings; several projects may share it
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
+    compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
+    deterministic: bool = False  # the same bits in every repetition on the same GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
     tuned: str | None = location(None)  # a protocol or a file; None: the protocol's (mdkd/tuned.py)
     job_limits: JobLimits = field(default_factory=JobLimits)

@@ -110,7 +110,7 @@ class Network(nn.Module):
         self, backbone: nn.Module, num_labels: int, image_size: int, head: HeadSettings
     ) -> None:
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.image_size = backbone, image_size
         pooled_BD, maps = _probe(backbone, image_size)
         channels = tuple(x_BDHW.shape[1] for x_BDHW in maps)
         self.head = build_head(

@@ -27,6 +27,7 @@ from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
+from mdkd.training.execution import DEFAULT, Execution, autocast, forward_of, prepare
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
@@ -47,6 +48,7 @@ def train(
     weights_folder: Path = WEIGHTS_FOLDER,
     checkpoint_minutes: float = 10.0,
     trainings_per_gpu: int = 1,
+    execution: Execution = DEFAULT,
 ) -> None:
     """Train ``run`` into its entry in the store, and publish it. A finished run is only published.
 
@@ -59,10 +61,7 @@ def train(
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``. No GPU is held for a run that
             is finished or that another process trains.
     """
-    # The number of threads changes the last bits of the results. One thread is also faster if
-    # several jobs run at the same time.
-    torch.set_num_threads(1)
-    torch.backends.cudnn.benchmark = True
+    prepare(execution, layout.compiled)
     entry = store.entry(run, layout)
     with entry.held():
         if store.state(run, layout) == "done":
@@ -78,6 +77,7 @@ def train(
                     torch.device(device_type),
                     weights_folder,
                     checkpoint_minutes,
+                    execution,
                 )
         store.publish(run, layout)
     log.info("results are in %s", entry.folder)
@@ -90,6 +90,7 @@ def _train_entry(
     device: torch.device,
     weights_folder: Path,
     checkpoint_minutes: float,
+    execution: Execution,
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
     cache = open_planned(run.dataset, layout.cache(run.dataset.name))
@@ -107,10 +108,10 @@ def _train_entry(
         teacher = open_teacher(run, layout, cache, device)
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
-        fingerprint = records.digest(shared | {"device": device.type})
+        fingerprint = records.digest(shared | execution.changed() | {"device": device.type})
         file = entry.folder / store.CHECKPOINT
         saved = checkpoint.Checkpoint(file, fingerprint, checkpoint_minutes)
-        _train(run, entry, cache, teacher, device, weights_folder, saved, facts)
+        _train(run, entry, cache, teacher, device, weights_folder, saved, execution, facts)
 
 
 def _facts(run: Run, cache: Cache, teacher_entry: store.Entry | None) -> dict[str, Any]:
@@ -132,6 +133,7 @@ def _train(
     device: torch.device,
     weights_folder: Path,
     saved: checkpoint.Checkpoint,
+    execution: Execution,
     facts: dict,
 ) -> None:
     """Build the networks, train, and write all files of the entry."""
@@ -143,8 +145,11 @@ def _train(
     )
     method.to(device)
     log.info("training on %s; its checkpoint is %s", device.type, saved.file)
-    progress = _fit(run, student, teacher, method, cache, device, saved)
-    facts |= {"stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None}
+    progress = _fit(run, student, teacher, method, cache, device, saved, execution)
+    facts |= {
+        "stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None,
+        "environment": provenance.environment(device) | dataclasses.asdict(execution),
+    }
     _write_results(run, entry.folder, student, method, cache, device, facts, progress)
     entry.forget_progress()
 
@@ -170,6 +175,7 @@ def _fit(
     cache: Cache,
     device: torch.device,
     saved: checkpoint.Checkpoint,
+    execution: Execution = DEFAULT,
 ) -> Progress:
     """The training loop, from the checkpoint (if there is one) to the last step."""
     recipe = run.recipe
@@ -193,15 +199,16 @@ def _fit(
         log.info("resumed at step %d of %d", progress.step, last_step)
 
     student.train()
+    forward = forward_of(student, execution)
     with checkpoint.stop_signals(slurm.seconds_left()) as stop:
         while progress.step < last_step:
             epoch, first_step = divmod(progress.step, steps_per_epoch)
             epoch_started = time.monotonic()
             for step, batch in enumerate(loader.train(epoch, first_step), first_step):
                 torch.manual_seed(rng.torch_seed(run.seed, "step", progress.step))  # for dropout
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    student_output = student(batch.images_BCHW)
-                    teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
+                with autocast(device):
+                    student_output = forward(batch.images_BCHW)
+                teacher_output = teacher(epoch, step, batch.images_BCHW) if teacher else None
                 losses = loss_terms(
                     method, student_output, teacher_output, batch, recipe.bce_reduction
                 )
@@ -269,8 +276,7 @@ def predict(network: Network, loader: Loader) -> np.ndarray:
     network = merged(network)
     logits = []
     for batch in loader.test():
-        on_gpu = batch.images_BCHW.device.type == "cuda"
-        with torch.autocast(batch.images_BCHW.device.type, torch.bfloat16, enabled=on_gpu):
+        with autocast(batch.images_BCHW.device):
             logits.append(network(batch.images_BCHW).logits_BC.float().cpu())
     return torch.cat(logits).numpy()
 
@@ -330,6 +336,5 @@ def _write_results(
         "images_per_s": images / max(progress.wall_s, SHORTEST_S),
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "final_epoch": progress.history[-1],
-        "environment": provenance.environment(device),
     }
     records.write_json(folder / store.RECORD, record)

@@ -18,8 +18,10 @@ from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import Network
+from mdkd.models.frozen import frozen
 from mdkd.outputs import Output, Spec
 from mdkd.training import checkpoint
+from mdkd.training.execution import DEFAULT, Execution, prepare
 from mdkd.training.networks import load_network
 
 log = logging.getLogger(__name__)
@@ -36,12 +38,17 @@ class Teacher(Protocol):
 
 
 class LiveTeacher:
-    """A network that sees every batch."""
+    """A network that sees every batch.
+
+    On a GPU it computes in pure bfloat16 (`mdkd.models.frozen`); on the CPU it is the network
+    itself, in float32.
+    """
 
     stored_images_per_s: float | None = None
 
     def __init__(self, network: Network, recipe: Recipe):
-        self.network, self.spec = network, network.spec
+        on_cpu = next(network.parameters()).device.type == "cpu"
+        self.network, self.spec = network if on_cpu else frozen(network), network.spec
         self.dtype = getattr(torch, recipe.teacher_logits)
 
     @torch.no_grad()
@@ -56,7 +63,13 @@ def rounded(logits_BC: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class StoredTeacher:
-    """Logits that were stored for the same batches. Their bits are those of the live teacher."""
+    """Logits that were stored for the same batches.
+
+    On the CPU, their bits are those of the live teacher. On a GPU, the same network computes both
+    in the same batches, but repetitions may differ by what bfloat16 rounds, unless trainings are
+    `deterministic`. Logits that were stored on a CPU may be read on a GPU, and the other way round:
+    they then differ from the live ones as the devices do.
+    """
 
     def __init__(self, entry: logits.Entry, batch_size: int, device: torch.device):
         self.entry, self.batch_size, self.device = entry, batch_size, device
@@ -102,7 +115,13 @@ def open_teacher(run: Run, layout: Layout, cache: Cache, device: torch.device) -
     return LiveTeacher(load_network(entry, cache, device), run.recipe)
 
 
-def store_logits(run: Run, layout: Layout, device: str, trainings_per_gpu: int = 1) -> None:
+def store_logits(
+    run: Run,
+    layout: Layout,
+    device: str,
+    trainings_per_gpu: int = 1,
+    execution: Execution = DEFAULT,
+) -> None:
     """Store a teacher's logits for all runs that have the data, teacher and seed of ``run``.
 
     Epochs that are there already are kept, so an interrupted call can be repeated. If another
@@ -111,7 +130,7 @@ def store_logits(run: Run, layout: Layout, device: str, trainings_per_gpu: int =
     Args:
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
     """
-    torch.set_num_threads(1)  # as in trainings: the number changes the last bits
+    prepare(execution, layout.compiled)  # as in trainings
     teacher_entry, entry = store.teacher_entry(run, layout), logits.entry(run, layout)
     assert teacher_entry is not None
     entry.folder.mkdir(parents=True, exist_ok=True)
@@ -168,8 +187,7 @@ def _epochs(entry: logits.Entry, run: Run, network: Network, cache: Cache) -> di
                 continue
             started, parts = time.monotonic(), []
             for step, batch in enumerate(loader.train(epoch)):
-                with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-                    parts.append(live(epoch, step, batch.images_BCHW).logits_BC)
+                parts.append(live(epoch, step, batch.images_BCHW).logits_BC)
                 if stop.received:
                     log.warning("%s: %d epochs are stored", stop.received, epoch)
                     if stop.limit_is_near:

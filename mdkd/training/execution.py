@@ -1,0 +1,67 @@
+"""How a device computes: precision, and the settings of `config.yaml` that concern it.
+
+These settings are not part of a run's key. Like the device itself, they change the last bits of its
+numbers, and no more.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from mdkd.models.build import Network
+from mdkd.outputs import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """The settings. A record names both; a checkpoint is used only with the same ones."""
+
+    compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
+    deterministic: bool = False  # the same bits in every repetition on the same GPU
+
+    def changed(self) -> dict[str, Any]:
+        """The settings that do not have their default value."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v != getattr(DEFAULT, k)}
+
+
+DEFAULT = Execution()
+
+
+def prepare(execution: Execution, compiled_folder: Path) -> None:
+    """Set torch's global switches. This must run before CUDA is initialised.
+
+    Args:
+        compiled_folder: where compiled code is kept, for all trainings.
+    """
+    # The number of threads changes the last bits of the results. One thread is also faster if
+    # several jobs run at the same time.
+    torch.set_num_threads(1)
+    torch.backends.cudnn.benchmark = not execution.deterministic
+    torch.backends.cudnn.deterministic = execution.deterministic
+    torch.use_deterministic_algorithms(execution.deterministic)
+    if execution.deterministic:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch's documentation explains it
+    if execution.compile:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder.absolute()))
+
+
+def autocast(device: torch.device) -> AbstractContextManager:
+    """On a GPU, layers compute in bfloat16; their weights stay float32."""
+    return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
+
+
+def forward_of(student: Network, execution: Execution) -> Callable[[Tensor], Output]:
+    """The student's forward pass, compiled if the settings say so. Its weights stay the same."""
+    if execution.compile is None:
+        return student
+    import torch._functorch.config as settings
+
+    settings.donated_buffer = False  # the gradient probe runs backward passes more than once
+    return torch.compile(student, mode=execution.compile)

@@ -1,0 +1,107 @@
+"""Settings of the device: compiled students and deterministic trainings, on the CPU."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import edit_yaml, python
+from trainings import MDKD, REVIEW, STUDENT, losses, read
+
+from mdkd import records, store
+from mdkd.training import loop
+from mdkd.training.execution import DEFAULT, Execution, prepare
+
+COMPILED, DETERMINISTIC = Execution(compile="default"), Execution(deterministic=True)
+
+
+@pytest.fixture(autouse=True)
+def _global_switches_as_before(monkeypatch):
+    for name in ("CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    prepare(DEFAULT, Path())
+    monkeypatch.undo()
+
+
+def train(bench, path, execution):
+    run = bench.resolve(path)
+    loop.train(run, bench.layout, "cpu", execution=execution)
+    return store.entry(run, bench.layout).folder
+
+
+def test_a_deterministic_training_on_the_cpu_has_the_usual_bits(bench, finished):
+    for path in (MDKD, REVIEW):
+        folder = train(bench, path, DETERMINISTIC)
+        assert read(folder, "model.pt") == read(finished.layout.run(path), "model.pt")
+        environment = records.read_json(folder / "run.json")["environment"]
+        assert (environment["deterministic"], environment["compile"]) == (True, None)
+    assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.is_deterministic_algorithms_warn_only_enabled()
+    assert torch.backends.cudnn.deterministic and not torch.backends.cudnn.benchmark
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    usual = records.read_json(finished.layout.run(MDKD) / "run.json")["environment"]
+    assert (usual["deterministic"], usual["compile"]) == (False, None)
+
+
+def test_by_default_a_gpu_may_choose_the_fastest_algorithms():
+    prepare(DETERMINISTIC, Path())
+    prepare(DEFAULT, Path())
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.backends.cudnn.benchmark and not torch.backends.cudnn.deterministic
+    assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
+
+
+@pytest.mark.parametrize("path", [STUDENT, REVIEW])
+def test_a_compiled_student_learns_the_same(bench, finished, path, monkeypatch):
+    """Traced and differentiated ahead of time, as always; but no compiler is needed."""
+    compiled = []
+
+    def compile(network, mode):
+        compiled.append(mode)
+        return compiler(network, backend="aot_eager")
+
+    compiler = torch.compile
+    monkeypatch.setattr(torch, "compile", compile)
+    folder, usual = train(bench, path, COMPILED), finished.layout.run(path)
+    assert compiled == ["default"]
+    assert records.read_json(folder / "run.json")["environment"]["compile"] == "default"
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(bench.layout.store.absolute() / "compiled")
+    for (found, ratios), (expected, others) in zip(losses(folder), losses(usual), strict=True):
+        assert found == pytest.approx(expected, rel=1e-3)
+        assert ratios == pytest.approx(others, rel=1e-3)
+
+
+def test_a_checkpoint_of_other_settings_is_set_aside(bench, monkeypatch, caplog):
+    class Killed(Exception):
+        pass
+
+    def kill(*args):
+        raise Killed
+
+    monkeypatch.setattr(loop, "_write_results", kill)
+    for execution in (DEFAULT, DEFAULT, DETERMINISTIC, DETERMINISTIC):
+        with pytest.raises(Killed):
+            train(bench, STUDENT, execution)
+    assert caplog.text.count("the checkpoint has other data or weights") == 1
+
+
+def test_the_defaults_are_in_no_fingerprint():
+    """So checkpoints stay valid when a setting is added."""
+    assert DEFAULT.changed() == {}
+    assert COMPILED.changed() == {"compile": "default"}
+    assert DETERMINISTIC.changed() == {"deterministic": True}
+
+
+def test_both_are_settings_of_the_user(bench):
+    edit_yaml(bench.spec.folder / "config.yaml", lambda c: c.update(deterministic=True))
+    result = python("-m", "mdkd", "train", STUDENT, "--config", bench.spec.folder, cwd=bench.base)
+    assert result.returncode == 0, result.stderr
+    record = records.read_json(bench.layout.run(STUDENT) / "run.json")
+    assert record["environment"]["deterministic"] is True
+    result = python(
+        *("-m", "mdkd", "train", STUDENT, "--config", bench.spec.folder, "--set", "compile=fast"),
+        cwd=bench.base,
+    )
+    assert result.returncode == 2
+    assert "compile: 'fast' is not valid" in result.stderr
