@@ -23,6 +23,7 @@ pytest_plugins = [
     "slurm_case",
     "store_case",
     "trainings",
+    "waiting",
 ]  # fixtures of several files
 ROOT = Path(__file__).parents[1]
 

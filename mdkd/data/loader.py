@@ -26,6 +26,7 @@ _END = object()
 class Batch(NamedTuple):
     images_BCHW: Tensor  # float32, normalised, channels_last in memory
     targets_BC: Tensor  # float32 in {0, 1}
+    host_targets_BC: Tensor  # uint8, the same targets in the host's memory
     ignored_BC: Tensor | None = None  # bool, only where targets are 0; None: nothing is ignored
 
 
@@ -152,7 +153,7 @@ class Loader:
 
     def _pinned(self, values: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(values)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+        return tensor if self.device.type == "cpu" else tensor.pin_memory()
 
     def _to_device(self, pinned: Tensor) -> Tensor:
         return pinned.to(self.device, non_blocking=True)
@@ -169,7 +170,10 @@ class Loader:
         if self.split.ignored_NC is not None and self.split.ignored_NC[indices_B].any():
             assert self.ignored_NC is not None
             ignored_BC = self.ignored_NC.index_select(0, rows_B)
-        return Batch(images_BCHW, self.targets_NC.index_select(0, rows_B), ignored_BC)
+        host_targets_BC = torch.from_numpy(self.split.targets_NC[indices_B])
+        return Batch(
+            images_BCHW, self.targets_NC.index_select(0, rows_B), host_targets_BC, ignored_BC
+        )
 
 
 class _OnHost(NamedTuple):

@@ -24,7 +24,7 @@ def get(name: str) -> MethodInfo:
     module = registry.load(__name__, name)
     if name not in declared:
         raise UserError(f"{module.__file__}: declares no method {name!r} (use @method({name!r}))")
-    return MethodInfo(name, tuple(methodfiles.read(name).needs), declared[name])
+    return MethodInfo(name, tuple(methodfiles.read(name).needs), *declared[name])
 
 
 def settings_of(info: MethodInfo) -> tuple[str, ...]:
@@ -38,7 +38,8 @@ def build(
 ) -> nn.Module:
     """A loss that is called as `loss(student, teacher, target_BC)`; see `base.method`.
 
-    Its attribute `own_supervised` says whether it has a supervised loss of its own.
+    Its attributes say whether it has a supervised loss of its own (`own_supervised`) and whether it
+    gets the labels in the host's memory (`labels_on_host`).
 
     Raises:
         UserError: the settings are not those of the method, or the networks lack what it needs.
@@ -60,4 +61,5 @@ def build(
     else:
         loss = FunctionLoss(info.factory, dict(settings))
     loss.own_supervised = file.supervised == "own"  # type: ignore[assignment]
+    loss.labels_on_host = info.labels_on_host  # type: ignore[assignment]
     return loss

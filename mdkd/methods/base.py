@@ -14,6 +14,7 @@ class MethodInfo(NamedTuple):
     name: str
     needs: tuple[str, ...]  # from the method's YAML file
     factory: Callable[..., Any]
+    labels_on_host: bool  # whether it gets the true labels in the host's memory
 
     @property
     def has_parameters(self) -> bool:
@@ -22,10 +23,10 @@ class MethodInfo(NamedTuple):
 
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])
-declared: dict[str, Callable[..., Any]] = {}
+declared: dict[str, tuple[Callable[..., Any], bool]] = {}  # with `labels_on_host`
 
 
-def method(name: str) -> Callable[[Factory], Factory]:
+def method(name: str, *, labels_on_host: bool = False) -> Callable[[Factory], Factory]:
     """Declare a distillation method in the file of the same name.
 
     A function is called as `loss(student, teacher, target_BC, **settings)` with two `Output`s and
@@ -38,12 +39,17 @@ def method(name: str) -> Callable[[Factory], Factory]:
     image and label, [B, C], not reduced and without a weight. The loop leaves out ignored labels
     and reduces it in the same way as the binary cross-entropy.
 
+    Nothing in a method may wait for an accelerator. It must not read a value of a tensor there: no
+    `item`, no `nonzero`, no mask as an index. A method that must list the true labels declares
+    `labels_on_host`. It then gets `target_BC` in the host's memory, and lists there. What it makes
+    on the host goes to the device with `common.to_device`.
+
     Settings are keyword-only and have no default values in code. The defaults are in the YAML file
     of the same name, with the parts of an `Output` that the method needs.
     """
 
     def declare(factory: Factory) -> Factory:
-        declared[name] = factory
+        declared[name] = factory, labels_on_host
         return factory
 
     return declare

@@ -15,6 +15,14 @@ def widen(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on a device. The host does not wait for the copy.
+
+    An accelerator can copy by itself from pinned memory only.
+    """
+    return x if device.type == "cpu" else x.pin_memory().to(device, non_blocking=True)
+
+
 def no_autocast(x: Tensor) -> torch.autocast:
     """A context in which autocast is off, so matrix products keep the type of their inputs."""
     return torch.autocast(x.device.type, enabled=False)

@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mdkd.methods.base import method
-from mdkd.methods.common import mld_loss, widen
+from mdkd.methods.common import mld_loss, to_device, widen
 from mdkd.outputs import Output
 
 SMALLEST = 1e-12  # minimum of a squared distance; keeps the gradient of its square root finite
 
 
-@method("l2d")
+@method("l2d", labels_on_host=True)
 def l2d(
     student: Output, teacher: Output, target_BC: Tensor, *, mld: float, cd: float, id: float
 ) -> dict[str, Tensor]:
@@ -30,16 +30,16 @@ def l2d(
     batch. Here the supervised loss is a mean over images. CD and ID are therefore divided by B
     too, which keeps the authors' balance.
 
-    The number of pairs depends on the labels, so the pairs are listed on the host. If the targets
-    are on an accelerator, copying them to the host is the only time this method waits for it.
+    The number of pairs depends on the labels, so the pairs are listed on the host. With targets on
+    an accelerator, this method would wait for it.
     """
     terms = {}
     if mld:
         terms["mld"] = mld * mld_loss(student.logits_BC, teacher.logits_BC)
     if not cd and not id:
         return terms
-    image_N, label_N = (target_BC > 0.5).cpu().nonzero().unbind(1)  # waits for the device
-    place_N = (image_N * target_BC.shape[1] + label_N).to(target_BC.device, non_blocking=True)
+    image_N, label_N = (target_BC > 0.5).cpu().nonzero().unbind(1)
+    place_N = to_device(image_N * target_BC.shape[1] + label_N, student.logits_BC.device)
     student_NE = _embeddings(student, place_N)
     teacher_NE = _embeddings(teacher, place_N).detach()
     if cd:
@@ -66,7 +66,7 @@ class _Pairs(NamedTuple):
 def _list_pairs(group_N: Tensor, device: torch.device) -> _Pairs:
     first_P, second_P = (group_N.unsqueeze(1) == group_N).triu(1).nonzero().unbind(1)
     pairs = _Pairs(first_P, second_P, group_N[first_P], group_N.bincount())
-    return _Pairs(*(index.to(device, non_blocking=True) for index in pairs))
+    return _Pairs(*(to_device(index, device) for index in pairs))
 
 
 def _group_loss(student_NE: Tensor, teacher_NE: Tensor, group_N: Tensor) -> Tensor:

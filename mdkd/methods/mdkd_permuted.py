@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from mdkd.methods.base import method
+from mdkd.methods.common import to_device
 from mdkd.methods.mdkd import equal_weights, mdkd
 from mdkd.outputs import Output
 
@@ -20,7 +21,8 @@ def mdkd_permuted(
     terms.
     """
     num_labels, device = teacher.logits_BC.shape[1], teacher.logits_BC.device
-    permutation_C = torch.randperm(num_labels).to(device)  # drawn on the CPU: same for all devices
+    # Drawn on the host: the same for all devices.
+    permutation_C = to_device(torch.randperm(num_labels), device)
     elsewhere = teacher._replace(logits_BC=teacher.logits_BC[:, permutation_C])
     own = mdkd(student, teacher, target_BC, **equal_weights(mld, 0.0))
     return own | mdkd(student, elsewhere, target_BC, **equal_weights(0.0, dependencies))

@@ -262,12 +262,13 @@ def loss_terms(
     method: nn.Module, student: Output, teacher: Output | None, batch: Batch, reduction: str
 ) -> dict[str, Tensor]:
     """The weighted loss terms of a batch: the supervised one and those of the method."""
+    targets_BC = batch.host_targets_BC if method.labels_on_host else batch.targets_BC
     if method.own_supervised:
-        losses = method(student, teacher, batch.targets_BC)
+        losses = method(student, teacher, targets_BC)
         each_BC = losses["supervised"]
         return losses | {"supervised": reduced(each_BC, reduction, batch.ignored_BC)}
     bce = supervised_loss(student.logits_BC.float(), batch.targets_BC, reduction, batch.ignored_BC)
-    return {"bce": bce, **method(student, teacher, batch.targets_BC)}
+    return {"bce": bce, **method(student, teacher, targets_BC)}
 
 
 @torch.no_grad()

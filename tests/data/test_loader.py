@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from drawn_source import random_images
-from torch.utils._python_dispatch import TorchDispatchMode
+from waiting import META, NoWaiting
 
 from mdkd.config import Recipe
 from mdkd.data.augment import order
@@ -39,6 +39,7 @@ def test_images_are_normalised_channel_by_channel(normalisation):
                 pixels = (pixels - IMAGENET_MEAN[colour]) / IMAGENET_STD[colour]
             np.testing.assert_allclose(batch.images_BCHW[row, colour], pixels, atol=2e-6)
         assert batch.targets_BC[row].tolist() == split.targets_NC[index].tolist()
+    assert batch.host_targets_BC.tolist() == batch.targets_BC.tolist()
 
 
 def test_the_masked_square_is_the_mean_colour_of_the_network():
@@ -78,7 +79,7 @@ def test_batches_say_which_places_do_not_count():
     every = Loader(cached_split(19), RECIPE, 5, CPU)
     for batch in [*every.train(0), *every.test()]:
         assert batch.ignored_BC is None
-    for (images_BCHW, targets_BC, _), batch in zip(every.train(0), loader.train(0), strict=True):
+    for (images_BCHW, targets_BC, *_), batch in zip(every.train(0), loader.train(0), strict=True):
         assert torch.equal(images_BCHW, batch.images_BCHW)
         assert torch.equal(targets_BC, batch.targets_BC)
 
@@ -112,45 +113,28 @@ def test_every_test_image_comes_once_in_order_as_it_is():
     np.testing.assert_array_equal(pixels, split.images_NSSC)
 
 
-# On the device "meta", tensors have no values: whatever would have to wait for a value raises an
-# error. Its batches go the way of a GPU.
-
-META = torch.device("meta")
-
-
-class Transfers(TorchDispatchMode):
-    """The shapes of the tensors that are copied from the host to the device."""
-
-    def __init__(self):
-        super().__init__()
-        self.shapes = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func.overloadpacket.__name__ == "_to_copy" and args[0].device != result.device:
-            assert kwargs["non_blocking"]
-            self.shapes.append(tuple(result.shape))
-        return result
+# Batches on the device "meta" go the way of a GPU (see waiting.py).
 
 
 @pytest.mark.parametrize("resident", [True, False])
-def test_a_batch_on_a_gpu_takes_one_copy_and_waits_for_nothing(resident):
+def test_a_batch_on_a_gpu_takes_one_copy_and_waits_for_nothing(resident, accelerator):
     split = cached_split(11)
     split = replace(split, ignored_NC=split.targets_NC == 0)
     loader = Loader(split, RECIPE, 3, META)
     if resident:
         loader.resident_NSS3 = torch.empty(split.images_NSSC.shape, dtype=torch.uint8, device=META)
-    with Transfers() as copied:
+    with NoWaiting() as watch:
         batches = list(loader.train(0))
     facts, images = (4, 4), (4, 8, 8, 3)  # a batch of 4: indices, flips, rows, columns
-    assert copied.shapes == [facts, facts] if resident else [facts, images] * 2
+    assert watch.copied == [facts, facts] if resident else [facts, images] * 2
     assert [batch.images_BCHW.shape for batch in batches] == [(4, 3, 8, 8)] * 2
     for batch in batches:
         assert {batch.images_BCHW.device, batch.targets_BC.device} == {META}
         assert batch.ignored_BC.device == META
+        assert batch.host_targets_BC.device == CPU
 
 
-def test_the_way_of_a_gpu_gives_the_batches_of_a_cpu(monkeypatch):
+def test_the_way_of_a_gpu_gives_the_batches_of_a_cpu(monkeypatch, accelerator):
     """With its tensors on the CPU after all, and with the split resident or read ahead."""
     expected = list(Loader(cached_split(23), RECIPE, 5, CPU).train(2, 1))
     for resident in (True, False):

@@ -25,7 +25,7 @@ from method_cases import (
     total,
     trainable,
 )
-from torch.utils._python_dispatch import TorchDispatchMode
+from waiting import META, NoWaiting
 
 from mdkd import methods
 
@@ -36,8 +36,6 @@ NOT_MINIMAL_AT_EQUALITY = {"mdkd_permuted", "asl"}
 # One weight for six terms, or for what becomes of another weight: see test_methods.py.
 # The supervised loss has no weight, and powers and a margin instead.
 NOT_ONE_WEIGHT_PER_TERM = {"mdkd_permuted", "mld_matched", "asl"}
-# Its list of pairs depends on the labels; documented in the method.
-MAY_READ_LABELS_ON_THE_HOST = {"l2d"}
 # Draws numbers for each image, as dropout does in a trained part.
 DEPENDS_ON_THE_ORDER_OF_IMAGES: set[str] = set()
 # Settings, of any method, that are decimal numbers but multiply no term.
@@ -50,7 +48,7 @@ def name(request):
 
 
 def test_opt_outs_are_of_methods_that_exist():
-    opted_out = NOT_MINIMAL_AT_EQUALITY | NOT_ONE_WEIGHT_PER_TERM | MAY_READ_LABELS_ON_THE_HOST
+    opted_out = NOT_MINIMAL_AT_EQUALITY | NOT_ONE_WEIGHT_PER_TERM
     assert opted_out | DEPENDS_ON_THE_ORDER_OF_IMAGES <= set(NAMES)
 
 
@@ -250,32 +248,16 @@ def test_every_trained_part_is_trained(name):
     assert_finite({key: p.grad for key, p in parameters.items()})
 
 
-class NoWaiting(TorchDispatchMode):
-    """Fails on what makes the host wait for an accelerator: reading a value or a count."""
-
-    WAITS = ("_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero", "unique")
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        called = func.overloadpacket.__name__.strip("_")
-        assert called not in {name.strip("_") for name in self.WAITS}, called
-        if called.startswith("index"):
-            indices = args[1] if isinstance(args[1], (list, tuple)) else [args[1]]
-            assert torch.bool not in [getattr(i, "dtype", None) for i in indices], called
-        return func(*args, **(kwargs or {}))
-
-
-def test_the_training_step_waits_for_nothing(name):
-    if name in MAY_READ_LABELS_ON_THE_HOST:
-        pytest.skip("lists its pairs on the host, as documented")
-    student, teacher = trainable(output(STUDENT, 5, 1)), output(TEACHER, 5, 2)
-    loss, target = make(name), targets(5)
+def test_the_training_step_waits_for_nothing(name, accelerator):
+    loss, target = make(name).to(META), targets(5)
+    student, teacher = (over(output(s, 5, i), move) for i, s in enumerate((STUDENT, TEACHER)))
+    student = trainable(student)
+    target = target if methods.get(name).labels_on_host else move(target)
+    gradients(loss(student, teacher, target), student)  # the first step may make constants
     with NoWaiting():
         terms = loss(student, teacher, target)
         gradients(terms, student)
 
 
-def test_the_watch_itself_works():
-    x = torch.ones(3)
-    for wait in (x.sum().item, x.nonzero, lambda: x[x > 0], lambda: bool(x.sum() > 0)):
-        with pytest.raises(AssertionError), NoWaiting():
-            wait()
+def move(x):
+    return x.to(META)

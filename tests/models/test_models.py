@@ -9,6 +9,7 @@ import yaml
 from hash_orders import printed_by_both
 from network_cases import LABELS, build, decoder
 from torch import nn
+from waiting import META, NoWaiting
 
 from mdkd.config import Head
 from mdkd.errors import UserError
@@ -210,11 +211,14 @@ ARCHITECTURES = yaml.safe_load((ROOT / "config/architectures.yaml").read_text(en
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_configured_architectures_build(name):
-    """Sizes only (device meta): nothing is computed, so the big ones are cheap."""
-    with torch.device("meta"):
+def test_configured_architectures_build_and_wait_for_nothing(name):
+    """On the device meta nothing is computed, so the big ones are cheap."""
+    with META:
         network = build(ARCHITECTURES[name]["net"], 224, "imagenet", decoder(), num_labels=80)
-        output = network(torch.zeros(2, 3, 224, 224))
+        images_BCHW = torch.zeros(2, 3, 224, 224)
+    with NoWaiting():  # the forward pass in train mode, and the backward pass
+        output = network(images_BCHW)
+        output.logits_BC.sum().backward()
     assert output.logits_BC.shape == (2, 80)
     assert tuple(x.shape[1] for x in output.maps) == network.spec.map_channels
 
