@@ -1,4 +1,8 @@
-"""The content of ``rates.yaml``: speeds and sizes of networks, from which `mdkd.costs` computes."""
+"""The content of ``rates.yaml``: speeds and sizes of networks, from which `mdkd.costs` computes.
+
+A speed is raised only by a recorded run on a device that has a name: a finished training, or
+``benchmarks/gpu.py``, which prints numbers in the form of `Speeds`.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +15,7 @@ from mdkd.yamlfiles import read_yaml
 class Speeds:
     """Speeds of networks on one kind of device; see ``rates.yaml``."""
 
-    device: str
+    device: str  # on which the speeds were measured
     image_size: int = number(1, 4096)  # pixels on a side
     stem: Stem  # of the CIFAR-style networks
     efficiency: float = number(1e-3, 1)

@@ -1,11 +1,13 @@
 """Settings of the device: compiled students and deterministic trainings, on the CPU."""
 
 import os
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import edit_yaml, python
+from conftest import ROOT, edit_yaml, python
 from trainings import MDKD, REVIEW, STUDENT, losses, read
 
 from mdkd import records, store
@@ -91,6 +93,14 @@ def test_the_defaults_are_in_no_fingerprint():
     assert DEFAULT.changed() == {}
     assert COMPILED.changed() == {"compile": "default"}
     assert DETERMINISTIC.changed() == {"deterministic": True}
+
+
+def test_the_page_names_every_setting():
+    page = (
+        (ROOT / "docs/gpu.md").read_text(encoding="utf-8").split("| Key |")[1].split("| Part |")[0]
+    )
+    named = re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE)
+    assert named == [field.name for field in fields(Execution)]
 
 
 def test_both_are_settings_of_the_user(bench):
