@@ -10,7 +10,7 @@ import itertools
 import json
 from pathlib import Path
 
-from benchmarks import growth, harness, steps
+from benchmarks import endtoend, growth, harness, steps
 from mdkd import records
 
 RATIOS = Path(__file__).with_name("ratios.json")
@@ -24,7 +24,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with the committed ratios")
     parser.add_argument("--keep", action="store_true", help="write the committed ratios")
     args = parser.parse_args()
-    rows = itertools.chain(growth.rows(), steps.rows(), steps.stored_rows())
+    rows = itertools.chain(growth.rows(), steps.rows(), steps.stored_rows(), endtoend.rows())
     results = harness.measure((row for row in rows if args.word in row.name), args.rounds)
     facts = harness.facts()
     text = harness.markdown(results, facts)
@@ -37,7 +37,7 @@ def main() -> None:
         lines = harness.worse(results, committed)
         print("\n".join(["", *(lines or ["no ratio is more than 10 % below the committed one"])]))
     if args.keep:
-        ratios = {r["name"]: round(r["ratio"], 2) for r in results}
+        ratios = {r["name"]: round(r["ratio"], 2) for r in results if r["kept"]}
         kept = json.loads(RATIOS.read_text(encoding="utf-8")) if args.word else {}
         records.write_json(RATIOS, kept | ratios)
 

@@ -1,13 +1,14 @@
 """How benchmarks measure: interleaved rounds, processor time, medians and spread.
 
 A row compares two functions that do the same work. Both run once in every round, and a ratio is
-taken within the round, so that other work on the machine slows both alike.
+taken within the round, so that other work on the machine slows both alike. Processor time is that
+of this process and of the processes that it has started and that have ended.
 """
 
 import platform
+import resource
 import statistics
 import sys
-import time
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +24,14 @@ class Row(NamedTuple):
     reference: Callable[[], object]
     own: Callable[[], object]
     check: Callable[[object, object], None] | None = None  # raises unless the results agree
+    images: int | None = None  # of a row whose speed is shown in images/s
+    kept: bool = True  # whether its ratio is committed; not if it depends on another package
+
+
+def processor_s() -> float:
+    """Processor seconds that this process and its ended children have used."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(u.ru_utime + u.ru_stime for u in used)
 
 
 def interleaved(
@@ -32,10 +41,10 @@ def interleaved(
     times: dict[str, list[float]] = {name: [] for name in variants}
     for i in range(rounds + 1):
         for name, run in variants.items():
-            start = time.process_time()
+            start = processor_s()
             run()
             if i:  # the first round warms up
-                times[name].append(time.process_time() - start)
+                times[name].append(processor_s() - start)
     return times
 
 
@@ -62,6 +71,8 @@ def measure(rows: Iterable[Row], rounds: int) -> list[dict[str, Any]]:
                 "own_ms": 1e3 * statistics.median(times["own"]),
                 "ratio": statistics.median(ratios),
                 "ratio_quartiles": [low, high],
+                "images": row.images,
+                "kept": row.kept,
             }
         )
     return results
@@ -70,17 +81,23 @@ def measure(rows: Iterable[Row], rounds: int) -> list[dict[str, Any]]:
 def markdown(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:
     """The results as a table, with what they were measured on."""
     lines = [
-        "| what | reference, ms | own, ms | ratio | its quartiles |",
+        "| what | reference | own | ratio | its quartiles |",
         "|---|--:|--:|--:|--:|",
     ]
     for r in results:
         low, high = r["ratio_quartiles"]
         lines.append(
-            f"| {r['name']} | {r['reference_ms']:.1f} | {r['own_ms']:.1f} | {r['ratio']:.2f} "
-            f"| {low:.2f} - {high:.2f} |"
+            f"| {r['name']} | {_speed(r, 'reference_ms')} | {_speed(r, 'own_ms')} "
+            f"| {r['ratio']:.2f} | {low:.2f} - {high:.2f} |"
         )
     measured_on = ", ".join(f"{key} {value}" for key, value in facts.items())
     return "\n".join([*lines, "", f"Medians of processor time on one thread. {measured_on}."])
+
+
+def _speed(result: Mapping[str, Any], name: str) -> str:
+    """A time in ms, or a speed in images/s."""
+    ms, images = result[name], result["images"]
+    return f"{ms:.1f} ms" if images is None else f"{1e3 * images / ms:.3g} images/s"
 
 
 def worse(results: Iterable[Mapping[str, Any]], committed: Mapping[str, float]) -> list[str]:

@@ -27,10 +27,10 @@ RECIPE = Recipe(epochs=1, batch_size=BATCH, lr=1.0, weight_decay=0.0, flip=True,
 FILL = np.array([124, 116, 104], np.uint8)
 
 
-def drawn_jpegs(folder: Path) -> list[Path]:
+def drawn_jpegs(folder: Path, images: int) -> list[Path]:
     """Scenes of 640 x 480 as JPEGs of quality 95."""
-    split = scenes.load(scenes.Options(train=IMAGES, test=1), folder, 640).splits["train"]
-    for i in range(IMAGES):
+    split = scenes.load(scenes.Options(train=images, test=1), folder, 640).splits["train"]
+    for i in range(images):
         image = Image.fromarray(split.image(i)).crop((0, 80, 640, 560))
         image.save(folder / f"{i}.jpg", quality=95)
     return sorted(folder.glob("*.jpg"))
@@ -40,7 +40,7 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(temporary)
-        paths = sorted(folder.glob("*.jpg"))[:IMAGES] or drawn_jpegs(folder)
+        paths = sorted(folder.glob("*.jpg"))[:IMAGES] or drawn_jpegs(folder, IMAGES)
         pixels = np.lib.format.open_memmap(
             Path(temporary) / "images.npy", "w+", np.uint8, (len(paths), SIZE, SIZE, 3)
         )

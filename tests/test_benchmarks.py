@@ -1,6 +1,7 @@
 """The harness by hand, and the straight forms that the benchmarks compare with, at a small size."""
 
 import itertools
+import subprocess
 import sys
 from importlib import import_module
 
@@ -37,14 +38,24 @@ def test_every_straight_form_gives_what_the_package_gives(monkeypatch):
 def test_ratios_are_taken_within_a_round(monkeypatch):
     harness = import_module("benchmarks.harness")
     clock = itertools.accumulate([9, 9, 0, 4, 0, 2, 0, 6, 0, 2, 0, 30, 0, 3])
-    monkeypatch.setattr(harness.time, "process_time", lambda: float(next(clock)))
+    monkeypatch.setattr(harness, "processor_s", lambda: float(next(clock)))
     (result,) = harness.measure([harness.Row("x", lambda: 1, lambda: 2)], rounds=3)
     # the first round warms up and is not timed; then 4 and 2, 6 and 2, 30 and 3 seconds
     assert (result["reference_ms"], result["own_ms"], result["ratio"]) == (6000, 2000, 3)
     assert result["ratio_quartiles"] == [2.5, 6.5]
     text = harness.markdown([result], {"processor": "p"})
-    assert "| x | 6000.0 | 2000.0 | 3.00 | 2.50 - 6.50 |" in text
+    assert "| x | 6000.0 ms | 2000.0 ms | 3.00 | 2.50 - 6.50 |" in text
+    text = harness.markdown([result | {"images": 30}], {})
+    assert "| x | 5 images/s | 15 images/s | 3.00 |" in text
     assert text.endswith("processor p.")
+
+
+def test_processor_time_is_that_of_ended_children_too():
+    harness = import_module("benchmarks.harness")
+    before = harness.processor_s()
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    subprocess.run([sys.executable, "-c", busy], check=True)
+    assert harness.processor_s() - before >= 0.3
 
 
 def test_only_what_got_worse_by_more_than_a_tenth_is_reported():
