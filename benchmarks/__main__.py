@@ -10,7 +10,7 @@ import itertools
 import json
 from pathlib import Path
 
-from benchmarks import endtoend, growth, harness, steps
+from benchmarks import against_torchdistill, endtoend, growth, harness, steps
 from mdkd import records
 
 RATIOS = Path(__file__).with_name("ratios.json")
@@ -24,7 +24,13 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="compare with the committed ratios")
     parser.add_argument("--keep", action="store_true", help="write the committed ratios")
     args = parser.parse_args()
-    rows = itertools.chain(growth.rows(), steps.rows(), steps.stored_rows(), endtoend.rows())
+    rows = itertools.chain(
+        growth.rows(),
+        steps.rows(),
+        steps.stored_rows(),
+        endtoend.rows(),
+        against_torchdistill.rows(),
+    )
     results = harness.measure((row for row in rows if args.word in row.name), args.rounds)
     facts = harness.facts()
     text = harness.markdown(results, facts)

@@ -124,10 +124,6 @@ class Case:
         return teacher.requires_grad_(False), student
 
     @cached_property
-    def live(self) -> LiveTeacher:
-        return LiveTeacher(self.own[0], self.run("mse").recipe)
-
-    @cached_property
     def files(self) -> list[Path]:
         """One JPEG for each training image; the folder lives as long as this case."""
         self.folder = tempfile.TemporaryDirectory()
@@ -161,18 +157,20 @@ class Case:
         )
 
     def ours(self, method: str, stored: bool) -> None:
-        """One epoch of our loop, with the shares of decoding and of storing logits."""
+        """One epoch of our loop, with the share of decoding."""
         for file in self.files[: max(1, round(self.images / EPOCHS))]:
             read_image(file, self.pair.size)
-        if stored:
-            images_BCHW = next(Loader(self.split, self.run(method).recipe, 0, CPU).train(0))[0]
-            for _ in range(self.pair.steps):
-                self.live(0, 0, images_BCHW[: BATCH // READERS])
-        self.fit(method, _Stored(self.own[0]) if stored else self.live)
+        self.fit(method, stored)
 
-    def fit(self, method: str, teacher: Teacher) -> None:
-        """One epoch of `mdkd.training.loop`."""
-        run, student = self.run(method), self.own[1]
+    def fit(self, method: str, stored: bool) -> None:
+        """One epoch of `mdkd.training.loop`; with stored logits, also the share of storing them."""
+        run, (network, student) = self.run(method), self.own
+        live = LiveTeacher(network, run.recipe)
+        teacher: Teacher = _Stored(network) if stored else live
+        if stored:
+            images_BCHW = next(Loader(self.split, run.recipe, 0, CPU).train(0)).images_BCHW
+            for _ in range(self.pair.steps):
+                live(0, 0, images_BCHW[: BATCH // READERS])
         cache = Cache((), {"train": self.split}, "", {})
         loss = methods.build(method, student.spec, teacher.spec, run.method.settings)
         with mock.patch.object(loop, "probed_epochs", lambda epochs: ()):
@@ -185,7 +183,7 @@ class Case:
             [
                 transforms.Resize((self.pair.size, self.pair.size)),
                 transforms.RandomHorizontalFlip(),
-                _cut_out,
+                cut_out,
                 transforms.ToTensor(),
                 transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
             ]
@@ -242,7 +240,7 @@ class _Files(torch.utils.data.Dataset):
             return self.transform(image.convert("RGB")), self.targets_NC[i]
 
 
-def _cut_out(image: Image.Image) -> Image.Image:
+def cut_out(image: Image.Image) -> Image.Image:
     """Cover a grey square of half the side."""
     side = image.width // 2
     left, top = (int(torch.randint(image.width, ())) - side // 2 for _ in range(2))

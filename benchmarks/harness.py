@@ -11,6 +11,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -117,6 +118,7 @@ def facts() -> dict[str, Any]:
     cpuinfo = Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
     models = [line.split(":")[1].strip() for line in text.splitlines() if "model name" in line]
-    packages = {name: version(name) for name in ("numpy", "scipy", "torch")}
+    names = [name for name in ("numpy", "scipy", "torch", "torchdistill") if find_spec(name)]
+    packages = {name: version(name) for name in names}
     processor = models[0] if models else platform.machine()
     return {"processor": processor, "python": platform.python_version(), **packages}
