@@ -55,7 +55,7 @@ def rows() -> Iterator[Row]:
                 case.torchdistill,
                 lambda case=case, stored=stored: case.fit("mse", stored),
                 images=case.images,
-                kept=False,
+                apart=True,
             )
 
 

@@ -73,7 +73,7 @@ class Pair(NamedTuple):
 
 
 PAIRS = (
-    Pair("cifar:resnet8x2", "cifar:resnet8", "small", steps=10),
+    Pair("cifar:resnet8x2", "cifar:resnet8", "small", steps=4),
     Pair("resnet34.tv_in1k", "tv:shufflenet_v2_x1_0", "paper", steps=2),
     Pair("resnet101.tv_in1k", "resnet34.tv_in1k", "paper"),
 )
@@ -89,6 +89,7 @@ def rows() -> Iterator[Row]:
                 lambda case=case, method=method: case.usual(method),
                 lambda case=case, method=method, stored=stored: case.ours(method, stored),
                 images=case.images,
+                apart=pair.head == "paper",
             )
 
 

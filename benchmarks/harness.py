@@ -26,7 +26,7 @@ class Row(NamedTuple):
     own: Callable[[], object]
     check: Callable[[object, object], None] | None = None  # raises unless the results agree
     images: int | None = None  # of a row whose speed is shown in images/s
-    kept: bool = True  # whether its ratio is committed; not if it depends on another package
+    apart: bool = False  # slow or of another package: only on request, and its ratio is not kept
 
 
 def processor_s() -> float:
@@ -73,7 +73,7 @@ def measure(rows: Iterable[Row], rounds: int) -> list[dict[str, Any]]:
                 "ratio": statistics.median(ratios),
                 "ratio_quartiles": [low, high],
                 "images": row.images,
-                "kept": row.kept,
+                "apart": row.apart,
             }
         )
     return results

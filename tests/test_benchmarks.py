@@ -74,3 +74,36 @@ def test_measuring_refuses_results_that_differ():
 
     with pytest.raises(AssertionError):
         harness.measure([harness.Row("x", lambda: 1, lambda: 2, differ)], rounds=2)
+
+
+def test_the_usual_recipe_trains_and_both_sides_see_every_image(monkeypatch):
+    endtoend = import_module("benchmarks.endtoend")
+    monkeypatch.setattr(endtoend, "WORKERS", 0)
+    monkeypatch.setattr(endtoend, "BATCH", 4)
+    pair = endtoend.Pair("cifar:resnet8", "cifar:resnet8", "small", size=32, steps=2)
+    case = endtoend.Case(pair)
+    assert len(case.files) == len(case.split.ids) == case.images == 8
+    before = [p.detach().clone() for p in case.networks[1].parameters()]
+    for method in ("ps", "l2d"):
+        assert len(case.usual(method)) == endtoend.LABELS
+    assert any(not p.equal(q) for p, q in zip(case.networks[1].parameters(), before, strict=True))
+
+    seen = []
+    case.own[1].register_forward_hook(lambda net, images, output: seen.append(len(images[0])))
+    case.ours("ps", stored=True)
+    assert seen == [4, 4]
+
+
+def test_losses_are_measured_at_any_number_of_labels():
+    labels = import_module("benchmarks.labels")
+    for name in ("mdkd", "l2d"):
+        labels.step(name, 5)()
+    text = labels.markdown({"5": {"mdkd": {"ms": 1.25, "MB": 0.2}}, "9": {}}, {})
+    assert "| MDKD | 1.2 ms, 1 MB |  |" in text
+
+
+def test_the_error_of_a_plan_by_hand(tmp_path):
+    plan_error = import_module("benchmarks.plan_error")
+    text = plan_error.markdown({"mld": [(2.0, 1.0), (4.0, 1.5), (3.0, 1.1)], "mse": [(0.5, 0.9)]})
+    assert "| MLD | 3 | 3.00 (2.00 - 4.00) | 1.10 (1.00 - 1.50) |" in text
+    assert "| all | 4 | 2.50 (0.50 - 4.00) | 1.05 (0.90 - 1.50) |" in text
