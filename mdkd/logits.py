@@ -13,6 +13,7 @@ else of the teacher may read them from files:
 The files can always be computed again, so `mdkd store prune` names them first.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,15 @@ class Entry:
 
 def may_read(run: Run) -> bool:
     """Whether a run needs nothing of its teacher but the logits."""
-    return run.teacher is not None and methodfiles.read(run.method.name).needs == ["logits"]
+    return bool(_readers([run]))
+
+
+def _readers(runs: Iterable[Run]) -> list[Run]:
+    """The runs that need nothing of their teachers but the logits. Each method is read once."""
+    distilled = [run for run in runs if run.teacher is not None]
+    names = {run.method.name for run in distilled}
+    suited = {name for name in names if methodfiles.read(name).needs == ["logits"]}
+    return [run for run in distilled if run.method.name in suited]
 
 
 def path_of(run: Run) -> str:
@@ -140,9 +149,8 @@ def _current(run: Run, layout: Layout) -> bool:
 def groups(plan: Plan) -> dict[str, list[str]]:
     """The runs of a plan that stored logits can serve, by the path of these logits."""
     found: dict[str, list[str]] = {}
-    for path, run in plan.runs.items():
-        if may_read(run):
-            found.setdefault(path_of(run), []).append(path)
+    for run in _readers(plan.runs.values()):
+        found.setdefault(path_of(run), []).append(run.path)
     return found
 
 
@@ -163,5 +171,5 @@ def entries(store_folder: Path) -> list[Entry]:
 
 def waited_for(plan: Plan, layout: Layout) -> set[Path]:
     """The folders of the logits that runs of a plan will read that are not done."""
-    runs = [run for run in plan.runs.values() if may_read(run)]
+    runs = _readers(plan.runs.values())
     return {entry(run, layout).folder for run in runs if store.state(run, layout) != "done"}
