@@ -108,7 +108,7 @@ def markdown(results: dict[str, dict[str, dict[str, float]]], facts: dict) -> st
     ]
     for name in names:
         cells = [  # peaks are known to about 1 MB
-            f"{column[name]['ms']:.2g} ms, {max(column[name]['MB'], 1):.0f} MB"
+            f"{column[name]['ms']:.3g} ms, {max(column[name]['MB'], 1):.0f} MB"
             if name in column
             else ""
             for column in results.values()

@@ -99,7 +99,7 @@ def test_losses_are_measured_at_any_number_of_labels():
     for name in ("mdkd", "l2d"):
         labels.step(name, 5)()
     text = labels.markdown({"5": {"mdkd": {"ms": 1.25, "MB": 0.2}}, "9": {}}, {})
-    assert "| MDKD | 1.2 ms, 1 MB |  |" in text
+    assert "| MDKD | 1.25 ms, 1 MB |  |" in text
 
 
 def test_the_error_of_a_plan_by_hand(tmp_path):
