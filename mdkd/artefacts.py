@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from mdkd import splits, tuned
+from mdkd import kinds, splits, tuned
 from mdkd.config import Split, named
 from mdkd.errors import UserError
-from mdkd.kinds import KINDS
 from mdkd.published import PUBLISHED
 from mdkd.resolve import teacher_seed, variant_of, weights_of
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
@@ -133,7 +132,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             for pair, known in zip(columns, published_here, strict=True)
         ]
         role: Literal["student", "method"] = "student" if is_student else "method"
-        tried = entry.set if KINDS[experiment.kind].tunes and x is not None else None
+        tried = entry.set if kinds.get(experiment.kind).tunes and x is not None else None
         rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x, tried=tried))
     return Artefact(
         name=name,
@@ -153,7 +152,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *_scratch_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
-            *([] if KINDS[experiment.kind].tunes else tuned.notes(spec, experiment, weights)),
+            *([] if kinds.get(experiment.kind).tunes else tuned.notes(spec, experiment, weights)),
         ],
         split=split,
         unavailable=lacking,
@@ -186,10 +185,10 @@ def _teachers(spec: Specification, lines: list[Line]) -> dict[str, int]:
 def _lines(spec: Specification, name: str) -> list[Line]:
     """The rows of an experiment, and those that its options make of them or add to them."""
     experiment = spec.experiments[name]
-    if KINDS[experiment.kind].tunes:
+    if kinds.get(experiment.kind).tunes:
         return [Line(*point) for point in tuned.points(spec, name)]
     where = f"{spec.folder}/experiments/{name}.yaml: options"
-    options = KINDS[experiment.kind].options(**experiment.options)
+    options = kinds.get(experiment.kind).options(**experiment.options)
     lines = [Line(entry, _label(spec, entry)) for entry in experiment.methods]
     if points := options.points_of_recipe():
         lines = [_point(spec, line, key, x, where) for line in lines for key, x in points]

@@ -10,12 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mdkd import devices, faults, precheck, records, runfiles, store
+from mdkd import devices, faults, kinds, precheck, records, registry, runfiles, store
 from mdkd.arguments import CONFIG, parser
 from mdkd.config import parse
 from mdkd.errors import UserError, find
 from mdkd.faults import show
-from mdkd.kinds import KINDS
 from mdkd.layout import Layout
 from mdkd.plan import Plan, make_plan
 from mdkd.resolve import resolve_dataset, resolve_root, resolve_run
@@ -73,8 +72,9 @@ def train(args: argparse.Namespace) -> None:
         place = _plan(args)
         run, layout = find(place.runs, args.target), place.layout()
     elif args.target.endswith(runfiles.SUFFIXES):
+        place = _user(args)
+        registry.use(place.plugins)
         run = runfiles.read(Path(args.target))
-        place = _user(args, run.protocol)
         layout = Layout(run.protocol, store_folder=place.store)
     else:
         spec = _specification(args)
@@ -195,7 +195,7 @@ def tune(args: argparse.Namespace) -> None:
     from mdkd import tuned, tuning
 
     plan = _plan(args)
-    known = {name: a for name, a in plan.artefacts.items() if KINDS[a.kind].tunes}
+    known = {name: a for name, a in plan.artefacts.items() if kinds.get(a.kind).tunes}
     if args.target is None and len(known) != 1:
         names = ", ".join(known) or "none; write one, see config/experiments/README.md"
         raise UserError(f"tune: name one of the experiments of kind tuning: {names}")
@@ -301,11 +301,11 @@ def _specification(args: argparse.Namespace, protocol: str | None = None) -> Spe
     return Specification(args.config, given)
 
 
-def _user(args: argparse.Namespace, protocol: str) -> UserConfig:
+def _user(args: argparse.Namespace) -> UserConfig:
     """What ``config.yaml`` says about this machine; a run file needs no such file."""
-    given = _settings(args) | {"protocol": protocol}
+    given = _settings(args) | {"protocol": "of_the_run"}
     if args.protocol:
-        raise UserError(f"--protocol: {args.target} has protocol '{protocol}'; leave it out")
+        raise UserError(f"--protocol: {args.target} names its protocol; leave it out")
     file = args.config / "config.yaml"
     if args.config == CONFIG and not file.exists():
         return parse(UserConfig, given, "--set")

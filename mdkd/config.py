@@ -50,6 +50,7 @@ def folder(default: str) -> Any:
 DISTINCT = {"distinct": True}
 SOME = {"distinct": True, "some": True}  # at least one
 NAMES = {"pattern": NAME, "distinct": True}
+FOLDERS = {"folder": True, "distinct": True, "path": True}
 SEEDS = {"range": (0, LARGEST_SEED), "distinct": True}
 
 Split = Literal["test", "val"]  # images that are not trained on
@@ -201,6 +202,8 @@ def _rewritten(value: Any, f: dataclasses.Field, where: str) -> Any:
     """A path with the user's home in place of ``~``, a label on one line, or the value as it is."""
     if isinstance(value, str) and "path" in f.metadata:
         return expanded(value, where)
+    if isinstance(value, list) and "path" in f.metadata:
+        return [expanded(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, str) and "printed" in f.metadata:
         return one_line(value, where)
     return value

@@ -2,13 +2,18 @@
 
 The code of a kind is in the file of its name in `mdkd/reporting/kinds/`. This list is separate
 because planning reads it at every start of the workflow and must not import pandas or matplotlib.
+A kind of a plug-in (`mdkd.plugins`) is declared by the YAML file beside its code.
 """
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, make_dataclass
+from typing import Any, Literal
 
-from mdkd.config import DISTINCT, SOME, number
+from mdkd import registry
+from mdkd.config import DISTINCT, SOME, number, parse
 from mdkd.errors import UserError
+from mdkd.yamlfiles import read_yaml
+
+PACKAGE = "mdkd.reporting.kinds"
 
 Output = Literal["table", "figure"]
 
@@ -144,3 +149,55 @@ KINDS = {
     "context": Kind(outputs=("table",), options=Context),
     "tuning": Kind(outputs=("table", "figure"), val=True, tunes=True, alike=True),
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class KindFile:
+    """The YAML file of a plug-in's kind."""
+
+    outputs: list[Output] = field(metadata=SOME)
+    maps: bool = False
+    val: bool = False
+    alike: bool = False
+    options: dict[str, Any] = field(default_factory=dict)  # all of them, with their defaults
+
+
+def names() -> list[str]:
+    """All kinds, those of plug-ins included."""
+    return registry.names(PACKAGE)
+
+
+def get(name: str) -> Kind:
+    """The kind that is called ``name``. Its code is not imported.
+
+    Raises:
+        UserError: there is none, or the file of a plug-in's kind is missing or wrong.
+    """
+    if name in KINDS:
+        return KINDS[name]
+    file = registry.file(PACKAGE, name, ".yaml")
+    declared = parse(KindFile, read_yaml(file), str(file))
+    options = [(key, _type(value), _default(value)) for key, value in declared.options.items()]
+    return Kind(
+        outputs=tuple(declared.outputs),
+        options=make_dataclass("Options", options, bases=(Options,), frozen=True, kw_only=True),
+        maps=declared.maps,
+        val=declared.val,
+        alike=declared.alike,
+    )
+
+
+def _type(default: Any) -> Any:
+    """The type of an option: that of its default."""
+    if default is None:
+        return Any
+    if isinstance(default, list):
+        return list[Any]
+    return dict[str, Any] if isinstance(default, dict) else type(default)
+
+
+def _default(default: Any) -> Any:
+    """The default of an option, a new list or dict at each use."""
+    if isinstance(default, list | dict):
+        return field(default_factory=default.copy)
+    return field(default=default)

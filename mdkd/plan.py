@@ -9,11 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from mdkd import records, runfiles
+from mdkd import kinds, records, registry, runfiles
 from mdkd.artefacts import Artefact, make_artefact
-from mdkd.config import Dataset, Run, folder, named, number, parse
+from mdkd.config import FOLDERS, Dataset, Run, folder, named, number, parse
 from mdkd.errors import UserError, nearest
-from mdkd.kinds import KINDS
 from mdkd.layout import Layout
 from mdkd.resolve import resolve_root, resolve_run
 from mdkd.spec import Specification
@@ -33,6 +32,8 @@ class Plan:
     selected: list[str]  # the artefacts that are made if no target is named
     weights_folder: str = folder("weights")  # where ImageNet weights lie; changes no number
     store: str = folder("store")  # where trainings lie; changes no number
+    # Folders with plug-ins (mdkd.plugins): no number depends on where the code lies.
+    plugins: list[str] = field(default_factory=list, metadata=FOLDERS)
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # changes no number
     trainings_per_gpu: int = number(1, 64, default=1)  # changes no number
     compile: Literal["default", "reduce-overhead"] | None = None  # changes the last bits
@@ -54,6 +55,7 @@ class Plan:
         """
         fix = "name a plan that `snakemake` wrote, or run it again"
         plan = parse(cls, records.read_json(file, fix, fix), str(file))
+        registry.use(plan.plugins)
         runfiles.check_plan(plan.runs, plan.datasets, str(file))
         used = {run for artefact in plan.artefacts.values() for run in artefact.runs}
         for what, names, known in (
@@ -65,11 +67,11 @@ class Plan:
                 if name not in known:
                     raise UserError(f"{file}: {what}: '{name}' is not in the plan; {fix}")
         for name, artefact in plan.artefacts.items():
-            if artefact.kind not in KINDS:
-                hint = nearest(artefact.kind, KINDS)
+            if artefact.kind not in kinds.names():
+                hint = nearest(artefact.kind, kinds.names())
                 raise UserError(f"{file}: artefacts: {name}: kind: '{artefact.kind}'; {hint}")
             where = f"{file}: artefacts: {name}: options"
-            parse(KINDS[artefact.kind].options, artefact.options, where)
+            parse(kinds.get(artefact.kind).options, artefact.options, where)
         return plan
 
     def digest(self) -> str:
@@ -128,6 +130,7 @@ def make_plan(spec: Specification) -> Plan:
         selected=spec.selected,
         weights_folder=spec.user.weights_folder,
         store=spec.user.store,
+        plugins=spec.user.plugins,
         checkpoint_minutes=spec.user.checkpoint_minutes,
         trainings_per_gpu=spec.user.trainings_per_gpu,
         compile=spec.user.compile,

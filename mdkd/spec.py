@@ -8,12 +8,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mdkd import methodfiles, published, registry
+from mdkd import kinds, methodfiles, published, registry
 from mdkd.agreement import SELECTABLE
 from mdkd.config import Dataset, Recipe, check_name, parse
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
-from mdkd.kinds import KINDS
 from mdkd.runpath import SUPERVISED_METHOD, is_writable
 from mdkd.specfiles import (
     ArchEntry,
@@ -50,6 +49,7 @@ class Specification:
     def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
         self.folder = folder
         self.user = read_user(self._file("config"), overrides or {})
+        registry.use(self.user.plugins)
         self.protocol_file = self._file(f"protocols/{self.user.protocol}")
         self.protocol = self._protocol()
         self.methods = self._methods()
@@ -194,8 +194,8 @@ class Specification:
                 raise UserError(f"{place}: options: expected keys and values, found {options!r}")
             changes = changes | {"options": experiment.options | options}
             experiment = parse(Experiment, content | changes, place)
-        if experiment.kind not in KINDS:
-            hint = nearest(experiment.kind, KINDS)
+        if experiment.kind not in kinds.names():
+            hint = nearest(experiment.kind, kinds.names())
             raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
         for metric in experiment.metrics:
             if metric not in SELECTABLE:
@@ -214,7 +214,7 @@ class Specification:
         for other in experiment.methods_of:
             self._add_experiment(other, f"{file}: methods_of", (*users, name))
             rows += [row for row in self.experiments[other].methods if row not in rows]
-        options = parse(KINDS[experiment.kind].options, experiment.options, f"{file}: options")
+        options = parse(kinds.get(experiment.kind).options, experiment.options, f"{file}: options")
         where = f"{file}: methods"
         rows += [row for row in self._rows(experiment, where) if row not in rows]
         self._check_alike(experiment, rows, where)
@@ -242,7 +242,7 @@ class Specification:
         return rows
 
     def _check_alike(self, experiment: Experiment, rows: list[Entry], where: str) -> None:
-        for row in rows if KINDS[experiment.kind].alike else ():
+        for row in rows if kinds.get(experiment.kind).alike else ():
             if changed := [
                 *row.recipe,
                 *(["teacher_seed"] if row.teacher_seed is not None else []),

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from mdkd.config import (
     DISTINCT,
+    FOLDERS,
     LARGEST_SEED,
     NAMES,
     NET,
@@ -44,6 +45,7 @@ class UserConfig:
     data_root: str = folder("data")  # relative roots of data sets are below it
     weights_folder: str = folder("weights")  # files of ImageNet weights, used before any download
     store: str = folder("store")  # the folder of all trainings; several projects may share it
+    plugins: list[str] = field(default_factory=list, metadata=FOLDERS)  # see mdkd.plugins
     checkpoint_minutes: float = number(0, 10**6, default=10.0)  # between two checkpoints, at most
     trainings_per_gpu: int = number(1, 64, default=1)  # that share one GPU
     compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
@@ -151,7 +153,7 @@ def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
     content = read_yaml(file)
     if isinstance(content, dict):
         content = content | overrides
-        for key in ("experiments", "seeds"):  # one bare value is a list of one
+        for key in ("experiments", "seeds", "plugins"):  # one bare value is a list of one
             if isinstance(content.get(key), str | int):
                 content[key] = [content[key]]
         if isinstance(content.get("seeds"), list):  # snakemake --config reads items as text

@@ -6,9 +6,9 @@ rest (`mdkd.data.build`).
 
 from collections.abc import Iterable
 
+from mdkd import kinds
 from mdkd.config import Split
 from mdkd.errors import UserError
-from mdkd.kinds import KINDS
 from mdkd.spec import Specification
 from mdkd.specfiles import Experiment, Pair
 
@@ -19,12 +19,12 @@ def checked(spec: Specification, name: str, experiment: Experiment, pairs: Itera
     Raises:
         UserError: its kind or one of its data sets has no metrics of validation images.
     """
-    where, kind = f"{spec.folder}/experiments/{name}.yaml", KINDS[experiment.kind]
+    where, kind = f"{spec.folder}/experiments/{name}.yaml", kinds.get(experiment.kind)
     split: Split = "val" if kind.tunes else experiment.split
     if split == "test":
         return split
     if not kind.val:
-        known = ", ".join(other for other, k in KINDS.items() if k.val)
+        known = ", ".join(other for other in kinds.names() if kinds.get(other).val)
         what = f"kind '{experiment.kind}' shows test images; kinds that can show val: {known}"
         raise UserError(f"{where}: split: {what}")
     for pair in pairs:

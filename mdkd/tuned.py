@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from mdkd import kinds
 from mdkd.config import SEEDS, named, number, parse
 from mdkd.errors import UserError, nearest
-from mdkd.kinds import KINDS
 from mdkd.methodfiles import MethodFile
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, slug
 from mdkd.spec import Specification
@@ -89,7 +89,7 @@ def lacking(spec: Specification, name: str, experiment: Experiment) -> str | Non
         return None
     own = file == own_file(spec.folder, file.stem)
     protocol = file.stem if own else spec.user.protocol
-    studies = (n for n, e in spec.experiments.items() if KINDS[e.kind].tunes)
+    studies = (n for n, e in spec.experiments.items() if kinds.get(e.kind).tunes)
     return (
         f"experiment {name}: weights: no file {file} yet; run `snakemake --cores all "
         f"{next(studies, 'tuning')} --config protocol={protocol}`, then `mdkd tune --protocol "

@@ -195,7 +195,7 @@ def test_a_file_needs_no_configuration(run, train, tmp_path):
     assert "nowhere/config.yaml: no such file" in printed
     status, printed, _ = train("good.yaml", "--protocol", "paper")
     assert status == 2
-    assert "--protocol: good.yaml has protocol 'smoke'; leave it out" in printed
+    assert "--protocol: good.yaml names its protocol; leave it out" in printed
 
 
 def test_every_number_of_a_record_is_read_back(run, tmp_path):

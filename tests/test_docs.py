@@ -108,7 +108,10 @@ def test_the_readme_repeats_the_notes_on_metrics(metric):
     assert re.search(rf"^- .*\b{metric}\b.*: {note}\.$", text_of("README.md"), re.MULTILINE)
 
 
-@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "docs/protocol.md", EXPERIMENTS])
+@pytest.mark.parametrize(
+    "file",
+    ["README.md", "CONTRIBUTING.md", "docs/protocol.md", "docs/bring-your-own.md", EXPERIMENTS],
+)
 def test_files_that_the_documentation_names_exist(file):
     links = re.findall(r"\]\((?!https?:)([\w./-]+)(?:#[\w-]+)?\)", text_of(file))
     folders = "config|mdkd|tests|docs|workflow"

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from mdkd.errors import UserError
 from mdkd.outputs import Output
 
 
@@ -49,6 +50,9 @@ def method(name: str, *, labels_on_host: bool = False) -> Callable[[Factory], Fa
     """
 
     def declare(factory: Factory) -> Factory:
+        other = declared[name][0].__module__ if name in declared else factory.__module__
+        if other != factory.__module__:
+            raise UserError(f"{factory.__module__}: method '{name}' is that of {other}; rename it")
         declared[name] = factory, labels_on_host
         return factory
 

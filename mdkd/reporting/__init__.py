@@ -19,7 +19,7 @@ os.environ["MPLBACKEND"] = "agg"
 from mdkd import registry
 from mdkd.artefacts import DOCUMENT, Artefact
 from mdkd.errors import UserError, find
-from mdkd.kinds import KINDS
+from mdkd.kinds import get as kind_of
 from mdkd.plan import Plan
 from mdkd.results import Results
 
@@ -80,7 +80,7 @@ def report_partial(plan: Plan, results: Results, name: str | None = None) -> str
     folder, texts = results.results / "partial", []
     for chosen in [name] if name else dict.fromkeys(plan.selected + _begun(plan, results)):
         artefact = find(plan.artefacts, chosen)
-        outputs = KINDS[artefact.kind].outputs
+        outputs = kind_of(artefact.kind).outputs
         if "table" in outputs:
             write_table(artefact, results, folder / "tables")
         if "figure" in outputs:
@@ -123,7 +123,9 @@ def _made(plan: Plan, name: str) -> Artefact:
 
 
 def _kind(artefact: Artefact):
-    return registry.load(f"{__name__}.kinds", artefact.kind)
+    module = registry.load(f"{__name__}.kinds", artefact.kind)
+    registry.check_defines(module, kind_of(artefact.kind).outputs)
+    return module
 
 
 def _begun(plan: Plan, results: Results) -> list[str]:
@@ -135,7 +137,7 @@ def _begun(plan: Plan, results: Results) -> list[str]:
 
 def _description(artefact: Artefact, folder: Path, whole: bool) -> str:
     """Where an artefact's files lie, after its table if ``whole``."""
-    outputs, lines = KINDS[artefact.kind].outputs, []
+    outputs, lines = kind_of(artefact.kind).outputs, []
     if "table" in outputs:
         table = folder / "tables" / f"{artefact.name}.md"
         lines += [f"\n{table.read_text(encoding='utf-8')}" if whole else ""]

@@ -14,10 +14,10 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from mdkd import __version__, records
+from mdkd import __version__, kinds, records
 from mdkd.artefacts import DOCUMENT, Artefact
 from mdkd.errors import UserError, find
-from mdkd.kinds import KINDS, Output
+from mdkd.kinds import Output
 from mdkd.plan import Plan
 from mdkd.reporting import escapes
 from mdkd.reporting.cells import title
@@ -101,7 +101,7 @@ def text(plan: Plan, results: Results, target: str = DOCUMENT) -> str:
     sections: dict[str, list[tuple[Artefact, Output]]] = defaultdict(list)
     missing = []
     for artefact in artefacts:
-        for output in KINDS[artefact.kind].outputs:
+        for output in kinds.get(artefact.kind).outputs:
             if (results.results / FILES[output].format(artefact.name)).exists():
                 sections[artefact.group].append((artefact, output))
             else:

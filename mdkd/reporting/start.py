@@ -6,9 +6,8 @@ metadata it prints numbers well and texts badly. So there are two files, a text 
 
 from pathlib import Path
 
-from mdkd import records
+from mdkd import kinds, records
 from mdkd.artefacts import Artefact
-from mdkd.kinds import KINDS
 from mdkd.plan import Plan
 from mdkd.reporting import escapes, page, tables
 from mdkd.results import Results
@@ -52,7 +51,7 @@ def text(artefacts: list[Artefact], folder: Path) -> str:
     files = [
         folder / "tables" / f"{artefact.name}.html"
         for artefact in shown
-        if "table" in KINDS[artefact.kind].outputs
+        if "table" in kinds.get(artefact.kind).outputs
     ]
     parts = [STYLE, '<div class="mdkd">']
     if (folder / page.NAME).exists():

@@ -337,5 +337,6 @@ def _write_results(
         "images_per_s": images / max(progress.wall_s, SHORTEST_S),
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
         "final_epoch": progress.history[-1],
+        "plugins": provenance.plugins(run),
     }
     records.write_json(folder / store.RECORD, record)

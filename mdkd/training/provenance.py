@@ -5,8 +5,29 @@ import resource
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import torch
+
+from mdkd import methodfiles, records, registry
+from mdkd.config import Run
+
+
+def plugins(run: Run) -> dict[str, Any]:
+    """The parts of a run that are plug-ins: what brought them, and a checksum of their code."""
+    parts = {"method": (methodfiles.PACKAGE, run.method.name)}
+    parts |= {"source": ("mdkd.data.sources", run.dataset.source)}
+    found = {part: registry.plugin(*names) for part, names in parts.items()}
+    return {
+        part: {
+            "name": plugin.name,
+            "package": plugin.package,
+            "version": plugin.version,
+            "sha256": records.sha256(plugin.file),
+        }
+        for part, plugin in found.items()
+        if plugin
+    }
 
 
 def environment(device: torch.device) -> dict[str, str | None]:

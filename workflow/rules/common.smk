@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from mdkd.kinds import KINDS
+from mdkd import kinds
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
@@ -20,7 +20,7 @@ FIGURE = expand(f"{RESULTS}/figures/{{{{artefact}}}}.{{suffix}}", suffix=FIGURE_
 
 def files_of(artefact):
     """The tables and figures of an artefact."""
-    outputs = KINDS[PLAN.artefacts[artefact].kind].outputs
+    outputs = kinds.get(PLAN.artefacts[artefact].kind).outputs
     files = (TABLE if "table" in outputs else []) + (FIGURE if "figure" in outputs else [])
     return expand(files, artefact=artefact)
 

@@ -85,7 +85,7 @@ rule attend:
 rule figure:
     input:
         records_of,
-        lambda w: (rules.attend.output if KINDS[PLAN.artefacts[w.artefact].kind].maps else []),
+        lambda w: (rules.attend.output if kinds.get(PLAN.artefacts[w.artefact].kind).maps else []),
     output:
         pdf=f"{RESULTS}/figures/{{artefact}}.pdf",
         png=f"{RESULTS}/figures/{{artefact}}.png",

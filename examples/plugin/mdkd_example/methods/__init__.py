@@ -1,0 +1,1 @@
+"""Methods, each beside the YAML file with its settings."""
