@@ -149,7 +149,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *experiment.notes,
             *([] if stood_in else experiment.paper_notes),
             *([] if stood_in else _unidentified_note(published, experiment.methods)),
-            *_scratch_note(spec, columns),
+            *_weights_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
             *([] if kinds.get(experiment.kind).tunes else tuned.notes(spec, experiment, weights)),
@@ -253,11 +253,14 @@ def _cell(
     return Cell(runs=runs, reported=reported)
 
 
-def _scratch_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
-    """The networks of a table that lack the initial weights that the protocol asks for."""
+def _weights_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
+    """The networks of a table that have other initial weights than the protocol asks for."""
     archs = dict.fromkeys(a for pair in pairs for a in (pair.teacher, pair.student))
-    names = [spec.archs[a].label for a in archs if weights_of(spec, a) != spec.protocol.weights]
-    return [f"Trained from scratch: {', '.join(names)}."] if names else []
+    others = {a: weights_of(spec, a) for a in archs if weights_of(spec, a) != spec.protocol.weights}
+    scratch = [spec.archs[a].label for a, weights in others.items() if weights is None]
+    notes = [f"Trained from scratch: {', '.join(scratch)}."] if scratch else []
+    own = [f"{spec.archs[a].label}: {weights}" for a, weights in others.items() if weights]
+    return [*notes, *([f"Initial weights of {'; of '.join(own)}."] if own else [])]
 
 
 def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:

@@ -24,7 +24,13 @@ T = TypeVar("T")
 LARGEST_SEED = 2**31 - 1
 INTEGERS = 2**63  # integers are smaller: numpy and torch have no larger ones
 LONGEST_NAME = 100  # characters: names of files and folders contain up to two names
-NET = r"(?:[a-z]+:)?[A-Za-z0-9_][A-Za-z0-9_.-]*"  # the name of a network for the model builder
+OWN_NET = r"module:(?P<module>[A-Za-z_][\w.]*):[A-Za-z_]\w*"  # a function of the user's
+# The name of a network for the model builder.
+NET = rf"(?!module:)(?:[a-z]+:)?[A-Za-z0-9_][A-Za-z0-9_.-]*|{OWN_NET}"
+RULES = {  # what the patterns stand for, in messages
+    NAME: "lower-case words joined by '_'",
+    NET: "of the form NAME (timm), tv:NAME, cifar:NAME or module:PACKAGE.MODULE:FUNCTION",
+}
 MISSING = dataclasses.MISSING
 
 
@@ -239,8 +245,7 @@ def check_name(text: str, where: str, pattern: str = NAME) -> None:
     if len(text) > LONGEST_NAME:
         raise UserError(f"{where}: {show(text)} has more than {LONGEST_NAME} characters")
     if not re.fullmatch(pattern, text):
-        rule = "lower-case words joined by '_'" if pattern == NAME else f"of the form {pattern}"
-        raise UserError(f"{where}: {show(text)}: names are {rule}")
+        raise UserError(f"{where}: {show(text)}: names are {RULES.get(pattern, pattern)}")
 
 
 def expanded(text: str, where: str) -> str:

@@ -14,6 +14,8 @@ from mdkd.specfiles import Entry
 RECIPE = [field.name for field in fields(Recipe)]
 SEED = "teacher_seed"
 
+SCRATCH = ("cifar:", "module:")
+
 
 def resolve_dataset(spec: Specification, name: str) -> Dataset:
     """A data set by name, as trainings see it."""
@@ -101,6 +103,12 @@ def _defaults(spec: Specification, method: str) -> dict[str, Any]:
 
 
 def weights_of(spec: Specification, arch: str) -> str | None:
-    """Initial weights of a backbone. No CIFAR-style network has public ImageNet weights."""
+    """Initial weights of a backbone: its own, or those of the protocol.
+
+    Networks of the prefixes in `SCRATCH` have no public ImageNet weights.
+    """
+    entry = spec.archs[arch]
+    if entry.weights != "protocol":
+        return entry.weights
     imagenet = spec.protocol.weights == "imagenet"
-    return None if imagenet and spec.archs[arch].net.startswith("cifar:") else spec.protocol.weights
+    return None if imagenet and entry.net.startswith(SCRATCH) else spec.protocol.weights

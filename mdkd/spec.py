@@ -4,13 +4,14 @@
 names the file, the key and the nearest valid name.
 """
 
+import re
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mdkd import kinds, methodfiles, published, registry
+from mdkd import kinds, methodfiles, plugins, published, registry
 from mdkd.agreement import SELECTABLE
-from mdkd.config import Dataset, Recipe, check_name, parse
+from mdkd.config import OWN_NET, Dataset, Recipe, check_name, parse
 from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
 from mdkd.runpath import SUPERVISED_METHOD, is_writable
@@ -275,8 +276,10 @@ class Specification:
         for i, pair in enumerate(pairs):
             where = f"{file}: pairs[{i}]"
             self.lookup("datasets", pair.dataset, where)
-            self.lookup("archs", pair.teacher, where)
-            self.lookup("archs", pair.student, where)
+            for arch in (pair.teacher, pair.student):
+                check_net(
+                    self.lookup("archs", arch, where).net, f"{self._file('architectures')}: {arch}"
+                )
             if pair in pairs[:i]:
                 raise UserError(f"{where}: appears twice; remove one of them")
             if pair.teacher == pair.student:
@@ -299,3 +302,11 @@ def _entry(written: Any, where: str) -> Entry:
         return parse(Entry, {"method": method, "set": changes}, where)
     what = "write a name, one name with its settings, or method:"
     raise UserError(f"{where}: {show(written)}: {what}")
+
+
+def check_net(net: str, where: str) -> None:
+    """Check that the module of a user's own network is there; it is not imported."""
+    found = re.fullmatch(OWN_NET, net)
+    if found and plugins.locate(found["module"]) is None:
+        hint = "install its package, or name its folder in `plugins` of config.yaml"
+        raise UserError(f"{where}: net: no module '{found['module']}'; {hint}")

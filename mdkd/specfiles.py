@@ -146,6 +146,8 @@ class ArchEntry:
 
     label: str = printed()
     net: str = named(pattern=NET)
+    # Initial weights: "protocol" for those of the protocol, "imagenet", a file, or null.
+    weights: str | None = location("protocol")
 
 
 def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:

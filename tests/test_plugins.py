@@ -223,10 +223,13 @@ def test_a_training_with_the_example_names_it_in_its_record(installed, tmp_path,
     if by == "folder":
         edit_yaml(config / "config.yaml", lambda c: c.update(plugins=[str(folder)]))
     path = installed if by == "package" else ""
+    net = "module:mdkd_example.networks:plain"
+    entry = {"net": net, "label": "Plain"}
+    edit_yaml(config / "architectures.yaml", lambda a: a.update(plain=entry))
     for arguments in (
         ("cache", "scenes"),
         ("train", "supervised/scenes/resnet8x2/seed0"),
-        ("train", "distill/scenes/resnet8x2--resnet8/confident/power-2/seed0"),
+        ("train", "distill/scenes/resnet8x2--plain/confident/power-2/seed0"),
     ):
         result = run(tmp_path, "-m", "mdkd", *arguments, path=path)
         assert result.returncode == 0, result.stderr
@@ -238,5 +241,11 @@ def test_a_training_with_the_example_names_it_in_its_record(installed, tmp_path,
             "package": "mdkd-example" if by == "package" else str(folder),
             "version": "0.1.0" if by == "package" else None,
             "sha256": records.sha256(folder / "methods" / "confident.py"),
-        }
+        },
+        "net": {
+            "name": net,
+            "package": "mdkd-example" if by == "package" else str(folder),
+            "version": "0.1.0" if by == "package" else None,
+            "sha256": records.sha256(folder / "networks.py"),
+        },
     }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mdkd.errors import UserError
 from mdkd.models.cifar import STEM_STRIDES, cifar_net
 from mdkd.models.heads import HeadSettings, build_head
+from mdkd.models.own import PREFIX, own_backbone
 from mdkd.models.weights import digest, load_file
 from mdkd.outputs import Output, Spec
 from mdkd.weightfiles import CHECKSUMS, local_file, local_name
@@ -33,8 +34,8 @@ def build_network(
     """Build a network for square images of `image_size` pixels.
 
     Args:
-        net: a timm name, `tv:` plus a torchvision name, or `cifar:` plus a name of
-            `mdkd.models.cifar`.
+        net: a timm name, `tv:` plus a torchvision name, `cifar:` plus a name of
+            `mdkd.models.cifar`, or `module:` plus a function of one's own (`mdkd.models.own`).
         stem: cifar, small or imagenet; used only by `cifar:` networks.
         weights: None for random weights, the path of a state-dict file (.pth, .pt, .safetensors),
             or "imagenet". ImageNet weights are loaded from a file in `weights_folder` or, without
@@ -69,6 +70,10 @@ def build_network(
 def _backbone(net: str, image_size: int, stem: str, imagenet: bool, file: Path | None) -> nn.Module:
     if stem not in STEM_STRIDES:
         raise UserError(f"stem {stem!r}: choose one of {', '.join(STEM_STRIDES)}")
+    if net.startswith(PREFIX):
+        if imagenet:
+            raise UserError(f"net {net!r}: no ImageNet weights; set weights to null or a file")
+        return own_backbone(net, image_size)
     family, _, name = net.rpartition(":")
     smallest = 4 * STEM_STRIDES[stem] if family == "cifar" else 32  # the stride of the last map
     if image_size < smallest:
@@ -90,7 +95,9 @@ def _backbone(net: str, image_size: int, stem: str, imagenet: bool, file: Path |
         from mdkd.models.adapters import TimmBackbone  # slow import
 
         return TimmBackbone(name, image_size, imagenet, file)
-    raise UserError(f"net {net!r}: unknown prefix {family!r}; use a timm name, tv: or cifar:")
+    raise UserError(
+        f"net {net!r}: unknown prefix {family!r}; use a timm name, tv:, cifar: or module:"
+    )
 
 
 def _hub(net: str) -> str:

@@ -80,7 +80,7 @@ def _activations(network: Network) -> float:
 
 
 def _weights(net: str) -> str:
-    if net.startswith("cifar:"):
+    if net.startswith(("cifar:", "module:")):
         return "scratch"
     if net.startswith("tv:"):
         return TORCHVISION_TAG

@@ -1,32 +1,48 @@
 """Facts about the machine that can affect a run: code, versions, processor and memory."""
 
 import platform
+import re
 import resource
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
+import sys
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from mdkd import methodfiles, records, registry
-from mdkd.config import Run
+from mdkd.config import OWN_NET, Run
 
 
 def plugins(run: Run) -> dict[str, Any]:
-    """The parts of a run that are plug-ins: what brought them, and a checksum of their code."""
+    """The parts of a run that are not built in: what brought them, and a checksum of their code."""
     parts = {"method": (methodfiles.PACKAGE, run.method.name)}
     parts |= {"source": ("mdkd.data.sources", run.dataset.source)}
-    found = {part: registry.plugin(*names) for part, names in parts.items()}
-    return {
+    found = {
         part: {
             "name": plugin.name,
             "package": plugin.package,
             "version": plugin.version,
             "sha256": records.sha256(plugin.file),
         }
-        for part, plugin in found.items()
-        if plugin
+        for part, names in parts.items()
+        if (plugin := registry.plugin(*names))
+    }
+    if own := re.fullmatch(OWN_NET, run.net):
+        found["net"] = {"name": run.net, **_module(own["module"])}
+    return found
+
+
+def _module(name: str) -> dict[str, str | None]:
+    """The installed package that has a module, its version, and a checksum of the file."""
+    top = name.partition(".")[0]
+    package = next(iter(packages_distributions().get(top, [])), None)
+    file = sys.modules[name].__file__
+    return {
+        "package": package or (file and str(Path(file).parent)),
+        "version": package and _version(package),
+        "sha256": file and records.sha256(Path(file)),
     }
 
 
