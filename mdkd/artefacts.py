@@ -11,7 +11,7 @@ from mdkd import kinds, splits, tuned
 from mdkd.config import Split, named
 from mdkd.errors import UserError
 from mdkd.published import PUBLISHED
-from mdkd.resolve import teacher_seed, variant_of, weights_of
+from mdkd.resolve import checkpoint_of, teacher_seed, variant_of, weights_of
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
@@ -150,6 +150,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *([] if stood_in else experiment.paper_notes),
             *([] if stood_in else _unidentified_note(published, experiment.methods)),
             *_weights_note(spec, columns),
+            *_checkpoint_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
             *([] if kinds.get(experiment.kind).tunes else tuned.notes(spec, experiment, weights)),
@@ -243,7 +244,9 @@ def _cell(
     reported: dict[str, float],
     reason: str | None,
 ) -> Cell:
-    embeds_labels = spec.protocol.head.embeds_labels()
+    found = checkpoint_of(spec, pair.teacher)
+    heads = [spec.protocol.head, found.head if found else spec.protocol.head]
+    embeds_labels = all(head.embeds_labels() for head in heads)
     if reason := spec.methods[method].unavailable(embeds_labels) or reason:
         return Cell(runs=[], unavailable=reason, reported=reported)
     teacher = None if method == SUPERVISED_METHOD else pair.teacher
@@ -256,11 +259,23 @@ def _cell(
 def _weights_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
     """The networks of a table that have other initial weights than the protocol asks for."""
     archs = dict.fromkeys(a for pair in pairs for a in (pair.teacher, pair.student))
+    archs = {a: None for a in archs if spec.archs[a].checkpoint is None}
     others = {a: weights_of(spec, a) for a in archs if weights_of(spec, a) != spec.protocol.weights}
     scratch = [spec.archs[a].label for a, weights in others.items() if weights is None]
     notes = [f"Trained from scratch: {', '.join(scratch)}."] if scratch else []
     own = [f"{spec.archs[a].label}: {weights}" for a, weights in others.items() if weights]
     return [*notes, *([f"Initial weights of {'; of '.join(own)}."] if own else [])]
+
+
+def _checkpoint_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
+    """Where the teachers come from that are not trained here."""
+    texts = [
+        f"{spec.archs[name].label}: {found.checkpoint.file} "
+        f"(SHA-256 {found.checkpoint.sha256[:16]})"
+        for name in dict.fromkeys(pair.teacher for pair in pairs)
+        if (found := checkpoint_of(spec, name))
+    ]
+    return [f"Teachers that were trained elsewhere: {'; '.join(texts)}."] if texts else []
 
 
 def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list[str]:

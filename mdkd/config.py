@@ -138,6 +138,14 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Weights of a network that was trained elsewhere. It is scored, and not trained."""
+
+    file: str = location()  # changes no number
+    sha256: str = named(pattern="[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class Run:
     """One training with everything that its numbers depend on. It is written into its record."""
 
@@ -154,6 +162,7 @@ class Run:
     teacher: str | None  # path of the teacher's run, None for supervised runs
     seed: int = number(0, LARGEST_SEED)
     teacher_key: str | None = named(None, "[0-9a-f]{16}")  # key of the teacher's run (mdkd.keys)
+    checkpoint: Checkpoint | None = None  # takes the place of the training
 
     @property
     def nameable(self) -> dict[str, Any]:

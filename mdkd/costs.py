@@ -100,6 +100,8 @@ class Estimator:
         self.on_gpu = _on_gpu(self.plan, devices)
         for path, record in self.done.items():
             run, environment = self.plan.runs[path], record["environment"]
+            if run.checkpoint:
+                continue  # its speed is not that of a training
             sizes = record["parameters"]
             self.parameters[run.net] = sizes["backbone"] + sizes["head"]
             if (environment["device"] != "cpu") == self.on_gpu:
@@ -119,7 +121,7 @@ class Estimator:
         Args:
             live: assume that the teacher computes its logits in the run.
         """
-        if run.path in self.done:
+        if run.path in self.done or run.checkpoint:
             return 0.0
         images, pace = self._images_of_training(run), self.pace(run)
         if images is None or pace is None:

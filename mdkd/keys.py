@@ -20,6 +20,7 @@ from mdkd.config import Dataset, Run
 # changes numbers: then all runs are trained again.
 NUMERICS = 2
 DIGITS = 16  # of a key
+SCORED_WITH = ("batch_size", "normalisation")  # of the recipe: what predictions depend on
 
 
 def key(run: Run) -> str:
@@ -42,6 +43,9 @@ def planned(run: Run) -> dict[str, Any]:
         "teacher": run.teacher_key,
         "seed": run.seed,
     }
+    if run.checkpoint is not None:  # nothing is trained
+        scored = {k: v for k, v in _changed(run.recipe).items() if k in SCORED_WITH}
+        facts |= {"checkpoint": run.checkpoint.sha256, "recipe": scored, "seed": None}
     return {name: fact for name, fact in facts.items() if fact is not None}
 
 

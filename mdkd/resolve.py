@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import keys
+from mdkd.checkpoints import Found, find
 from mdkd.config import ROW_KEYS, Dataset, Method, Recipe, Run, parse
 from mdkd.errors import UserError
 from mdkd.runpath import SUPERVISED_METHOD, RunPath, changes_of, slug
@@ -37,13 +38,17 @@ def resolve_run(spec: Specification, path: str) -> Run:
         spec.lookup("archs", identity.teacher, path)
         teacher = str(RunPath(identity.dataset, identity.teacher, teacher_seed(spec, row)))
         teacher_key = keys.key(resolve_run(spec, teacher))
+    net = spec.lookup("archs", identity.arch, path).net
+    found = checkpoint_of(spec, identity.arch)
+    if found and identity.teacher is not None:
+        raise UserError(f"{path}: '{identity.arch}' has a checkpoint, so it is not trained")
     method = spec.methods[identity.method]
-    return Run(
+    run = Run(
         path=path,
         protocol=spec.user.protocol,
         dataset=resolve_dataset(spec, identity.dataset),
         arch=identity.arch,
-        net=spec.lookup("archs", identity.arch, path).net,
+        net=net,
         stem=spec.protocol.stem,
         weights=weights_of(spec, identity.arch),
         head=spec.protocol.head,
@@ -57,6 +62,19 @@ def resolve_run(spec: Specification, path: str) -> Run:
         seed=identity.seed,
         teacher_key=teacher_key,
     )
+    if found is None:
+        return run
+    stem = found.stem or run.stem
+    return replace(run, head=found.head, stem=stem, weights=None, checkpoint=found.checkpoint)
+
+
+def checkpoint_of(spec: Specification, arch: str) -> Found | None:
+    """The checkpoint that takes the place of a network's training, if it has one."""
+    entry = spec.archs[arch]
+    if entry.checkpoint is None:
+        return None
+    where = f"{spec.folder / 'architectures.yaml'}: {arch}"
+    return find(entry.checkpoint, entry.net, spec.protocol.recipe.normalisation, where)
 
 
 def teacher_seed(spec: Specification, row: Entry) -> int:

@@ -280,6 +280,9 @@ class Specification:
                 check_net(
                     self.lookup("archs", arch, where).net, f"{self._file('architectures')}: {arch}"
                 )
+            if self.archs[pair.student].checkpoint:
+                hint = "add an entry without it to train the network"
+                raise UserError(f"{where}: student: '{pair.student}' has a checkpoint; {hint}")
             if pair in pairs[:i]:
                 raise UserError(f"{where}: appears twice; remove one of them")
             if pair.teacher == pair.student:

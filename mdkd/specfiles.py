@@ -148,6 +148,8 @@ class ArchEntry:
     net: str = named(pattern=NET)
     # Initial weights: "protocol" for those of the protocol, "imagenet", a file, or null.
     weights: str | None = location("protocol")
+    # A teacher that was trained elsewhere (mdkd.checkpoints): it is scored and not trained.
+    checkpoint: str | None = location(None)
 
 
 def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:

@@ -7,7 +7,7 @@ import pytest
 from hash_orders import printed_by_both
 
 from mdkd import keys, registry
-from mdkd.config import Dataset, Head, Method, Recipe, Run
+from mdkd.config import Checkpoint, Dataset, Head, Method, Recipe, Run
 
 # Everybody's finished runs are found under their keys. A change of a value below therefore trains
 # every run of every user again. If that is meant, raise NUMERICS in mdkd/keys.py and write the new
@@ -105,6 +105,7 @@ DEFAULTS = {
 }
 
 OTHER_VALUES = {  # where a value of the field's own type is not enough
+    "checkpoint": Checkpoint(file="w.pth", sha256=64 * "0"),
     "weights": "imagenet",
     "options": {"train": 49},
     "settings": {"mld": 9.0},

@@ -34,24 +34,33 @@ def load_file(model: nn.Module, path: Path) -> None:
         raise UserError(f"weights {str(path)!r}: no such file; give an existing path or imagenet")
     state = read_state(path)
     own = model.state_dict()
+    unknown = [k for k in state if k not in own and not k.startswith(CLASSIFIERS)]
+    if problem := misfit(own, state, unknown):
+        raise UserError(f"weights {str(path)!r} {problem}")
+    model.load_state_dict(state, strict=False)  # also converts the values to the model's type
+
+
+def misfit(own: dict[str, Tensor], state: dict[str, Tensor], unknown: list[str]) -> str | None:
+    """Why the tensors of a file do not fit those of a model, or None.
+
+    Args:
+        unknown: names in the file for which the model has no place.
+    """
+    both = [k for k in own if k in state]
     problems = {
         "lacks": [k for k in own if k not in state and not k.endswith("num_batches_tracked")],
-        "has unknown": [k for k in state if k not in own and not k.startswith(CLASSIFIERS)],
-        "has other sizes of": [k for k in own if k in state and own[k].shape != state[k].shape],
+        "has unknown": unknown,
+        "has other sizes of": [k for k in both if own[k].shape != state[k].shape],
         "has other types of": [
-            k
-            for k in own
-            if k in state and own[k].is_floating_point() != state[k].is_floating_point()
+            k for k in both if own[k].is_floating_point() != state[k].is_floating_point()
         ],
-        "has values that are not finite in": [
-            k for k in own if k in state and not state[k].isfinite().all()
-        ],
+        "has values that are not finite in": [k for k in both if not state[k].isfinite().all()],
     }
     for problem, keys in problems.items():
         if keys:
             names = ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
-            raise UserError(f"weights {str(path)!r} {problem} {len(keys)} tensors: {names}")
-    model.load_state_dict(state, strict=False)  # also converts the values to the model's type
+            return f"{problem} {len(keys)} tensors: {names}"
+    return None
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

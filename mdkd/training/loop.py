@@ -28,6 +28,7 @@ from mdkd.needs import problems
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
 from mdkd.training.execution import DEFAULT, Execution, autocast, forward_of, prepare
+from mdkd.training.imported import imported_network
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import Adam
@@ -105,6 +106,9 @@ def _train_entry(
         reason = store.disagreement(run, entry.record(), layout)
         log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
     with entry.logged(), _failure_recorded(entry, facts):
+        if run.checkpoint is not None:
+            _score_checkpoint(run, entry, cache, device, facts)
+            return
         teacher = open_teacher(run, layout, cache, device)
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
@@ -152,6 +156,15 @@ def _train(
     }
     _write_results(run, entry.folder, student, method, cache, device, facts, progress)
     entry.forget_progress()
+
+
+def _score_checkpoint(
+    run: Run, entry: store.Entry, cache: Cache, device: torch.device, facts: dict
+) -> None:
+    """Write all files of a network that was trained elsewhere; its history is empty."""
+    network = imported_network(run, cache, device)
+    facts |= {"environment": provenance.environment(device)}
+    _write_results(run, entry.folder, network, nn.Identity(), cache, device, facts, Progress())
 
 
 @contextmanager
@@ -334,9 +347,9 @@ def _write_results(
             "connectors": sum(p.numel() for p in method.parameters()),
         },
         "wall_s": progress.wall_s,
-        "images_per_s": images / max(progress.wall_s, SHORTEST_S),
+        "images_per_s": images / max(progress.wall_s, SHORTEST_S) if images else None,
         "peak_memory_bytes": provenance.peak_memory_bytes(device),
-        "final_epoch": progress.history[-1],
+        "final_epoch": progress.history[-1] if progress.history else None,
         "plugins": provenance.plugins(run),
     }
     records.write_json(folder / store.RECORD, record)
