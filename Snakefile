@@ -39,6 +39,7 @@ try:
     SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     RATES = read_rates(CONFIG_FOLDER / "rates.yaml")
+    PLAN.refuse_broken(sys.argv)
 except (UserError, OSError) as error:
     raise WorkflowError(faults.describe(error)) from None
 
@@ -86,6 +87,8 @@ resource_scopes:
 # neither times of files, nor lost notes of Snakemake, nor a deleted cache, nor --forceall.
 FINISHED = []
 if workflow.is_main_process:
+    for line in PLAN.left_out():
+        print(f"left out: {line}", file=sys.stderr)
     only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)

@@ -155,6 +155,10 @@ def keep_store(args: argparse.Namespace) -> None:
     else:  # what any protocol plans is used
         _refuse_a_choice(args)
         plans = [make_plan(_specification(args, file.stem)) for file in _protocols(args)]
+        for (
+            plan
+        ) in plans:  # the trainings of an experiment that is left out would count as not used
+            plan.refuse_broken(plan.broken)
         pruning = args.kind == "prune"
         show(store_admin.prune(plans, delete=args.yes) if pruning else store_admin.listing(plans))
 
@@ -331,7 +335,11 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 def _plan(args: argparse.Namespace) -> Plan:
     if args.plan:
         return Plan.read(args.plan)
-    return make_plan(_specification(args))
+    plan = make_plan(_specification(args))
+    plan.refuse_broken([args.target])
+    for line in plan.left_out():
+        log.warning("left out: %s", line)
+    return plan
 
 
 def _warn_of_damage(plan: Plan) -> None:

@@ -41,6 +41,8 @@ class Plan:
     stored_logits: Literal["auto", "never"] = "auto"  # changes no number
     container: str | None = None  # changes no number
     job_limits: JobLimits = field(default_factory=JobLimits)  # change no number
+    # What is wrong with experiments that were left out, one line each, by target.
+    broken: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] | None = None  # artefacts that this call makes; None: the selected ones
 
     def to_json(self) -> dict[str, Any]:
@@ -98,6 +100,16 @@ class Plan:
         names = [name for target in targets or ["all"] for name in known.get(target, [])]
         return list(dict.fromkeys(names))
 
+    def refuse_broken(self, targets: Iterable[str | None]) -> None:
+        """Raise a UserError if one of the targets is, or contains, an experiment left out."""
+        for target in targets:
+            if target in self.broken:
+                raise UserError(*self.broken[target])
+
+    def left_out(self) -> list[str]:
+        """One line for each experiment that is left out because it is wrong."""
+        return list(dict.fromkeys("; ".join(lines) for lines in self.broken.values()))
+
     def targets(self) -> dict[str, list[str]]:
         """Artefacts by target: each group, and each artefact unless a group has its name."""
         groups: dict[str, list[str]] = {}
@@ -109,16 +121,19 @@ class Plan:
 
 def make_plan(spec: Specification) -> Plan:
     """All artefacts, and all runs that any of them needs, each once."""
-    artefacts = {name: make_artefact(spec, name, e) for name, e in spec.experiments.items()}
+    artefacts: dict[str, Artefact] = {}
     runs: dict[str, Run] = {}
-    for artefact in artefacts.values():
-        for path in artefact.runs:
-            if path in runs:
-                continue
-            run = resolve_run(spec, path)
-            if run.teacher is not None and run.teacher not in runs:
-                runs[run.teacher] = resolve_run(spec, run.teacher)
-            runs[path] = run
+    broken = dict(spec.broken)
+    for name, experiment in spec.experiments.items():
+        try:
+            artefact = make_artefact(spec, name, experiment)
+            runs |= _runs(spec, artefact, runs)
+        except UserError as error:
+            if name in spec.selected:
+                raise
+            broken[name] = error
+        else:
+            artefacts[name] = artefact
     datasets = {run.dataset.name: run.dataset for run in runs.values()}
     return Plan(
         protocol=spec.user.protocol,
@@ -138,4 +153,22 @@ def make_plan(spec: Specification) -> Plan:
         stored_logits=spec.user.stored_logits,
         container=spec.user.container,
         job_limits=spec.user.job_limits,
+        broken={
+            target: list(error.args)
+            for name, error in reversed(broken.items())
+            for target in reversed(spec.targets_of(name))
+        },
     )
+
+
+def _runs(spec: Specification, artefact: Artefact, known: dict[str, Run]) -> dict[str, Run]:
+    """The runs of an artefact that are not known yet, each teacher before its students."""
+    runs: dict[str, Run] = {}
+    for path in artefact.runs:
+        if path in known or path in runs:
+            continue
+        run = resolve_run(spec, path)
+        if run.teacher is not None and run.teacher not in known and run.teacher not in runs:
+            runs[run.teacher] = resolve_run(spec, run.teacher)
+        runs[path] = run
+    return runs

@@ -45,6 +45,7 @@ class Specification:
         published: the rows of the published table that an experiment names, by experiment.
         seeds: of all experiments that have none of their own; see also `seeds_of`.
         selected: the experiments that are made if no target is named.
+        broken: what is wrong with other experiments, which are left out.
     """
 
     def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
@@ -68,8 +69,11 @@ class Specification:
             raise UserError(f"{where}: experiments: name at least one")
         self.experiments: dict[str, Experiment] = {}
         self.published: dict[str, list[published.Line]] = {}
-        for name in (*self.selected, *sorted(self._there())):
+        for name in self.selected:
             self._add_experiment(name, f"{where}: experiments")
+        self.broken: dict[str, UserError] = {}
+        for name in sorted(self._there()):
+            self._add_if_right(name)
 
     def lookup(self, table: str, name: str, where: object = None) -> Any:
         """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
@@ -171,6 +175,29 @@ class Specification:
             whole = {"name": name, "source": entry.source, "image_size": self.protocol.image_size}
             self.resolved[name] = parse(Dataset, whole | settings | {"options": options}, place)
 
+    def _add_if_right(self, name: str) -> None:
+        """Check an experiment that nobody asked for. If it is wrong, it is left out."""
+        try:
+            self._add_experiment(name, self.folder)
+        except UserError as error:
+            self.broken[name] = error
+            known = set(self._entries("datasets", DatasetEntry))
+            known = known.union(*(e.datasets for e in self.experiments.values()))
+            self.datasets = {key: self.datasets[key] for key in self.datasets if key in known}
+            self.resolved = {key: self.resolved[key] for key in self.resolved if key in known}
+
+    def targets_of(self, name: str) -> list[str]:
+        """The targets that an experiment belongs to, also if it is wrong in some other place."""
+        try:
+            content = read_yaml(self._file(f"experiments/{name}"))
+        except UserError:
+            return [name]
+        groups = content.get("targets") if isinstance(content, dict) else None
+        return [
+            name,
+            *(g for g in (groups if isinstance(groups, list) else []) if isinstance(g, str)),
+        ]
+
     def _add_experiment(self, name: str, where: object, users: tuple[str, ...] = ()) -> None:
         """Check an experiment that is named at ``where``.
 
@@ -203,10 +230,12 @@ class Specification:
                 hint = nearest(metric, SELECTABLE)
                 raise UserError(f"{file}: metrics: unknown metric '{metric}'; {hint}")
         for key, entry in experiment.datasets.items():
-            if key in self.datasets:
-                raise UserError(f"{file}: datasets: '{key}' is defined elsewhere too; rename it")
-            self.datasets[key] = self._entry(DatasetEntry, key, entry, f"{file}: datasets")
-            self._resolve_dataset(key, file)
+            found = self._entry(DatasetEntry, key, entry, f"{file}: datasets")
+            if found != self.datasets.setdefault(key, found):
+                what = f"'{key}' is defined elsewhere too, with other keys"
+                raise UserError(f"{file}: datasets: {what}; rename it, or make both the same")
+            if key not in self.resolved:
+                self._resolve_dataset(key, file)
         self._check_pairs(experiment.pairs, file)
         pairs, rows = list(experiment.pairs), []
         for other in experiment.pairs_of:
@@ -227,8 +256,8 @@ class Specification:
         )
         if not (pairs and experiment.methods and experiment.metrics):
             raise UserError(f"{file}: pairs, methods and metrics must name at least one each")
-        self.experiments[name] = experiment
         self.published[name] = self._published(experiment)
+        self.experiments[name] = experiment  # last: now nothing is wrong with it
 
     def _rows(self, experiment: Experiment, where: str) -> list[Entry]:
         """The rows of an experiment with their checked settings, those of ``base`` included."""
