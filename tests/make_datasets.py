@@ -158,3 +158,16 @@ def folder(root, table=FOLDER):
         photo(root / name, seed)
     write(root / "labels.csv", table)
     return Path(root)
+
+
+def imagefolder(root, train=None, test="file_name,labels\nnone.jpg,\ntwo.jpg,person; cat\n"):
+    """Two folders: one with JSON Lines, one with a CSV file."""
+    default = '{"file_name": "b.jpg", "labels": ["dog", "person"]}\n\n'
+    default += '{"file_name": "deep/a.jpg", "labels": [], "more": 1}\n'
+    for seed, name in enumerate(
+        ("train/b.jpg", "train/deep/a.jpg", "test/none.jpg", "test/two.jpg")
+    ):
+        photo(Path(root) / name, seed)
+    write(Path(root) / "train" / "metadata.jsonl", default if train is None else train)
+    write(Path(root) / "test" / "metadata.csv", test)
+    return Path(root)

@@ -193,7 +193,7 @@ def test_nothing_published_is_compared_with_stand_ins(quick):
     assert not [name for name, found in quick.artefacts.items() if found.reported]
     stood_in = {name for name, a in quick.artefacts.items() if "Stand-ins" in " ".join(a.notes)}
     assert stood_in >= {"table1", "table2", "table3", "table4", "table5", "table6", "figure4"}
-    assert not stood_in & {"comparison", "photos"}
+    assert not stood_in & {"comparison", "csv", "photos"}
 
 
 def test_compare_prints_published_numbers_or_says_why_not(capsys):
@@ -233,7 +233,7 @@ def test_targets_are_groups_and_the_artefacts_that_no_group_is_called_after(quic
     assert "comparison" not in targets["comparison"]
     assert {"table1", "table2", "table3", "table6"} <= set(targets["comparison"])
     assert {"controls", "scale"} <= set(targets["scale"])
-    assert targets["photos"] == ["photos"]
+    assert targets["photos"] == ["photos"] and targets["csv"] == ["csv"]
     of_paper = {name for name, artefact in quick.artefacts.items() if "paper" in artefact.targets}
     assert set(targets["paper"]) == of_paper
     assert {"table1", "figure5", "ranks"} <= of_paper

@@ -80,6 +80,14 @@ DEFAULTS = {
         "train_images": None,
         "test_images": None,
     },
+    "imagefolder.Options": {
+        "train": "train",
+        "test": "test",
+        "column": "labels",
+        "classes": None,
+        "train_images": None,
+        "test_images": None,
+    },
     "nuswide.Options": {
         "images": "Flickr",
         "missing": "error",
@@ -101,6 +109,7 @@ DEFAULTS = {
         "difficult": "positive",
         "train_images": None,
         "test_images": None,
+        "classes": None,
     },
 }
 

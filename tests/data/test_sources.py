@@ -16,7 +16,7 @@ from mdkd.data.sources.voc import CLASSES
 from mdkd.errors import UserError
 from mdkd.spec import Specification
 
-SOURCES = ("coco", "folder", "nuswide", "voc")
+SOURCES = ("coco", "folder", "imagefolder", "nuswide", "voc")
 
 
 # All sources
@@ -88,6 +88,7 @@ def test_caches_do_not_depend_on_hash_orders(tmp_path):
 FIRST_IMAGE = {
     "coco": "train2014/COCO_train2014_000000000009.jpg",
     "folder": "b.jpg",
+    "imagefolder": "train/b.jpg",
     "nuswide": "Flickr/actor/0001_2124494179.jpg",
     "voc": "VOCdevkit/VOC2007/JPEGImages/000005.jpg",
 }
@@ -116,7 +117,13 @@ def test_an_empty_place_is_refused(source, tmp_path):
     refused(source, tmp_path, tmp_path, "set the data set's root")
 
 
-COUNTS = {"coco": (3, 2), "folder": (2, 2), "nuswide": (4, 3), "voc": (4, 3)}
+COUNTS = {
+    "coco": (3, 2),
+    "folder": (2, 2),
+    "imagefolder": (2, 2),
+    "nuswide": (4, 3),
+    "voc": (4, 3),
+}
 
 
 @pytest.mark.parametrize("source", SOURCES)

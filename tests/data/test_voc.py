@@ -150,3 +150,25 @@ def test_voc_objects_without_a_mark_are_not_difficult(tmp_path):
         lambda text: text.replace("<difficult>0</difficult>", ""),
     )
     assert labels_of(load("voc", root, difficult="negative"), "test")["000002"] == {"train"}
+
+
+def test_voc_with_classes_of_ones_own(tmp_path):
+    root = make("voc", tmp_path)
+    own = ["zebra", "person", *sorted(set(CLASSES) - {"person"})]
+    table = load("voc", root, classes=own)
+    assert table.classes == tuple(own)
+    assert labels_of(table, "train") == labels_of(load("voc", root), "train")
+    assert not table.splits["train"].targets_NC[:, 0].any()
+    assert table.rule != load("voc", root).rule
+    refused("voc", root, "object of unknown class 'chair'", classes=["person"])
+    refused("voc", root, "option classes: label 'a' appears twice", classes=["a", "a"])
+    edit(
+        root / "VOCdevkit/VOC2007/Annotations/000001.xml",
+        lambda t: t.replace("<name>dog", "<name>gnu"),
+    )
+    refused("voc", root, "unknown class 'gnu'", "(the option `classes` names other labels)")
+
+
+def test_voc_without_own_classes_has_the_rule_of_older_caches(tmp_path):
+    rule = load("voc", make("voc", tmp_path)).rule
+    assert "classes" not in rule["options"]

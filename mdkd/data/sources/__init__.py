@@ -17,10 +17,12 @@ from typing import Any
 
 import numpy as np
 
+ADDED = {"added": True}  # metadata of a field that was added when caches existed; see `facts`
+
 
 def added(default: Any) -> Any:
     """A field of ``Options`` that was added when caches existed already; see `facts`."""
-    return field(default=default, metadata={"added": True})
+    return field(default=default, metadata=ADDED)
 
 
 def facts(options: Any) -> dict[str, Any]:

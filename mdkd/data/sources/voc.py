@@ -1,20 +1,21 @@
-"""PASCAL VOC2007, in the folder layout of its official archives.
+"""PASCAL VOC2007, and other data in the folder layout of its official archives.
 
 An image has a label if an object of that class is annotated in it. If the official lists of a
-class exist, they are compared with the annotations. The labels are always the 20 official classes
-in alphabetical order, even if some do not occur.
+class exist, they are compared with the annotations. The labels are the 20 official classes in
+alphabetical order, or those of the option ``classes``, even if some do not occur.
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
 from mdkd import records
+from mdkd.data import checks
 from mdkd.data.images import RESIZE
 from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated, show
-from mdkd.data.sources import Split, Table, common
+from mdkd.data.sources import ADDED, Split, Table, common, facts
 from mdkd.errors import UserError, nearest
 
 CLASSES = (
@@ -32,7 +33,7 @@ class Options:
     ``difficult`` says what happens if all objects of a class in an image are marked difficult. The
     image has the label (``positive``), does not have it (``negative``), or is skipped for this
     label in training and testing (``ignore``, as in the official evaluation). A number of None is
-    not checked.
+    not checked. ``classes`` are the labels of other data, in their order; None: those of VOC2007.
     """
 
     train: str = "trainval"  # ImageSets/Main/{train}.txt
@@ -40,6 +41,7 @@ class Options:
     difficult: Literal["positive", "ignore", "negative"] = "positive"
     train_images: int | None = None
     test_images: int | None = None
+    classes: list[str] | None = field(default=None, metadata=ADDED)
 
 
 def load(options: Options, root: Path, image_size: int) -> Table:
@@ -49,6 +51,8 @@ def load(options: Options, root: Path, image_size: int) -> Table:
         UserError: a file is missing or has another format, a list of a class contradicts the
             annotations, or a number is not the expected one.
     """
+    classes = CLASSES if options.classes is None else tuple(options.classes)
+    checks.labels(classes, "option classes")
     main = common.first(root, LISTS)
     lists = {
         name: main / f"{split}.txt"
@@ -59,19 +63,24 @@ def load(options: Options, root: Path, image_size: int) -> Table:
     splits, annotations_sha256 = {}, {}
     for name, file in lists.items():
         splits[name], annotations_sha256[name] = _split(
-            main.parents[1], file, counts[name], options.difficult, image_size
+            main.parents[1], file, classes, counts[name], options.difficult, image_size
         )
     rule = {
-        "options": asdict(options),
+        "options": facts(options),
         "lists_sha256": {name: records.sha256(file) for name, file in lists.items()},
         "annotations_sha256": annotations_sha256,
         "resize": RESIZE,
     }
-    return Table(CLASSES, splits, rule)
+    return Table(classes, splits, rule)
 
 
 def _split(
-    folder: Path, file: Path, expected: int | None, difficult: str, image_size: int
+    folder: Path,
+    file: Path,
+    classes: tuple[str, ...],
+    expected: int | None,
+    difficult: str,
+    image_size: int,
 ) -> tuple[Split, str]:
     """The split listed in ``file``, and one SHA-256 checksum of all its annotation files."""
     ids = read_lines(file)
@@ -84,13 +93,13 @@ def _split(
         path = folder / "Annotations" / f"{image_id}.xml"
         content = read_bytes(path, f"it is needed for an image of {file}")
         digest.update(content)
-        image_clear, image_doubtful = _objects(content, path)
+        image_clear, image_doubtful = _objects(content, path, classes)
         clear.append(image_clear)
         doubtful.append(image_doubtful)
-    _check_lists(file, ids, clear, doubtful)
+    _check_lists(file, classes, ids, clear, doubtful)
     common.expect_images(paths, file, fix="complete the images; their names must end in .jpg")
-    targets_NC = common.targets(clear, len(CLASSES))
-    only_doubtful_NC = common.targets(doubtful, len(CLASSES)) > targets_NC
+    targets_NC = common.targets(clear, len(classes))
+    only_doubtful_NC = common.targets(doubtful, len(classes)) > targets_NC
     if difficult == "positive":
         targets_NC |= only_doubtful_NC
     ignored_NC = only_doubtful_NC if difficult == "ignore" else None
@@ -105,7 +114,7 @@ class _Tree(ElementTree.TreeBuilder):
         raise ValueError(f"it has a document type, <!DOCTYPE {name}>, which is not read")
 
 
-def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
+def _objects(content: bytes, path: Path, classes: tuple[str, ...]) -> tuple[set[int], set[int]]:
     """The classes of an image's objects: first of those not marked difficult, then of the others.
 
     One class can be in both sets. An annotation without objects is an image without labels.
@@ -127,15 +136,16 @@ def _objects(content: bytes, path: Path) -> tuple[set[int], set[int]]:
         )
     for thing in things:
         name = _only(thing, "name", path)
-        if name not in CLASSES:
-            hint = nearest(name, CLASSES)
+        if name not in classes:
+            hint = nearest(name, classes)
+            hint += " (the option `classes` names other labels)" if classes == CLASSES else ""
             raise UserError(f"{path}: object of unknown class {show(name)}; {hint}")
         difficult = _only(thing, "difficult", path) or "0"
         if difficult not in ("0", "1"):
             raise UserError(
                 f"{path}: difficult: expected 0 or 1, found {show(difficult)}; correct it"
             )
-        found[int(difficult)].add(CLASSES.index(name))
+        found[int(difficult)].add(classes.index(name))
     return found
 
 
@@ -148,14 +158,18 @@ def _only(thing: ElementTree.Element, tag: str, path: Path) -> str:
 
 
 def _check_lists(
-    file: Path, ids: list[str], clear: list[set[int]], doubtful: list[set[int]]
+    file: Path,
+    classes: tuple[str, ...],
+    ids: list[str],
+    clear: list[set[int]],
+    doubtful: list[set[int]],
 ) -> None:
     """Compare the lists ``{class}_{split}.txt`` with the annotations.
 
     Values in a list: 1 means an object, 0 means only difficult objects, -1 means no object.
     """
     meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
-    for label, name in enumerate(CLASSES):
+    for label, name in enumerate(classes):
         path = file.with_name(f"{name}_{file.name}")
         if not path.exists():
             continue
