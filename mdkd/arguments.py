@@ -8,6 +8,8 @@ from typing import Any
 from mdkd import __version__
 
 CONFIG = Path("config")
+FORMATS = ("state-dict", "safetensors", "onnx")  # of `export`
+FINISHED = {"help": "run path, or the run.json of a finished run"}
 ARTEFACT = {"help": "name of the artefact"}
 BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
 TARGET = {"nargs": "?", "help": "paper (if left out), another target, or `default`"}
@@ -68,13 +70,24 @@ def parser() -> argparse.ArgumentParser:
     storing = verb("logits", "store a teacher's logits for all runs that can read them", path)
     verb("score", "compute metrics from stored predictions", {"help": "run path"})
     attending = verb("attend", "compute the attention maps of an artefact", ARTEFACT)
-    for device_verb in (training, storing, attending):
+    labelling = verb("predict", "label pictures with a finished run", FINISHED)
+    labelling.add_argument("images", nargs="+", type=_path, metavar="IMAGE", help="a picture")
+    labelling.add_argument("--json", action="store_true", help="print all probabilities as JSON")
+    help = "write a picture of what the network looks at for the most likely label (Grad-CAM)"
+    labelling.add_argument("--cam", action="store_true", help=help)
+    help = "folder for the pictures of --cam (default: cam)"
+    labelling.add_argument("--output", type=_path, default=Path("cam"), metavar="FOLDER", help=help)
+    for device_verb in (training, storing, attending, labelling):
         device_verb.add_argument("--device", choices=("auto", "cpu", "cuda"))
     help = "write or show tables and figures"
     reporting = verbs.add_parser("report", help=help, description=help)
     kinds = reporting.add_subparsers(required=True, metavar="KIND", dest="kind")
     for name, (help, target) in REPORTS.items():
         verb(name, help, target, kinds)
+    exporting = verb("export", "write a finished network for use without mdkd", FINISHED)
+    exporting.add_argument("--to", choices=FORMATS, required=True, help="format of the weights")
+    help = "a new folder (default: exported/RUN/FORMAT)"
+    exporting.add_argument("--output", type=_path, metavar="FOLDER", help=help)
     help = "look after the store of runs"
     keeping = verbs.add_parser("store", help=help, description=help)
     kinds = keeping.add_subparsers(required=True, metavar="WHAT", dest="kind")

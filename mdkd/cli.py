@@ -1,8 +1,8 @@
 """The command line: what each verb does, and log files. The arguments: `mdkd.arguments`."""
 
 import argparse
+import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         _start_log(args)
-        _expect_working_directory()
+        faults.expect_working_directory()
         return VERBS[args.name](args) or 0
     except BaseException as error:
         return faults.report(error, args.log, args.debug)
@@ -108,17 +108,30 @@ def logits(args: argparse.Namespace) -> None:
 def score(args: argparse.Namespace) -> None:
     from mdkd import score as scoring
 
-    if args.plan:
-        plan = _plan(args)
-        run, layout = find(plan.runs, args.target), plan.layout()
-    else:
-        spec = _specification(args)
-        run = resolve_run(spec, args.target)
-        layout = Layout(spec.user.protocol, store_folder=spec.user.store)
-    entry = store.entry(run, layout)
-    if entry.finished and (reason := store.disagreement(run, entry.record(), layout)):
-        raise UserError(f"{entry.folder}: {reason}; train it again")
-    scoring.score(entry)
+    scoring.score(_finished(args)[0])
+
+
+def predict(args: argparse.Namespace) -> None:
+    """Print the labels of pictures."""
+    entry, place = _finished(args)
+    maps = args.output if args.cam else None
+    with devices.claim(args.device or place.device, place.trainings_per_gpu) as device_type:
+        from mdkd.training import labelling  # imports torch, now that the device is chosen
+
+        pictures = labelling.label(entry, args.images, device_type, maps)
+        if args.json:
+            show(json.dumps([picture.content() for picture in pictures], indent=1))
+            return
+        for picture in pictures:
+            show(picture.text())
+
+
+def export(args: argparse.Namespace) -> None:
+    """Write the network of a finished run in a form that other programs read."""
+    entry, _ = _finished(args)
+    from mdkd.training import export as exporting  # imports torch, which takes a second
+
+    show(exporting.export(entry, args.to, args.output))
 
 
 def attend(args: argparse.Namespace) -> None:
@@ -287,6 +300,8 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": train,
     "logits": logits,
     "score": score,
+    "predict": predict,
+    "export": export,
     "attend": attend,
     "report": report,
     "store": keep_store,
@@ -296,6 +311,32 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "status": status,
     "doctor": doctor,
 }
+
+
+def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]:
+    """The entry that a run path or a run.json names, and what says where things lie.
+
+    Raises:
+        UserError: the run is not finished, or was trained with other settings than planned.
+    """
+    place: Plan | UserConfig
+    file = Path(args.target)
+    if file.name == store.RECORD:
+        entry = store.Entry(file.parent)
+        return entry, _user(args, entry.record()["run"]["protocol"])
+    if args.target.endswith(runfiles.SUFFIXES):
+        raise UserError(f"{file}: give the path of a run, or the run.json of a finished run")
+    if args.plan:
+        place = _plan(args)
+        run, layout = find(place.runs, args.target), place.layout()
+    else:
+        spec = _specification(args)
+        place, run = spec.user, resolve_run(spec, args.target)
+        layout = Layout(run.protocol, store_folder=place.store)
+    entry = store.entry(run, layout)
+    if reason := store.disagreement(run, entry.record(), layout):
+        raise UserError(f"{entry.folder}: {reason}; train it again")
+    return entry, place
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
@@ -363,13 +404,3 @@ def _start_log(args: argparse.Namespace) -> None:
     log.setLevel(logging.DEBUG)
     if args.log:
         logging.getLogger().addHandler(faults.LogFile(args.log))
-
-
-def _expect_working_directory() -> None:
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise UserError(
-            "the working directory has been deleted; go to the project's folder with cd, and run "
-            "the command again"
-        ) from None

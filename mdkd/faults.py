@@ -123,6 +123,17 @@ def _explained(error: BaseException) -> tuple[str, int]:
     return f"{type(error).__name__}: {text}", 1
 
 
+def expect_working_directory() -> None:
+    """Raise a UserError if the working directory is gone."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise UserError(
+            "the working directory has been deleted; go to the project's folder with cd, and run "
+            "the command again"
+        ) from None
+
+
 def show(text: str) -> None:
     """Print the result of a command.
 

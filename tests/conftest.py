@@ -24,6 +24,7 @@ pytest_plugins = [
     "store_case",
     "trainings",
     "waiting",
+    "use_case",
 ]  # fixtures of several files
 ROOT = Path(__file__).parents[1]
 

@@ -30,6 +30,16 @@ class Batch(NamedTuple):
     ignored_BC: Tensor | None = None  # bool, only where targets are 0; None: nothing is ignored
 
 
+def normalisation_of(recipe: Recipe) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each colour: a network sees (pixel / 255 - mean) / deviation.
+
+    Without normalisation they are 0 and 1.
+    """
+    if recipe.normalisation == "imagenet":
+        return IMAGENET_MEAN, IMAGENET_STD
+    return (0.0,) * 3, (1.0,) * 3
+
+
 class Loader:
     """The batches of one split, with the augmentation and normalisation of a recipe.
 
@@ -43,8 +53,7 @@ class Loader:
 
     def __init__(self, split: CachedSplit, recipe: Recipe, seed: int, device: torch.device):
         self.split, self.recipe, self.seed, self.device = split, recipe, seed, device
-        imagenet = recipe.normalisation == "imagenet"
-        mean, std = (IMAGENET_MEAN, IMAGENET_STD) if imagenet else ((0.0,) * 3, (1.0,) * 3)
+        mean, std = normalisation_of(recipe)
         # (x / 255 - mean) / std, written as one multiplication and one addition
         self.scale = torch.tensor([1 / (255 * s) for s in std], device=device).view(3, 1, 1)
         self.shift = torch.tensor(
@@ -52,7 +61,8 @@ class Loader:
         ).view(3, 1, 1)
         # The colour of the Cutout square: ImageNet's mean becomes 0 after normalisation. Without
         # normalisation it is mid-grey.
-        self.fill = np.array([round(255 * m) for m in (mean if imagenet else (0.5,) * 3)], np.uint8)
+        middle = mean if recipe.normalisation == "imagenet" else (0.5,) * 3
+        self.fill = np.array([round(255 * m) for m in middle], np.uint8)
         self.fill_3 = torch.from_numpy(self.fill).to(device)
         self.targets_NC = torch.from_numpy(split.targets_NC).float().to(device)
         self.ignored_NC: Tensor | None = None

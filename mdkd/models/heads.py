@@ -111,7 +111,8 @@ class MLDecoderHead(nn.Module):
     def decode(self, map_BDHW: Tensor) -> Tensor:
         """The output of the decoder layer for each query, [B, Q, E]."""
         tokens_BTE = F.relu(self.project(map_BDHW.flatten(2).transpose(1, 2)), inplace=True)
-        query_BQE = self.queries_QE.expand(len(tokens_BTE), -1, -1)
+        # Not len(tokens_BTE): an export would write it into the graph as a number.
+        query_BQE = self.queries_QE.expand(tokens_BTE.shape[0], -1, -1)
         query_BQE = self.norm_query(query_BQE + self.dropout(query_BQE))
         found_BQE, _ = self.attention(query_BQE, tokens_BTE, tokens_BTE, need_weights=False)
         query_BQE = self.norm_attention(query_BQE + self.dropout(found_BQE))

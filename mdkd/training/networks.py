@@ -21,10 +21,20 @@ def new_network(
     weights_folder: Path = WEIGHTS_FOLDER,
 ) -> Network:
     """The network of ``run`` with its initial weights. ``seed`` determines random weights."""
+    return _new_network(run, len(cache.classes), device, seed, weights_folder)
+
+
+def _new_network(
+    run: Run,
+    num_labels: int,
+    device: torch.device,
+    seed: int,
+    weights_folder: Path = WEIGHTS_FOLDER,
+) -> Network:
     torch.manual_seed(seed)
     network = build_network(
         run.net,
-        num_labels=len(cache.classes),
+        num_labels=num_labels,
         image_size=run.dataset.image_size,
         stem=run.stem,
         head=run.head,
@@ -44,11 +54,24 @@ def load_network(entry: Entry, cache: Cache, device: torch.device) -> Network:
     Raises:
         UserError: the cache is another one, or the weights are missing or have another checksum.
     """
+    record = entry.record()
+    if record["cache"] != cache.fingerprint:
+        name = record["run"]["dataset"]["name"]
+        what = f"trained on another cache of {name}; train it again"
+        raise UserError(f"{entry.folder / WEIGHTS}: {what}")
+    return trained_network(entry, device)
+
+
+def trained_network(entry: Entry, device: torch.device) -> Network:
+    """Like `load_network`, for other images than those of the cache: it needs no cache.
+
+    Raises:
+        UserError: the weights are missing or have another checksum.
+    """
     record, file = entry.record(), entry.file(WEIGHTS)
     run = parse(Run, record["run"], f"{entry.folder}: run")
-    if record["cache"] != cache.fingerprint:
-        raise UserError(f"{file}: trained on another cache of {run.dataset.name}; train it again")
-    network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
+    scratch = dataclasses.replace(run, weights=None)
+    network = _new_network(scratch, len(record["classes"]), device, seed=0)
     try:
         network.load_state_dict(read_state(file))
     except (UserError, RuntimeError) as error:

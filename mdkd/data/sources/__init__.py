@@ -4,7 +4,8 @@ A source module defines ``Options`` (a frozen dataclass with its settings) and
 ``load(options, root, image_size) -> Table``, where ``root`` is the folder with its files. It
 decodes or draws images; it does not use the cache or the loader. What it returns is checked by
 `mdkd.data.checks`. If a source leaves images out, it counts them in ``Table.dropped``, and tables
-print the numbers. A source that draws its images and reads no files sets ``DRAWN = True``.
+print the numbers. A source that draws its images and reads no files sets ``DRAWN = True``. The text
+``LICENCE`` says who may use its images; model cards print it.
 
 Shape key: N images, C labels, S pixels on a side.
 """

@@ -18,6 +18,11 @@ from mdkd.data.sources import Split, Table, added, common, facts
 from mdkd.errors import UserError
 
 Id = int | str
+LICENCE = (
+    "MS-COCO's annotations are under CC BY 4.0; its photographs belong to their owners on Flickr, "
+    "each under the licence that the annotation file names. If this is other data in the COCO "
+    "format, say here what its owner allows"
+)
 
 
 def _is_id(value: Any) -> bool:

@@ -28,6 +28,7 @@ from mdkd.errors import UserError, nearest
 
 COLUMNS = ("file", "split", "labels")
 DELIMITERS = ",\t;"
+LICENCE = "your own images: say here who owns them and what they allow"
 
 
 @dataclass(frozen=True, kw_only=True)

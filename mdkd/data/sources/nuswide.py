@@ -22,6 +22,10 @@ from mdkd.errors import UserError
 CONCEPTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")
 LABELS = ("Groundtruth/TrainTestLabels", "TrainTestLabels")
 NAMED = 20  # the rule lists the names of at most this many missing images
+LICENCE = (
+    "NUS-WIDE's photographs are from Flickr and belong to their owners; its publishers give them "
+    "to those who sign their agreement, which says what is allowed"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from mdkd.errors import UserError
 from mdkd.yamlfiles import read_yaml
 
 DRAWN = True
+LICENCE = "its images are drawn by this program; nobody else has a right to them"
 
 
 @dataclass(frozen=True)

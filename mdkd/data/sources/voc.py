@@ -24,6 +24,9 @@ CLASSES = (
     *("train", "tvmonitor"),
 )
 LISTS = tuple(f"{top}ImageSets/Main" for top in ("VOCdevkit/VOC2007/", "VOC2007/", ""))
+LICENCE = (
+    "VOC2007's photographs are from Flickr and belong to their owners; Flickr's terms of use apply"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
