@@ -168,7 +168,7 @@ def text(entry: Entry, facts: dict[str, Any], to: str, backbone: Backbone | None
         ),
         data_licence=_data_licence(run),
         initial_licence=_initial_licence(run, record),
-        teacher_licence=_teacher_licence(teacher),
+        teacher_licence=_teacher_licence(run, teacher),
     )
 
 
@@ -252,12 +252,16 @@ def _initial_licence(run: Run, record: dict[str, Any]) -> str:
     return f"{origin}; licence by timm: {licence}. {images}"
 
 
-def _teacher_licence(teacher: Entry | None) -> str:
-    if teacher is None:
+def _teacher_licence(run: Run, teacher: Entry | None) -> str:
+    """The same of the teacher; nothing if there is none."""
+    if run.teacher is None:
         return ""
-    record = teacher.record()
-    run = parse(Run, record["run"], f"{teacher.folder}: run")
-    return f"- **Initial weights of the teacher:** {_initial_licence(run, record)}\n"
+    found = "its record was not at hand; look at `initial_weights` there"
+    if teacher is not None:
+        record = teacher.record()
+        taught_by = parse(Run, record["run"], f"{teacher.folder}: run")
+        found = _initial_licence(taught_by, record)
+    return f"- **Initial weights of the teacher:** {found}\n"
 
 
 def _percent(value: float | None) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 
 from mdkd.errors import UserError
 from mdkd.models import cifar
@@ -51,7 +50,7 @@ MLDECODER = '''class Head(nn.Module):
 
     def forward(self, pooled_BD, map_BDHW):
         tokens_BTE = self.project(map_BDHW.flatten(2).transpose(1, 2)).relu()
-        query_BQE = self.norm_query(2 * self.queries_QE).expand(len(map_BDHW), -1, -1)
+        query_BQE = self.norm_query(2 * self.queries_QE).expand(map_BDHW.shape[0], -1, -1)
         found_BQE, _ = self.attention(query_BQE, tokens_BTE, tokens_BTE, need_weights=False)
         query_BQE = self.norm_attention(query_BQE + found_BQE)
         query_BQE = self.norm_feedforward(query_BQE + self.feedforward(query_BQE))

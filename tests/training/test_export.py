@@ -12,6 +12,9 @@ import pytest
 import timm
 import torch
 import torchvision
+from conftest import ROOT, TEACHER
+from store_case import finish
+from trainings import MLD
 from use_case import LABELS, predictions_of
 
 from mdkd import metrics, records, store
@@ -167,6 +170,7 @@ def test_the_examples_of_the_card_print_the_predicted_labels(used, pictures, tmp
         pytest.importorskip("onnxscript")
     export(used, to, tmp_path / "out")
     first, *rest = python_of((tmp_path / "out" / "README.md").read_text())
+    assert first in (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
     printed = run_example(first, tmp_path / "out", pictures / "12.png")
     assert printed.splitlines() == expected_lines(used, "12.png")
     for code in rest:
@@ -195,18 +199,20 @@ def test_the_card_says_what_the_record_knows(used, tmp_path):
     assert records.read_json(tmp_path / "out" / "model.json")["labels"] == list(LABELS)
 
 
-def test_the_card_of_a_distilled_run_names_its_teacher(finished):
-    path = "distill/scenes/resnet20--resnet8/mld/default/seed0"
-    entry = finished.entry(path)
+def test_the_card_of_a_distilled_run_names_its_teacher(bench, tmp_path):
+    finish(bench, MLD)
+    entry = bench.entry(MLD)
     facts = {"largest_difference": 0, "image_size": 32, "mean": 0, "std": 1, "threshold": 0.5}
     card = text(entry, facts, "onnx", None)
-    teacher = finished.entry("supervised/scenes/resnet20/seed0")
+    teacher = bench.entry(TEACHER)
     score = records.read_json(teacher.folder / "metrics.json")["metrics"]["mAP"]
     assert entry.record()["teacher"] in card
     assert f"| Teacher's mAP | {100 * score:.2f} % |" in card
     assert "**Initial weights of the teacher:** random numbers" in card
     assert "weight = 10.0" in card
     assert "drawn by this program" in card
+    alone = Entry(shutil.copytree(entry.folder, tmp_path / "alone"))
+    assert "teacher:** its record was not at hand" in text(alone, facts, "onnx", None)
 
 
 def test_the_card_tells_the_licence_of_imagenet_weights(used, tmp_path):
