@@ -1,6 +1,7 @@
 """A run that was trained on image files, for the tests of what is done with finished runs."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,8 +10,11 @@ from PIL import Image
 from mdkd import score, store
 from mdkd.config import Dataset
 from mdkd.data.build import build
+from mdkd.layout import Layout
 from mdkd.resolve import resolve_run
+from mdkd.spec import Specification
 
+ROOT = Path(__file__).parents[1]
 LABELS = ("blue sky", "green|lawn", "red_car")
 TRAIN, TEST = 8, 10  # with batches of 4, predictions are made for 8 and 2 images
 
@@ -38,18 +42,19 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def used(taught, pictures, tmp_path_factory):
+def used(pictures, tmp_path_factory):
     """The entry of a finished run on these files; never change it."""
     from mdkd.training.loop import train
 
-    bench = taught.copy(tmp_path_factory.mktemp("used") / "bench")
-    planned = resolve_run(bench.spec, "supervised/scenes/resnet8/seed0")
+    layout = Layout("smoke", tmp_path_factory.mktemp("used"))
+    spec = Specification(ROOT / "config", {"protocol": "smoke"})
+    planned = resolve_run(spec, "supervised/scenes/resnet8/seed0")
     dataset = Dataset(name="own", source="folder", image_size=32)
     recipe = replace(planned.recipe, batch_size=4, epochs=1, normalisation="imagenet")
     run = replace(planned, path="supervised/own/resnet8/seed0", dataset=dataset, recipe=recipe)
-    build(dataset, pictures, bench.layout.cache("own"))
-    train(run, bench.layout, "cpu")
-    return store.entry(run, bench.layout)
+    build(dataset, pictures, layout.cache("own"))
+    train(run, layout, "cpu")
+    return store.entry(run, layout)
 
 
 def predictions_of(entry):

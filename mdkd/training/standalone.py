@@ -165,7 +165,7 @@ def _timm(network: Network, name: str, image_size: int) -> Backbone:
     if isinstance(model, VGG):
         build.append("backbone.pre_logits = nn.Identity()  # its two hidden layers are not used")
     if any(hasattr(module, MERGE) for module in model.modules()):
-        build.append("backbone = timm.utils.reparameterize_model(backbone)  # merged branches")
+        build.append("backbone = timm.models.reparameterize_model(backbone)  # merged branches")
     with torch.no_grad():
         final = model.forward_features(torch.zeros(1, 3, image_size, image_size))
     arranged = "final"

@@ -98,7 +98,7 @@ def test_backbones_load_into_timm_and_torchvision(used, tmp_path):
     """Strictly, without a word of our own code."""
     for net, build in {
         "resnet10t": lambda: timm.create_model("resnet10t", num_classes=0),
-        "repvgg_a0": lambda: timm.utils.reparameterize_model(
+        "repvgg_a0": lambda: timm.models.reparameterize_model(
             timm.create_model("repvgg_a0", num_classes=0)
         ),
         "tv:shufflenet_v2_x0_5": lambda: _without_fc(torchvision.models.shufflenet_v2_x0_5()),
