@@ -323,7 +323,7 @@ def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]
     file = Path(args.target)
     if file.name == store.RECORD:
         entry = store.Entry(file.parent)
-        return entry, _user(args, entry.record()["run"]["protocol"])
+        return entry, _user(args)
     if args.target.endswith(runfiles.SUFFIXES):
         raise UserError(f"{file}: give the path of a run, or the run.json of a finished run")
     if args.plan:
