@@ -209,7 +209,7 @@ def test_the_card_of_a_distilled_run_names_its_teacher(bench, tmp_path):
     assert entry.record()["teacher"] in card
     assert f"| Teacher's mAP | {100 * score:.2f} % |" in card
     assert "**Initial weights of the teacher:** random numbers" in card
-    assert "weight = 10.0" in card
+    assert "mld = 10.0" in card
     assert "drawn by this program" in card
     alone = Entry(shutil.copytree(entry.folder, tmp_path / "alone"))
     assert "teacher:** its record was not at hand" in text(alone, facts, "onnx", None)
