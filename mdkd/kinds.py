@@ -35,6 +35,13 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Comparison(Options):
+    """How the tests of methods over seeds are printed."""
+
+    marks: bool = False  # true: marks at the means that differ; false: a block of all differences
+
+
+@dataclass(frozen=True, kw_only=True)
 class Sensitivity(Options):
     """One panel per setting of a method and one point per value; all else keeps its default."""
 
@@ -134,7 +141,7 @@ class Kind:
 
 
 KINDS = {
-    "comparison": Kind(outputs=("table", "figure"), val=True),
+    "comparison": Kind(outputs=("table", "figure"), options=Comparison, val=True),
     "per_label": Kind(outputs=("table",)),
     "sensitivity": Kind(outputs=("table", "figure"), options=Sensitivity, val=True),
     "scale": Kind(outputs=("table", "figure"), val=True),

@@ -14,7 +14,7 @@ results/{protocol}/report/             what the workflow's report shows first
 from dataclasses import dataclass, field
 from pathlib import Path
 
-TABLE_FORMATS = ("csv", "md", "tex", "html")  # every table is written in all of them
+TABLE_FORMATS = ("csv", "md", "tex", "tabular.tex", "html")  # every table is written in all of them
 FIGURE_FORMATS = ("pdf", "svg", "png")  # and every figure in all of these
 
 

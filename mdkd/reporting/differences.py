@@ -14,7 +14,12 @@ from mdkd.reporting.tables import Block, Entry, Line
 from mdkd.results import Results, State
 
 FEWEST_PAIRS = 5  # of runs: with fewer, an interval is too wide to say anything
+SIGNS = ("*", "‡")  # of a difference from the student and from that of `REFERENCE`
 REFERENCE = "mld"  # distillation of single labels, which is what a method adds to
+COVERED = (
+    "The tests cover the seeds of the students, and NOT the choice of the images or the training "
+    "of the teacher."
+)
 COLUMNS = ["row", "role", "column", "metric", "against", "mean", "std", "runs", "planned", "state"]
 RESULTS = ["low", "high", "p"]
 
@@ -66,8 +71,18 @@ def _by_seed(values: Mapping[str, float], results: Results) -> dict[int, float]:
     return {results.runs[path].seed: value for path, value in values.items()}
 
 
-def blocks(artefact: Artefact, found: pd.DataFrame, results: Results, width: int) -> list[Block]:
-    """One block per column of the artefact that has a test, with ``width`` entries a line."""
+def signs(artefact: Artefact, found: pd.DataFrame, results: Results) -> dict[tuple[str, str], str]:
+    """One sign of `SIGNS` for each row that a method differs from, by its own row and column."""
+    sign_of = dict(zip((row.label for row in references(artefact, results)), SIGNS, strict=False))
+    made: dict[tuple[str, str], str] = {}
+    for test in found[found["p_holm"] < statistics.LEVEL].to_dict("records"):
+        place = test["row"], test["column"]
+        made[place] = made.get(place, "") + sign_of[test["against"]]
+    return made
+
+
+def blocks(artefact: Artefact, found: pd.DataFrame, results: Results) -> list[Block]:
+    """One block per column of the artefact that has a test."""
     others = [row.label for row in references(artefact, results)]
     headings = [heading for label in others for heading in (f"− {label}", "p")]
     numbers = found.set_index(["row", "column", "against"]).to_dict("index")
@@ -80,12 +95,10 @@ def blocks(artefact: Artefact, found: pd.DataFrame, results: Results, width: int
             tested = [numbers.get((row.label, column, label)) for label in others]
             if any(tested):
                 entries = [entry for test in tested for entry in _entries(test)]
-                entries += [Entry("")] * (width - len(entries))
                 lines.append(Line(label=row.label, entries=entries))
         pair = f"{column}: " if len(artefact.columns) > 1 else ""
         heading = f"{pair}differences of {artefact.metrics[0]}"
-        columns = headings + [""] * (width - len(headings))
-        made.append(Block(heading=heading, lines=lines, columns=columns))
+        made.append(Block(heading=heading, lines=lines, columns=headings, apart=True))
     return made
 
 
@@ -105,16 +118,24 @@ def written(found: pd.DataFrame) -> pd.DataFrame:
     return found.assign(**{key: (100 * found[key]).round(4) for key in keys})
 
 
-def notes(artefact: Artefact, found: pd.DataFrame) -> list[str]:
+def note(artefact: Artefact, found: pd.DataFrame) -> str:
     """How to read the differences."""
-    if found.empty:
-        return []
     metric = artefact.metrics[0]
     unit = SELECTABLE[metric].unit.replace("%", "percentage points")
-    return [
+    return (
         f"Differences: {metric} of a method minus that of the row named, in {unit}: the mean over "
         "seeds, and the interval of 95 % of a paired t-test. p: of this test, corrected for all "
         f"{len(found)} tests of the table (Holm); bold if it is below {statistics.LEVEL:g}. The "
-        "intervals are not corrected. The tests cover the seeds of the students, and NOT the "
-        "choice of the images or the training of the teacher."
-    ]
+        f"intervals are not corrected. {COVERED}"
+    )
+
+
+def note_of_signs(artefact: Artefact, found: pd.DataFrame, results: Results) -> str:
+    """What the signs mean."""
+    others = zip(references(artefact, results), SIGNS, strict=False)
+    meant = ", ".join(f"{sign} from {row.label}" for row, sign in others)
+    return (
+        f"Signs: {artefact.metrics[0]} differs {meant}. By a paired t-test over seeds, p is below "
+        f"{statistics.LEVEL:g} after correction for all {len(found)} tests of the table (Holm). "
+        f"{COVERED}"
+    )

@@ -33,6 +33,7 @@ TEX = {
     "φ": "$\\varphi$",
     "λ": "$\\lambda$",
     "†": "$^\\dagger$",
+    "‡": "$^\\ddagger$",
     "µ": "$\\mu$",
     "<": "\\textless{}",
     ">": "\\textgreater{}",

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -45,6 +45,8 @@ class Block:
     heading: str | None
     lines: Sequence[Line]
     columns: Sequence[str] | None = None  # the block's headings, if they differ from the table's
+    # The columns have nothing to do with those of the blocks above: as many and as wide as needed.
+    apart: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,25 +62,21 @@ class Table:
 
     def __post_init__(self) -> None:
         for block in self.blocks:
-            if block.columns is not None and len(block.columns) != len(self.headings):
+            width = len(self.headings_of(block))
+            if not block.apart and width != len(self.headings):
                 raise ValueError(f"{self.name}: {block.heading}: as many columns are needed")
             for line in block.lines:
-                if len(line.entries) != len(self.headings):
+                if len(line.entries) != width:
                     raise ValueError(f"{self.name}: {line.label}: one entry per heading is needed")
 
+    def headings_of(self, block: Block) -> Sequence[str]:
+        """What stands over the columns of a block."""
+        return self.headings if block.columns is None else block.columns
 
-def wider(table: Table, width: int) -> Table:
-    """The table with empty columns at the right, so that it has at least ``width``."""
-    empty = max(0, width - len(table.headings))
-    blocks = [
-        replace(
-            block,
-            columns=None if block.columns is None else [*block.columns, *[""] * empty],
-            lines=[replace(x, entries=[*x.entries, *[Entry("")] * empty]) for x in block.lines],
-        )
-        for block in table.blocks
-    ]
-    return replace(table, headings=[*table.headings, *[""] * empty], blocks=blocks)
+    def parts(self) -> list[list[Block]]:
+        """The blocks that share their columns: those of the table, then those that are apart."""
+        shared = [block for block in self.blocks if not block.apart]
+        return [part for part in (shared, [b for b in self.blocks if b.apart]) if part]
 
 
 def write(table: Table, folder: Path) -> None:
@@ -87,6 +85,7 @@ def write(table: Table, folder: Path) -> None:
         "csv": table.frame.to_csv(index=False, lineterminator="\n"),
         "md": markdown(table),
         "tex": latex(table),
+        "tabular.tex": tabular_alone(table),
         "html": html(table),
     }
     for suffix in TABLE_FORMATS:
@@ -141,12 +140,25 @@ def markdown(table: Table) -> str:
 
 def html(table: Table) -> str:
     """A complete page, for the workflow's report."""
+    parts = "\n".join(f"<table>\n{_rows(table, part)}\n</table>" for part in table.parts())
+    items = "\n".join(f"<li>{escapes.hypertext(note)}</li>" for note in table.notes)
+    return (
+        '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
+        "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
+        "td,tr:first-child th{text-align:right}th{text-align:left}"
+        "ul{max-width:60em}</style>\n"
+        f"<h3>{escapes.hypertext(table.title)}</h3>\n{parts}\n<ul>{items}</ul>\n"
+    )
+
+
+def _rows(table: Table, part: list[Block]) -> str:
+    """The rows of one HTML table."""
     lines = []
-    if not all(block.columns for block in table.blocks):
+    if not all(block.columns for block in part):
         lines = ["".join(f"<th>{escapes.hypertext(text)}</th>" for text in ["", *table.headings])]
-    for block in table.blocks:
+    for block in part:
         if block.heading:
-            width = 1 + len(table.headings)
+            width = 1 + len(table.headings_of(block))
             lines.append(f'<th colspan="{width}"><br>{escapes.hypertext(block.heading)}</th>')
         if block.columns:
             names = map(escapes.hypertext, ["", *block.columns])
@@ -156,14 +168,7 @@ def html(table: Table) -> str:
             texts = [_marked(entry, "<b>{}</b>", "<u>{}</u>") for entry in escaped]
             cells = "".join(f"<td>{text}</td>" for text in texts)
             lines.append(f"<th>{escapes.hypertext(row.label)}</th>{cells}")
-    rows = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    items = "\n".join(f"<li>{escapes.hypertext(note)}</li>" for note in table.notes)
-    return (
-        '<!DOCTYPE html><meta charset="utf-8"><style>body{font:14px sans-serif}'
-        "table{border-collapse:collapse}td,th{padding:3px 12px;border-bottom:1px solid #ddd}"
-        "td,tr:first-child th{text-align:right}th{text-align:left}</style>\n"
-        f"<h3>{escapes.hypertext(table.title)}</h3>\n<table>\n{rows}\n</table>\n<ul>{items}</ul>\n"
-    )
+    return "\n".join(f"<tr>{line}</tr>" for line in lines)
 
 
 def body(page: str) -> str:
@@ -172,23 +177,52 @@ def body(page: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """A booktabs ``table*`` that compiles alone and by ``\\input``, never wider than the text."""
-    width = len(table.headings)
-    caption = " ".join([sentence(table.title), *table.notes])
+    """A booktabs ``table*`` that compiles alone and by ``\\input``, never larger than the page.
+
+    The caption is the title; the notes stand below the table.
+    """
+    parts = "%\n}\\vskip8pt\\hbox{%\n".join(_tabular(table, part) for part in table.parts())
+    notes = [
+        "\\par\\smallskip",
+        "\\begin{minipage}{0.92\\textwidth}\\footnotesize\\raggedright",
+        *(f"{escapes.latex(note)}\\par" for note in table.notes),
+        "\\end{minipage}",
+    ]
     lines = [
         *_ALONE,
         *([escapes.DEFINE_NO_GLYPH] if _lacking(table) else []),
         "\\begin{table*}",
-        f"\\centering{_size(table)}",
+        "\\centering",
         "\\setlength{\\belowcaptionskip}{4pt}",
-        f"\\caption{{{escapes.latex(caption)}}}",
+        f"\\caption{{{escapes.latex(sentence(table.title))}}}",
         f"\\label{{tab:{table.name}}}",
-        f"\\sbox0{{\\begin{{tabular}}{{l{'r' * width}}}",
-        "\\toprule",
+        f"\\setbox0\\vbox{{{_size(table)}\\hbox{{%",
+        f"{parts}%",
+        "}}%",
+        *_FIT,
+        *(notes if table.notes else []),
+        *_END,
     ]
-    if not all(block.columns for block in table.blocks):
+    return "\n".join(lines) + "\n"
+
+
+def tabular_alone(table: Table) -> str:
+    """The ``tabular`` alone, without caption, label, size and notes, for one's own ``table``."""
+    lines = [
+        "% needs \\usepackage{booktabs}",
+        *([escapes.DEFINE_NO_GLYPH] if _lacking(table) else []),
+        "\n\n\\medskip\n".join(_tabular(table, part) for part in table.parts()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _tabular(table: Table, part: list[Block]) -> str:
+    """The blocks that share their columns."""
+    width = max(len(table.headings_of(block)) for block in part)
+    lines = [f"\\begin{{tabular}}{{l{'r' * width}}}", "\\toprule"]
+    if not all(block.columns for block in part):
         lines += [_tex_row("", map(escapes.latex, table.headings)), "\\midrule"]
-    for i, block in enumerate(table.blocks):
+    for i, block in enumerate(part):
         lines += ["\\midrule"] if i else []
         if block.heading:
             heading = f"\\emph{{{escapes.latex(block.heading)}}}"
@@ -201,10 +235,10 @@ def latex(table: Table) -> str:
             escaped = [entry._replace(text=escapes.latex(entry.text)) for entry in row.entries]
             texts = [_marked(entry, "\\textbf{{{}}}", "\\underline{{{}}}") for entry in escaped]
             lines.append(_tex_row(escapes.latex(row.label), texts))
-    return "\n".join([*lines, "\\bottomrule", *_END]) + "\n"
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
 
 
-# In a document's body \\@nodocument means nothing; a file that is compiled alone begins its own.
+# In a document's body \@nodocument means nothing; a file that is compiled alone begins its own.
 _ALONE = (
     "% needs \\usepackage{booktabs,graphicx}",
     "\\expandafter\\ifx\\csname @nodocument\\endcsname\\relax\\else",
@@ -215,9 +249,13 @@ _ALONE = (
     "\\begin{document}",
     "\\fi",
 )
+_FIT = (
+    "\\ifdim\\wd0>\\textwidth\\setbox0\\hbox{\\resizebox{\\textwidth}{!}{\\usebox0}}\\fi",
+    "\\ifdim\\dimexpr\\ht0+\\dp0>0.7\\textheight"
+    "\\setbox0\\hbox{\\resizebox*{!}{0.7\\textheight}{\\usebox0}}\\fi",
+    "\\usebox0",
+)
 _END = (
-    "\\end{tabular}}%",
-    "\\ifdim\\wd0>\\textwidth\\resizebox{\\textwidth}{!}{\\usebox0}\\else\\usebox0\\fi",
     "\\end{table*}",
     "\\csname tableends\\endcsname",
 )
@@ -230,11 +268,16 @@ def _tex_row(label: str, texts: Iterable[str]) -> str:
 def _size(table: Table) -> str:
     """The largest type in which a table fits a page, by its lines and its longest texts."""
     rows = [line for block in table.blocks for line in block.lines]
-    texts = [["", *(block.columns or table.headings)] for block in table.blocks]
-    texts += [[line.label, *(entry.text for entry in line.entries)] for line in rows]
-    characters = sum(max(map(len, column)) for column in zip(*texts, strict=True))
-    small = 4.4 * characters + 12 * len(table.headings)  # points, of 9 point type
+    small = max(_points(table, part) for part in table.parts())
     close = "\\setlength{\\tabcolsep}{3pt}" if small > WIDE else ""
     if len(rows) > FULL_PAGE:
         return f"\\tiny\\renewcommand{{\\arraystretch}}{{0.95}}{close}"
     return ("\\scriptsize" if close or len(rows) > MANY_LINES else "\\small") + close
+
+
+def _points(table: Table, part: list[Block]) -> float:
+    """About how wide the blocks are in type of 9 points."""
+    texts = [["", *table.headings_of(block)] for block in part]
+    texts += [[line.label, *(e.text for e in line.entries)] for b in part for line in b.lines]
+    characters = sum(max(map(len, column)) for column in zip(*texts, strict=True))
+    return 4.4 * characters + 12 * (len(texts[0]) - 1)

@@ -1,5 +1,7 @@
 """Paired tests over seeds in a comparison, against scipy's test and Holm's steps by hand."""
 
+import re
+
 import numpy as np
 import pytest
 from reporting_cases import (
@@ -29,8 +31,10 @@ def value(label, seed, pair):
     return shared + gain + 0.003 * own.normal()
 
 
-def scored(folder, pairs=PAIRS, seeds=SEEDS, missing=(), kind="comparison", metrics=("mAP", "OF1")):
-    table = artefact_of(kind, LABELS, pairs, seeds, metrics=list(metrics))
+def scored(
+    folder, pairs=PAIRS, seeds=SEEDS, missing=(), kind="comparison", metrics=("mAP", "OF1"), **keys
+):
+    table = artefact_of(kind, LABELS, pairs, seeds, metrics=list(metrics), **keys)
     results = planned(folder, table.runs)
     for pair in pairs:
         write_record(results, path_of("teacher", pair=pair), {"mAP": 0.9}, {"a": 0.5})
@@ -130,11 +134,41 @@ def test_fewer_than_five_pairs_are_not_tested(tmp_path, seeds, missing):
     assert "against" not in texts["csv"].splitlines()[0]
 
 
-def test_one_metric_leaves_empty_places_beside_it(tmp_path):
+def test_differences_change_no_column_of_the_metrics(tmp_path):
     table, results = scored(tmp_path, pairs=PAIRS[:1], metrics=["mAP"])
-    text = table_texts(table, results)["md"]
-    assert "|  | mAP |  |  |  |" in text
-    assert "\ndifferences of mAP\n" in text
+    texts = table_texts(table, results)
+    assert "|  | mAP |\n" in texts["md"]
+    assert "\ndifferences of mAP\n" in texts["md"]
+    assert re.findall(r"tabular}{(\w+)}", texts["tabular.tex"]) == ["lr", "lrrrr"]
+    assert re.findall(r"tabular}{(\w+)}", texts["tex"]) == ["lr", "lrrrr"]
+    assert texts["html"].count("<table>") == 2
+
+
+def test_signs_stand_at_the_means_that_differ(tmp_path):
+    table, results = scored(tmp_path, options={"marks": True})
+    texts, expected = table_texts(table, results), by_scipy(PAIRS, lambda *_: SEEDS)
+    found = {"MDKD": [], "MLD": [], "PKT": [], "Student": []}
+    for line in texts["md"].splitlines():
+        name, *entries = line.strip("| ").split(" | ")
+        if name in found:
+            found[name].append(re.sub(r"[^*‡]", "", entries[0].replace("**", "", 2)))
+    signs = {
+        label: [
+            "".join(
+                sign
+                for sign, other in (("*", "Student"), ("‡", "MLD"))
+                if expected.get((label, f"{a} - {b}", other), [1])[-1] < 0.05
+            )
+            for a, b in PAIRS
+        ]
+        for label in found
+    }
+    assert found == signs
+    assert {sign for texts in signs.values() for sign in texts} >= {"", "*", "*‡"}
+    assert "differences of mAP" not in texts["md"]
+    assert "- Signs: mAP differs \\* from Student, ‡ from MLD." in texts["md"]
+    assert "{*}$^\\ddagger$" in texts["tex"]
+    assert found_in(texts["csv"]).keys() == expected.keys()  # the CSV keeps the tests
 
 
 def test_a_study_of_weights_has_no_such_tests(tmp_path):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
+from mdkd.kinds import Comparison
 from mdkd.reporting import cells, differences, notes, plots, summary
-from mdkd.reporting.tables import Entry, Table, wider
+from mdkd.reporting.tables import Entry, Table
 from mdkd.results import Results
 
 if TYPE_CHECKING:
@@ -21,23 +24,36 @@ if TYPE_CHECKING:
 def table(artefact: Artefact, results: Results) -> Table:
     """The metrics of every pair; with enough seeds, then the tests of their differences."""
     frame = summary.of_metrics(artefact, results)
-    plain, tests = of_frame(artefact, frame, results), differences.tests(artefact, frame, results)
+    tests = differences.tests(artefact, frame, results)
     if tests.empty:
-        return plain
-    wide = wider(plain, 2 * len(differences.references(artefact, results)))
-    width = len(wide.headings)
+        return of_frame(artefact, frame, results)
+    if Comparison(**artefact.options).marks:
+        signs = differences.signs(artefact, tests, results)
+        plain, further = of_frame(artefact, frame, results, signs), []
+        note = differences.note_of_signs(artefact, tests, results)
+    else:
+        plain = of_frame(artefact, frame, results)
+        further = differences.blocks(artefact, tests, results)
+        note = differences.note(artefact, tests)
     return replace(
-        wide,
-        blocks=[*wide.blocks, *differences.blocks(artefact, tests, results, width)],
-        notes=[*plain.notes, *differences.notes(artefact, tests)],
+        plain,
+        blocks=[*plain.blocks, *further],
+        notes=[*plain.notes, note],
         frame=pd.concat([plain.frame, differences.written(tests)], ignore_index=True),
     )
 
 
-def of_frame(artefact: Artefact, frame: pd.DataFrame, results: Results) -> Table:
+def of_frame(
+    artefact: Artefact,
+    frame: pd.DataFrame,
+    results: Results,
+    signs: Mapping[tuple[str, str], str] = MappingProxyType({}),
+) -> Table:
     """One block per pair: every metric, and the published value with the difference if known.
 
-    ``frame`` is that of `summary.of_metrics`.
+    Args:
+        frame: that of `summary.of_metrics`.
+        signs: what is printed behind the first metric, by row and column.
     """
     numbers = frame.set_index(["row", "column", "metric"]).to_dict("index")
     published = frame.dropna(subset="reported")["metric"].unique()
@@ -49,7 +65,10 @@ def of_frame(artefact: Artefact, frame: pd.DataFrame, results: Results) -> Table
         found: list[Entry] = []
         for metric in artefact.metrics:
             cell = numbers[row, column, metric]
-            found.append(cells.entry(cell))
+            number = cells.entry(cell)
+            if metric == artefact.metrics[0]:
+                number = number._replace(text=number.text + signs.get((row, column), ""))
+            found.append(number)
             if metric in published:
                 found += [Entry(cells.percent(cell["reported"])), Entry(_difference(cell))]
         return found
