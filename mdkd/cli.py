@@ -294,6 +294,12 @@ def doctor(args: argparse.Namespace) -> int:
     return int(any(check.verdict == "problem" for check in found))
 
 
+def schema(args: argparse.Namespace) -> None:
+    from mdkd import schemas
+
+    show("\n".join(map(str, schemas.write(args.target or args.config / schemas.FOLDER))))
+
+
 VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "download": download,
     "cache": cache,
@@ -310,6 +316,7 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "plan": plan,
     "status": status,
     "doctor": doctor,
+    "schema": schema,
 }
 
 

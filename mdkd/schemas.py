@@ -26,7 +26,7 @@ from mdkd.runpath import NAME
 from mdkd.specfiles import ArchEntry, DatasetEntry, Entry, Experiment, Protocol, UserConfig
 from mdkd.tuned import Tuned
 
-FOLDER = Path("config/schemas")
+FOLDER = "schemas"  # in the configuration folder
 SOURCES = "mdkd.data.sources"
 DRAFT = "http://json-schema.org/draft-07/schema#"  # the newest that editors know
 Schema = dict[str, Any]
@@ -49,7 +49,7 @@ def schemas() -> dict[str, Schema]:
     return {name: {"$schema": DRAFT, **schema} for name, schema in made.items()}
 
 
-def write(folder: Path = FOLDER) -> list[Path]:
+def write(folder: Path) -> list[Path]:
     """Write ``{name}.schema.json`` for every kind of file, and return their paths."""
     files = []
     for name, schema in schemas().items():
