@@ -113,8 +113,9 @@ def parser() -> argparse.ArgumentParser:
     planning = verb("plan", what, {"nargs": "?", "help": help})
     help = "print what is left to compute as commands, to run it without Snakemake"
     planning.add_argument("--commands", action="store_true", help=help)
-    written: dict[str, Any] = {"nargs": "?", "type": _path, "help": "config/schemas if left out"}
-    verb("schema", "write the JSON schemas of all YAML files, for editors, into a folder", written)
+    what = "write the JSON schemas of all YAML files, for editors, into a folder"
+    help = "the folder schemas of the configuration if left out"
+    verb("schema", what, {"nargs": "?", "type": os.path.expanduser, "help": help})
     verb("doctor", "check whether this machine has what the plan needs", None)
     help = "a target, or `default`: what is made if no target is named; all runs if left out"
     seeing = verb(

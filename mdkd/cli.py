@@ -297,7 +297,8 @@ def doctor(args: argparse.Namespace) -> int:
 def schema(args: argparse.Namespace) -> None:
     from mdkd import schemas
 
-    show("\n".join(map(str, schemas.write(args.target or args.config / schemas.FOLDER))))
+    folder = Path(args.target) if args.target else args.config / schemas.FOLDER
+    show("\n".join(map(str, schemas.write(folder))))
 
 
 VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {

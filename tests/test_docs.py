@@ -110,7 +110,15 @@ def test_the_readme_repeats_the_notes_on_metrics(metric):
 
 @pytest.mark.parametrize(
     "file",
-    ["README.md", "CONTRIBUTING.md", "docs/protocol.md", "docs/bring-your-own.md", EXPERIMENTS],
+    [
+        "README.md",
+        "CONTRIBUTING.md",
+        "config/README.md",
+        "docs/bring-your-own.md",
+        "docs/contributing-results.md",
+        "docs/protocol.md",
+        EXPERIMENTS,
+    ],
 )
 def test_files_that_the_documentation_names_exist(file):
     links = re.findall(r"\]\((?!https?:)([\w./-]+)(?:#[\w-]+)?\)", text_of(file))
