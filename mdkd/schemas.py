@@ -9,6 +9,7 @@ import dataclasses
 import inspect
 import io
 import math
+import re
 import textwrap
 import tokenize
 import types
@@ -104,10 +105,12 @@ def _typed(hint: Any, rules: typing.Mapping[str, Any]) -> Schema:
 
 
 NULL: Schema = {"type": "null"}
+ARRAY = {"type", "items", "uniqueItems", "minItems"}
 
 
 def _name(pattern: str = NAME) -> Schema:
-    return {"type": "string", "pattern": f"^(?:{pattern})$", "maxLength": LONGEST_NAME}
+    unnamed = re.sub(r"\(\?P<\w+>", "(?:", pattern)  # editors do not know Python's named groups
+    return {"type": "string", "pattern": f"^(?:{unnamed})$", "maxLength": LONGEST_NAME}
 
 
 def _by_name(entry: Schema) -> Schema:
@@ -117,9 +120,11 @@ def _by_name(entry: Schema) -> Schema:
 
 def _config() -> Schema:
     schema = of(UserConfig)
-    for key in ("experiments", "seeds"):  # one bare value is a list of one
-        alternatives = schema["properties"][key]["anyOf"]
-        alternatives.append(alternatives[0]["items"])
+    for key in ("experiments", "seeds", "plugins"):  # one bare value is a list of one
+        whole = schema["properties"][key]
+        alternatives = whole.pop("anyOf", None) or [{k: whole.pop(k) for k in ARRAY & whole.keys()}]
+        one = next(a["items"] for a in alternatives if "items" in a)
+        whole["anyOf"] = [*alternatives, one]
     return schema
 
 

@@ -79,7 +79,7 @@ def test_a_mistake_is_found(name, content):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("config", {"protocol": "quick", "seeds": 3, "experiments": "table1"}),
+        ("config", {"protocol": "quick", "seeds": 3, "experiments": "table1", "plugins": "mine"}),
         ("protocol", {"extends": "quick"}),
         ("experiment", TABLE1 | {"options": {"marks": True}}),
         ("experiment", TABLE1 | {"methods": ["mld", {"mdkd": {"bd2": 1}}, {"method": "pkt"}]}),
