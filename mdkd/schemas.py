@@ -89,7 +89,7 @@ def _typed(hint: Any, rules: typing.Mapping[str, Any]) -> Schema:
     if origin is Literal:
         return {"enum": list(args)}
     if origin in (list, tuple):
-        schema = {"type": "array", "items": _typed(args[0], rules)}
+        schema: Schema = {"type": "array", "items": _typed(args[0], rules)}
         schema |= {"uniqueItems": True} if rules.get("distinct") else {}
         return schema | ({"minItems": 1} if rules.get("some") else {})
     if origin is dict:
