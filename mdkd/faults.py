@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from mdkd import extras
 from mdkd.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -117,6 +118,8 @@ def _explained(error: BaseException) -> tuple[str, int]:
         return f"memory ran out ({text or 'MemoryError'}); {FIXES[errno.ENOMEM]}", 2
     if isinstance(error, OSError) and error.errno is not None:
         return describe(error), 2
+    if isinstance(error, ModuleNotFoundError) and (advice := extras.advice(error)):
+        return advice, 2
     if isinstance(error, UnicodeEncodeError) and error.encoding.replace("-", "") != "utf8":
         reason = f"{error.object!a} cannot be written in the encoding {error.encoding}"
         return f"{reason}; set LC_ALL=C.UTF-8 and PYTHONUTF8=1", 2

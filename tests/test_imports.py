@@ -20,6 +20,7 @@ TORCH = {"torch", "torchvision", "timm", "pytorch_grad_cam"}
 WING = {"mdkd.training", "mdkd.reporting"}
 NEEDS_TORCH = ("mdkd.training", "mdkd.models", "mdkd.methods")  # folders; all others do not
 FLAT_WITH_TORCH = {"mdkd.outputs", "mdkd.dependencies"}  # the contract of models and methods
+FLAT_WITH_TORCH |= {"mdkd.nn"}  # a loss for other projects
 BATCHES = {"mdkd.data.augment", "mdkd.data.loader"}  # from the cache to a training
 
 
@@ -131,6 +132,7 @@ def test_torch_is_where_the_layout_says(module):
 
 ALLOWED = {  # all that a module may import besides the standard library
     "mdkd.errors": set(),
+    "mdkd.extras": set(),
     "mdkd.layout": set(),
     "mdkd.records": {"mdkd.errors", "mdkd.faults"},
     "mdkd.yamlfiles": {"mdkd.errors", "mdkd.records", "yaml"},

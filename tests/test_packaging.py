@@ -23,7 +23,7 @@ def requirement(text):
 def test_environment_yml_has_the_bounds_of_pyproject():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["workflow"] + extras["slurm"]
+    wanted = project["dependencies"] + extras["benchmark"] + extras["slurm"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     found = dict(map(requirement, conda))
     assert found.pop("python").startswith(project["requires-python"])

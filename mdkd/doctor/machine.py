@@ -22,7 +22,10 @@ PACKAGES = {  # by the name of the module
     **{name: name for name in ("matplotlib", "seaborn", "scipy")},
     "pytorch_grad_cam": "grad-cam",
 }
-INSTALL = "call `make install`, or `pip install -r requirements.lock` in your environment"
+INSTALL = (
+    "call `make install`, or `pip install -r requirements.lock` in your environment; without the "
+    "repository, `pip install 'mdkd[benchmark]'`"
+)
 
 DRIVER = Path("/proc/driver/nvidia")
 SMI_QUERY = (

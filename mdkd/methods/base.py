@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor, nn
 
+from mdkd import methodfiles
 from mdkd.errors import UserError
 from mdkd.outputs import Output
 
@@ -21,6 +22,15 @@ class MethodInfo(NamedTuple):
     def has_parameters(self) -> bool:
         """Whether the method has parameters that are trained together with the student's."""
         return isinstance(self.factory, type)
+
+    def defaults(self) -> dict[str, Any]:
+        """All settings with their default values, from the method's YAML file.
+
+        >>> from mdkd import methods
+        >>> methods.get("l2d").defaults()
+        {'mld': 10.0, 'cd': 100.0, 'id': 1000.0}
+        """
+        return dict(methodfiles.read(self.name).settings)
 
 
 Factory = TypeVar("Factory", bound=Callable[..., Any])

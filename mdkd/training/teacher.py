@@ -89,7 +89,7 @@ class StoredTeacher:
         logits_BC = self.logits_NC[start : start + self.batch_size].float()
         if self.by_label:  # sums over another layout have other last bits
             logits_BC = logits_BC.t().contiguous().t()
-        return Output(logits_BC, logits_BC.new_empty(len(logits_BC), 0), (), None)
+        return Output.of_logits(logits_BC)
 
     def _read(self, epoch: int) -> Tensor:
         """All logits of an epoch, on the device."""

@@ -1,0 +1,29 @@
+"""Packages that are installed on request: the extra of this package that brings each module."""
+
+EXTRAS = {  # by the name of the extra in pyproject.toml: the modules that the code imports
+    "benchmark": (
+        "PIL",
+        "matplotlib",
+        "pandas",
+        "pytorch_grad_cam",
+        "safetensors",
+        "scipy",
+        "seaborn",
+        "timm",
+        "torchvision",
+    ),
+}
+
+
+def advice(error: ModuleNotFoundError) -> str | None:
+    """One line with the fix if the module belongs to an extra; None for any other module.
+
+    >>> advice(ModuleNotFoundError(name="timm.models"))
+    "timm is not installed, which this needs; run `pip install 'mdkd[benchmark]'`"
+    """
+    module = (error.name or "").partition(".")[0]
+    for extra, modules in EXTRAS.items():
+        if module in modules:
+            what = f"{module} is not installed, which this needs"
+            return f"{what}; run `pip install 'mdkd[{extra}]'`"
+    return None
