@@ -117,6 +117,7 @@ def test_the_readme_repeats_the_notes_on_metrics(metric):
         "docs/bring-your-own.md",
         "docs/contributing-results.md",
         "docs/protocol.md",
+        "docs/library.md",
         EXPERIMENTS,
     ],
 )
