@@ -92,7 +92,7 @@ def label(
         # numpy's stable order: labels of equal probability stay in the order of the data set
         order_BC = np.argsort(-scores_BC, axis=1, kind="stable")
         if maps:
-            from mdkd.training.gradcam import grad_cam  # needs a package of the extra `workflow`
+            from mdkd.training.gradcam import grad_cam  # needs a package of the extra `benchmark`
 
             heat_BSS = grad_cam(network, split, order_BC[:, 0].tolist(), run.recipe, device)
         for i, file in enumerate(part):

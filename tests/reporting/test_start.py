@@ -15,7 +15,7 @@ HOSTILE = "{{ 7 * 7 }} {% endraw %} {# a #} `b <c>`__ |d| </table>"
 
 def rendered(text):
     """The HTML that Snakemake makes of a text for the report."""
-    jinja2 = pytest.importorskip("jinja2")  # these two come with the extra `workflow`
+    jinja2 = pytest.importorskip("jinja2")  # these two come with the extra `benchmark`
     core = pytest.importorskip("docutils.core")
     links = "\n\n.. _Workflow: javascript:show_panel('workflow')\n"  # Snakemake adds such lines
     source = jinja2.Environment(trim_blocks=True).from_string(text + links).render()
