@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mdkd import devices, faults, kinds, precheck, records, registry, runfiles, store
 from mdkd.arguments import CONFIG, parser
@@ -21,7 +20,7 @@ from mdkd.resolve import resolve_dataset, resolve_root, resolve_run
 from mdkd.results import Results
 from mdkd.spec import Specification
 from mdkd.specfiles import JobLimits, UserConfig, read_user
-from mdkd.yamlfiles import parse_yaml
+from mdkd.yamlfiles import parse_settings
 
 log = logging.getLogger("mdkd")
 
@@ -330,8 +329,9 @@ def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]
     place: Plan | UserConfig
     file = Path(args.target)
     if file.name == store.RECORD:
-        entry = store.Entry(file.parent)
-        return entry, _user(args)
+        place = _user(args)
+        registry.use(place.plugins)
+        return store.Entry(file.parent), place
     if args.target.endswith(runfiles.SUFFIXES):
         raise UserError(f"{file}: give the path of a run, or the run.json of a finished run")
     if args.plan:
@@ -348,7 +348,7 @@ def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]
 
 
 def _specification(args: argparse.Namespace, protocol: str | None = None) -> Specification:
-    given = _settings(args)
+    given = parse_settings(args.set)
     if protocol or args.protocol:
         given["protocol"] = protocol or args.protocol
     return Specification(args.config, given)
@@ -356,29 +356,13 @@ def _specification(args: argparse.Namespace, protocol: str | None = None) -> Spe
 
 def _user(args: argparse.Namespace) -> UserConfig:
     """What ``config.yaml`` says about this machine; a run file needs no such file."""
-    given = _settings(args) | {"protocol": "of_the_run"}
+    given = parse_settings(args.set) | {"protocol": "of_the_run"}
     if args.protocol:
         raise UserError(f"--protocol: {args.target} names its protocol; leave it out")
     file = args.config / "config.yaml"
     if args.config == CONFIG and not file.exists():
         return parse(UserConfig, given, "--set")
     return read_user(file, given)
-
-
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    """KEY=VALUE with the value as YAML reads it: a number, a list, text."""
-    given: dict[str, Any] = {}
-    for item in args.set:
-        key, equals, text = item.partition("=")
-        if not equals or not key or not text.strip():
-            raise UserError(f"--set {item}: expected KEY=VALUE; for the default, write KEY=null")
-        if key in given:
-            raise UserError(f"--set {item}: '{key}' is given twice; leave one out")
-        try:
-            given[key] = parse_yaml(text)
-        except UserError:
-            raise UserError(f"--set {item}: '{text}' is not valid YAML; quote it") from None
-    return given
 
 
 def _plan(args: argparse.Namespace) -> Plan:

@@ -42,6 +42,22 @@ def read_yaml(path: Path, fix: str | None = None) -> Any:
         raise UserError(f"{path}: {error}") from None
 
 
+def parse_settings(items: list[str]) -> dict[str, Any]:
+    """What ``--set KEY=VALUE`` says, with each value as YAML reads it: a number, a list, text."""
+    given: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        if not equals or not key or not text.strip():
+            raise UserError(f"--set {item}: expected KEY=VALUE; for the default, write KEY=null")
+        if key in given:
+            raise UserError(f"--set {item}: '{key}' is given twice; leave one out")
+        try:
+            given[key] = parse_yaml(text)
+        except UserError:
+            raise UserError(f"--set {item}: '{text}' is not valid YAML; quote it") from None
+    return given
+
+
 def parse_yaml(text: str) -> Any:
     """The value that YAML text stands for.
 

@@ -236,6 +236,10 @@ def _data_licence(run: Run) -> str:
 
 def _initial_licence(run: Run, record: dict[str, Any]) -> str:
     """Where the initial weights come from, and what their licence is as far as it is known."""
+    if run.checkpoint:
+        return (
+            f"all weights are those of the file {run.checkpoint.file}; their licence is {UNKNOWN}"
+        )
     initial = record.get("initial_weights")
     if not initial:
         return "random numbers, so nobody else has a right to them"

@@ -25,6 +25,7 @@ from mdkd.errors import UserError, nearest
 
 FILES = ("metadata.csv", "metadata.jsonl")
 NAME = "file_name"
+LICENCE = "your own images: say here who owns them and what they allow"
 
 
 @dataclass(frozen=True, kw_only=True)

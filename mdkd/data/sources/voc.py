@@ -25,7 +25,8 @@ CLASSES = (
 )
 LISTS = tuple(f"{top}ImageSets/Main" for top in ("VOCdevkit/VOC2007/", "VOC2007/", ""))
 LICENCE = (
-    "VOC2007's photographs are from Flickr and belong to their owners; Flickr's terms of use apply"
+    "VOC2007's photographs are from Flickr and belong to their owners; Flickr's terms of use "
+    "apply. If this is other data in the VOC format, say here what its owner allows"
 )
 
 
