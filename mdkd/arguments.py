@@ -11,6 +11,13 @@ CONFIG = Path("config")
 FORMATS = ("state-dict", "safetensors", "onnx")  # of `export`
 FINISHED = {"help": "run path, or the run.json of a finished run"}
 ARTEFACT = {"help": "name of the artefact"}
+LISTED = ("methods", "networks", "datasets", "experiments", "runs")
+JSON = "print JSON on one line, for another program (docs/commands.md)"
+COMPARE = "compare two runs or methods; or print our numbers beside the published ones"
+COMPARING = (
+    "With two names: the difference of two runs or of two methods, with intervals, and the labels "
+    "that gain and lose. With one artefact or none: our numbers beside the published ones."
+)
 BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
 TARGET = {"nargs": "?", "help": "paper (if left out), another target, or `default`"}
 REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
@@ -91,7 +98,8 @@ def parser() -> argparse.ArgumentParser:
     help = "look after the store of runs"
     keeping = verbs.add_parser("store", help=help, description=help)
     kinds = keeping.add_subparsers(required=True, metavar="WHAT", dest="kind")
-    verb("list", "print every entry with its size, its age and its users", None, kinds)
+    what = "print every entry with its size, its age and its users"
+    listing = [verb("list", what, None, kinds)]
     verb("verify", "check all files and metrics of finished runs", None, kinds)
     pruning = verb("prune", "print what no protocol uses", None, kinds)
     pruning.add_argument("--yes", action="store_true", help="delete it")
@@ -103,8 +111,21 @@ def parser() -> argparse.ArgumentParser:
     exporting.add_argument("--predictions", action="append", default=[], metavar="NAME", help=help)
     exported = {"help": "an exported folder, or another store"}
     verb("compare", "say which finished runs have the weights of those there", exported, kinds)
-    optional = {"nargs": "?", "help": "name of the artefact, all if left out"}
-    verb("compare", "print our numbers beside the published ones", optional)
+    help = "alone, an artefact (all if left out); with B, a run path or a method"
+    comparing = verb("compare", COMPARE, {"nargs": "?", "metavar": "A", "help": help})
+    comparing.description = COMPARING
+    help = "another run path, or another method; NAME/VARIANT is one with changed settings"
+    comparing.add_argument("other", nargs="?", metavar="B", help=help)
+    help = "a run path, or a target: its runs; all runs if left out"
+    what = "print or write the losses and other numbers of every epoch"
+    drawing = verb("curves", what, {"nargs": "?", "help": help})
+    help = "folder that gets event files for TensorBoard, one folder per run below it"
+    drawing.add_argument("--tensorboard", type=_path, metavar="DIR", help=help)
+    drawing.add_argument("--csv", type=_path, metavar="FILE", help="CSV file to write")
+    what = "print what there is, with its source and what it needs"
+    counting = verb("list", what, None)
+    counting.add_argument("kind", choices=LISTED, help="of what")
+    listing += [comparing, counting]
     help = "name of an experiment of kind tuning; the only one if left out"
     what = "write the weights that a tuning experiment has chosen to config/tuned/"
     verb("tune", what, {"nargs": "?", "help": help})
@@ -112,11 +133,13 @@ def parser() -> argparse.ArgumentParser:
     what = "print artefacts with their runs, time and disk"
     planning = verb("plan", what, {"nargs": "?", "help": help})
     help = "print what is left to compute as commands, to run it without Snakemake"
-    planning.add_argument("--commands", action="store_true", help=help)
+    either = planning.add_mutually_exclusive_group()
+    either.add_argument("--commands", action="store_true", help=help)
+    either.add_argument("--json", action="store_true", help=JSON)
     what = "write the JSON schemas of all YAML files, for editors, into a folder"
     help = "the folder schemas of the configuration if left out"
     verb("schema", what, {"nargs": "?", "type": os.path.expanduser, "help": help})
-    verb("doctor", "check whether this machine has what the plan needs", None)
+    listing.append(verb("doctor", "check whether this machine has what the plan needs", None))
     help = "a target, or `default`: what is made if no target is named; all runs if left out"
     seeing = verb(
         "status",
@@ -127,6 +150,11 @@ def parser() -> argparse.ArgumentParser:
     every: dict[str, Any] = {"nargs": "?", "type": _interval, "const": 10.0, "metavar": "SECONDS"}
     help = "repeat, every 10 s if left out, until no run is left or Ctrl-C"
     seeing.add_argument("--watch", **every, help=help)
+    for sub in [*listing, seeing]:
+        sub.add_argument("--json", action="store_true", help=JSON)
+    what = "print a script with which a shell completes verbs, options and names"
+    completing = verb("completion", what, None)
+    completing.add_argument("kind", choices=("bash", "zsh"), help="the shell")
     return whole
 
 

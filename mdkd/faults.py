@@ -13,6 +13,7 @@
 
 import codecs
 import errno
+import json
 import logging
 import os
 import re
@@ -22,12 +23,14 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from mdkd import extras
 from mdkd.errors import UserError
 
 log = logging.getLogger(__name__)
 
+DETAIL = (logging.DEBUG + logging.INFO) // 2  # the level of what a shared terminal does not show
 AGAIN = "then run the command again: it goes on"
 FIXES = {
     errno.ENOSPC: f"free up space on that disk, {AGAIN}",
@@ -153,6 +156,11 @@ def show(text: str) -> None:
     except OSError:
         _leave_stdout()
         raise
+
+
+def show_json(facts: Any) -> None:
+    """Print the result of a command for another program: JSON on one line, in ASCII."""
+    show(json.dumps(facts, allow_nan=False))
 
 
 def flush() -> None:

@@ -5,7 +5,7 @@
         model.pt            weights
         predictions.npz     of the test images
         predictions_val.npz of the validation images, if the data set has some
-        history.jsonl       one line per epoch
+        history.jsonl       one line per epoch, also while the run is trained
         metrics.json        derived from the predictions; metrics_val.json from those of val
         train.log           all messages of the trainings, also of those that were interrupted
         checkpoint.pt       only of an unfinished run

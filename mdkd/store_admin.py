@@ -5,7 +5,9 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from mdkd import locks, logits, records, score, store
 from mdkd.errors import UserError
@@ -18,32 +20,78 @@ KINDS = [path.partition("/")[0] for path in (SUPERVISED, DISTILLED)]  # folders 
 NAMES = 3  # of artefacts that the list shows for each protocol
 
 
-def listing(plans: list[Plan]) -> str:
-    """Two lines per entry: its state, size, age and place, and the artefacts that use it."""
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """An entry of the store, as the list shows it: a training, or the logits of a teacher."""
+
+    path: str  # below the store
+    state: Literal["finished", "running", "unfinished", "damaged", "logits"]
+    bytes: int
+    used_by: dict[str, list[str]] | None = None  # artefacts by protocol; None for logits
+    age_days: float | None = None  # None for logits
+    needed: bool  # by a table or figure; logits by a run that is left to train
+
+
+def items(plans: list[Plan]) -> list[Item]:
+    """Every entry of the store: trainings by path, then logits."""
     folder, users = plans[0].layout().store, _users(plans)
-    lines, count, total = [], 0, 0.0
+    found = []
     for entry in entries(folder):
-        facts = _facts(entry.folder)
-        size, last = sum(f.st_size for f in facts), max((f.st_mtime for f in facts), default=0.0)
-        count, total = count + 1, total + size
+        files = _facts(entry.folder)
+        last = max((f.st_mtime for f in files), default=0.0)
         state = "running" if entry.running else "unfinished"
         if entry.finished:
             state = "finished" if entry.record_if_intact() else "damaged"
-        age = max(time.time() - last, 0.0) / DAY_S  # a clock may have been set back
-        place = entry.folder.relative_to(folder)
-        lines.append(f"{state:10} {size / 1e6:9.1f} MB {age:6.1f} days  {place}")
-        lines.append(f"{'':4}used by {_used(users.get(entry.folder, {}))}")
+        found.append(
+            Item(
+                path=entry.folder.relative_to(folder).as_posix(),
+                state=state,  # type: ignore[arg-type]
+                bytes=sum(f.st_size for f in files),
+                used_by=users.get(entry.folder, {}),
+                age_days=max(time.time() - last, 0.0) / DAY_S,  # a clock may have been set back
+                needed=entry.folder in users,
+            )
+        )
     wanted = _waited_for(plans)
     for stored in logits.entries(folder):
-        size, count = _size(stored.folder), count + 1
-        total += size
-        state = "running" if stored.running else "logits" if stored.record() else "unfinished"
-        place, is_wanted = stored.folder.relative_to(folder), stored.folder in wanted
-        lines.append(f"{state:10} {size / 1e6:9.1f} MB {'':11}  {place}")
-        lines.append(
-            f"{'':4}{'for runs that are left to train' if is_wanted else 'not needed now'}"
+        found.append(
+            Item(
+                path=stored.folder.relative_to(folder).as_posix(),
+                state="running"
+                if stored.running
+                else "logits"
+                if stored.record()
+                else "unfinished",
+                bytes=_size(stored.folder),
+                needed=stored.folder in wanted,
+            )
         )
-    return "\n".join([*lines, f"{count} entries, {total / 1e9:.2f} GB"])
+    return found
+
+
+def listing(plans: list[Plan]) -> str:
+    """Two lines per entry: its state, size, age and place, and the artefacts that use it."""
+    found, lines = items(plans), []
+    for item in found:
+        age = f"{'':11}" if item.age_days is None else f"{item.age_days:6.1f} days"
+        lines.append(f"{item.state:10} {item.bytes / 1e6:9.1f} MB {age}  {item.path}")
+        if item.used_by is None:
+            use = "for runs that are left to train" if item.needed else "not needed now"
+        else:
+            use = f"used by {_used(item.used_by)}"
+        lines.append(f"{'':4}{use}")
+    total = sum(item.bytes for item in found) / 1e9
+    return "\n".join([*lines, f"{len(found)} entries, {total:.2f} GB"])
+
+
+def facts(plans: list[Plan]) -> dict[str, Any]:
+    """The same as plain data."""
+    found = items(plans)
+    return {
+        "store": str(plans[0].layout().store),
+        "bytes": sum(item.bytes for item in found),
+        "entries": [asdict(item) for item in found],
+    }
 
 
 def verify(plan: Plan) -> str:

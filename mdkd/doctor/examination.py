@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from mdkd.costs import Estimator
 from mdkd.doctor import machine, places, tools
@@ -59,6 +60,16 @@ def examine(
     yield tools.latex(engines)
     yield tools.conda()
     yield from tools.cluster(estimator, limits)
+
+
+def facts(found: Sequence[Check]) -> dict[str, Any]:
+    """All findings as plain data."""
+    verdicts = [check.verdict for check in found]
+    return {
+        "problems": verdicts.count("problem"),
+        "warnings": verdicts.count("warning"),
+        "checks": [check._asdict() for check in found],
+    }
 
 
 def summary(found: Sequence[Check]) -> str:

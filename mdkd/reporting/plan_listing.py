@@ -3,7 +3,9 @@
 import textwrap
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
+from mdkd import keys
 from mdkd.costs import ORIGINS, Cost, Estimator, Origin, cells, costs, needed, stores_of, total
 from mdkd.errors import UserError, nearest
 from mdkd.logits import LEAST_RUNS
@@ -164,19 +166,76 @@ def amount(value: float | None, units: dict[str, float]) -> str:
     return f"{number:.1f} {unit}" if number < 9.95 else f"{number:,.0f} {unit}"
 
 
-def listing(plan: Plan, results: Results, name: str | None = None) -> str:
-    """Every run of an artefact, or of all: its state, its length, and the artefacts that use it."""
+def listed(plan: Plan, name: str | None = None) -> dict[str, list[str]]:
+    """The runs of an artefact, or of all, by path: the artefacts that use each."""
     if name is not None and name not in plan.artefacts:
         raise UserError(f"{name}: not in the plan; {nearest(name, plan.artefacts)}")
     users: dict[str, list[str]] = {path: [] for path in plan.runs}
     for key, artefact in plan.artefacts.items():
         for path in needed(artefact, plan):
             users[path].append(key)
+    return {path: names for path, names in users.items() if name is None or name in names}
+
+
+def listing(plan: Plan, results: Results, name: str | None = None) -> str:
+    """Every run of an artefact, or of all: its state, its length, and the artefacts that use it."""
     lines = []
-    for path, run in plan.runs.items():
-        if name is None or name in users[path]:
-            length = f"{run.recipe.epochs} epochs of {run.dataset.name}"
-            lines.append(f"{results.state(path):14} {path}  ({length}; {', '.join(users[path])})")
+    for path, users in listed(plan, name).items():
+        run = plan.runs[path]
+        length = f"{run.recipe.epochs} epochs of {run.dataset.name}"
+        lines.append(f"{results.state(path):14} {path}  ({length}; {', '.join(users)})")
     shown = plan.artefacts.values() if name is None else [plan.artefacts[name]]
     what = f"protocol {plan.protocol}" if name is None else name
     return "\n".join([*lines, f"{what}: {len(lines)} runs for {sum(map(cells, shown))} cells"])
+
+
+def facts(plan: Plan, results: Results, rates: Path = RATES) -> dict[str, Any]:
+    """What `overview` says, as plain data; what is not known is None."""
+    estimator = Estimator(plan, read_rates(rates), results).learn(results)
+    lines = costs(estimator)
+    left = [path for path in plan.runs if estimator.states[path] != "done"]
+    return {
+        "protocol": plan.protocol,
+        "device": "gpu" if estimator.on_gpu else "cpu",  # of the hours
+        "runs": len(plan.runs),
+        "left": len(left),
+        "hours": sum(line.hours or 0 for line in lines),
+        "unknown": sum(estimator.hours_left(plan.runs[path]) is None for path in left),
+        "artefacts": [
+            {
+                "name": line.name,
+                "kind": line.kind,
+                "title": plan.artefacts[line.name].title,
+                "default": line.name in plan.selected,
+                "targets": plan.artefacts[line.name].targets,
+                "unavailable": plan.artefacts[line.name].unavailable,
+                "cells": line.cells,
+                "runs": len(line.runs),
+                "own": len(line.own),
+                "done": sum(estimator.states[path] == "done" for path in line.runs),
+                "failed": sum(estimator.states[path] == "failed" for path in line.runs),
+                "hours": line.hours,
+                "bytes": line.disk,
+            }
+            for line in lines
+        ],
+    }
+
+
+def facts_of_runs(plan: Plan, results: Results, name: str | None = None) -> dict[str, Any]:
+    """What `listing` says, as plain data."""
+    found = listed(plan, name)
+    return {
+        "protocol": plan.protocol,
+        "runs": [
+            {
+                "path": path,
+                "key": keys.key(plan.runs[path]),
+                "state": results.state(path),
+                "epochs": plan.runs[path].recipe.epochs,
+                "dataset": plan.runs[path].dataset.name,
+                "artefacts": users,
+            }
+            for path, users in found.items()
+        ],
+    }

@@ -5,9 +5,14 @@ import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from mdkd import keys
 from mdkd.costs import Estimator, needed, stores_of
+from mdkd.faults import show, show_json
 from mdkd.plan import Plan
 from mdkd.rates import read_rates
 from mdkd.reporting.plan_listing import RATES, TIMES, amount
@@ -18,19 +23,32 @@ CLEAR = "\033[H\033[2J\033[3J"  # the terminal, and what can be scrolled back to
 
 
 def watch(
-    plan: Plan, results: Results, rates: Path, every_s: float | None, *, all_runs: bool = False
+    plan: Plan,
+    results: Results,
+    rates: Path,
+    every_s: float | None,
+    *,
+    all_runs: bool = False,
+    as_json: bool = False,
 ) -> None:
-    """Print the status once, or every ``every_s`` seconds until every run is done or failed."""
+    """Print the status once, or every ``every_s`` seconds until every run is done or failed.
+
+    As JSON, each look is one line.
+    """
     while True:
         now = time.time()
         found = statuses(plan, results, now)
-        text = overview(plan, results, found, now, rates, all_runs=all_runs)
-        terminal = every_s is not None and sys.stdout.isatty()
-        print(f"{CLEAR}{text}" if terminal else text, flush=True)
+        if as_json:
+            show_json(facts(plan, results, found, now, rates))
+        else:
+            text = overview(plan, results, found, now, rates, all_runs=all_runs)
+            terminal = every_s is not None and sys.stdout.isatty()
+            show(f"{CLEAR}{text}" if terminal else text)
         if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
             return
         time.sleep(every_s)
-        print(flush=True)
+        if not as_json:
+            show("")
 
 
 def overview(
@@ -54,8 +72,38 @@ def overview(
         for heading, shown in _sections(found.values()):
             lines = _lines([(status.path, status) for status in shown], now)
             parts += [[f"{heading}:", *lines]] if lines else []
-    parts.append([_left(plan, results, found, now, rates)])
+    parts.append([_end(_left(plan, results, found, now, rates), found, now)])
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def facts(
+    plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path = RATES
+) -> dict[str, Any]:
+    """The status of every run as plain data; what is not known is None."""
+    counts = Counter(status.state for status in found.values())
+    left = _left(plan, results, found, now, rates)
+    return {
+        "protocol": plan.protocol,
+        "time": datetime.fromtimestamp(now).astimezone().isoformat(timespec="seconds"),
+        "counts": {state: counts[state] for state in STATES},
+        "left_s": left.total_s,
+        "unknown": left.unknown,
+        "runs": [
+            {
+                "path": status.path,
+                "key": keys.key(plan.runs[status.path]),
+                "state": status.state,
+                "note": status.note,
+                "log": status.log and str(status.log),
+                "dead": status.dead,
+                "silent_s": status.silent_s if status.holder else None,
+                "left_s": status.left_s(now),
+                "progress": status.progress and asdict(status.progress),
+                "process": status.holder and asdict(status.holder),
+            }
+            for status in found.values()
+        ],
+    }
 
 
 def columns(rows: Iterable[Sequence[str]], align: str = "<") -> list[str]:
@@ -150,8 +198,17 @@ def _remark(status: Status, now: float) -> str:
     return ", ".join([*told, f"last sign of life {ago} ago"])
 
 
-def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path) -> str:
-    """When everything will be done, and what this assumes."""
+class Left(NamedTuple):
+    """What is left to train."""
+
+    runs: int  # and groups of logits
+    unknown: int  # of them: how long they take is not known
+    at_once: int  # trainings that run now
+    total_s: float | None  # until all of known length is done; None if none is known
+
+
+def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path) -> Left:
+    """What is left, if as many trainings run at once as now, and one if none runs."""
     estimator = Estimator(plan, read_rates(rates), results)
     estimator.learn(results, {path: status.state for path, status in found.items()})
     alive = [s for s in found.values() if s.state == "running" and not s.dead]
@@ -160,24 +217,30 @@ def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, ra
     for run in stores_of([status.path for status in others], estimator).values():
         hours = estimator.logits_hours(run)
         left += [3600 * hours] if hours else []
-    if not left:
-        return "Nothing is left to train."
     known = [seconds for seconds in left if seconds is not None]
-    if not known:
-        number = len(left)
-        return f"How long the {number} runs that are left take is not known; `mdkd plan` says why."
     longest = max((seconds for seconds in left[: len(alive)] if seconds is not None), default=0)
-    total_s = max(sum(known) / max(len(alive), 1), longest)
-    end = time.strftime("%a %d %b, %H:%M", time.localtime(now + total_s))
-    several = f"{len(alive)} trainings run at once, as now"
+    total_s = max(sum(known) / max(len(alive), 1), longest) if known or not left else None
+    return Left(len(left), len(left) - len(known), len(alive), total_s)
+
+
+def _end(left: Left, found: dict[str, Status], now: float) -> str:
+    """When everything will be done, and what this assumes."""
+    if not left.runs:
+        return "Nothing is left to train."
+    if left.total_s is None:
+        return (
+            f"How long the {left.runs} runs that are left take is not known; `mdkd plan` says why."
+        )
+    end = time.strftime("%a %d %b, %H:%M", time.localtime(now + left.total_s))
+    several = f"{left.at_once} trainings run at once, as now"
     text = [
-        f"All done in about {_duration(total_s)} ({end}), if",
-        f"{several}." if len(alive) > 1 else "one training runs at a time.",
+        f"All done in about {_duration(left.total_s)} ({end}), if",
+        f"{several}." if left.at_once > 1 else "one training runs at a time.",
         "This adds the time left that running trainings have measured, and for waiting ones the",
         "estimate of `mdkd plan`.",
     ]
-    if len(known) < len(left):
-        text.append(f"{len(left) - len(known)} runs of unknown length are left out.")
+    if left.unknown:
+        text.append(f"{left.unknown} runs of unknown length are left out.")
     if any(status.state == "failed" for status in found.values()):
         text.append("Failed runs are left out.")
     return textwrap.fill(" ".join(text), 100)

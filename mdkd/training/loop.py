@@ -210,6 +210,7 @@ def _fit(
             what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
             raise UserError(f"{saved.file}: {what}; delete it and run again") from None
         log.info("resumed at step %d of %d", progress.step, last_step)
+    _write_history(saved.file.parent, progress)  # without what an earlier training left there
 
     student.train()
     forward = forward_of(student, execution)
@@ -250,7 +251,8 @@ def _fit(
                 if held_out:
                     facts["val_mAP"] = _validate(student, held_out)
                 entry = progress.close_epoch(epoch, steps_per_epoch, **facts)
-                log.info(describe(entry, recipe.epochs))
+                log.log(faults.DETAIL, describe(entry, recipe.epochs))
+                _write_history(saved.file.parent, progress)
             saved.save(
                 {
                     "student": student.state_dict(),
@@ -302,6 +304,13 @@ def _validate(student: Network, held_out: Loader) -> float:
     return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
 
 
+def _write_history(folder: Path, progress: Progress) -> None:
+    """Write one line per finished epoch, also while the training goes on."""
+    with records.atomic(folder / store.HISTORY) as file:
+        for epoch in progress.history:
+            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
+
+
 def _write_results(
     run: Run,
     folder: Path,
@@ -326,9 +335,7 @@ def _write_results(
     torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
         file.write(buffer.getbuffer())
-    with records.atomic(folder / store.HISTORY) as file:
-        for epoch in progress.history:
-            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
+    _write_history(folder, progress)
     classes = list(cache.classes)
     score.write(folder, digests | {"classes": classes})
     images = progress.step * run.recipe.batch_size

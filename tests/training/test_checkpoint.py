@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import logging
 import os
 import shutil
@@ -266,3 +267,19 @@ def test_weights_that_are_not_finite_are_never_saved(bench):
     folder = store.entry(wild, bench.layout).folder
     assert not (folder / "checkpoint.pt").exists()
     assert "step 1: mld" in records.read_json(folder / "failed.json")["error"]
+
+
+def test_the_history_grows_while_the_run_is_trained(bench, monkeypatch):
+    """`mdkd curves` reads it; what another training left there is gone at the first look."""
+    file, seen = bench.entry(STUDENT).folder / "history.jsonl", []
+    file.parent.mkdir(parents=True)
+    file.write_text("left by a training with other data\n")
+    real = checkpoint.Checkpoint.save
+
+    def save(self, state):
+        real(self, state)
+        seen.append([json.loads(line)["epoch"] for line in file.read_text().splitlines()])
+
+    monkeypatch.setattr(checkpoint.Checkpoint, "save", save)
+    bench.train(STUDENT)
+    assert seen == [[1], [1, 2]]
