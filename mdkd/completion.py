@@ -31,6 +31,7 @@ TARGETS = {  # by verb: what its arguments name
     "report labels": ("datasets",),
     "report table": ("artefacts",),
     "report figure": ("artefacts",),
+    "report document": ("artefacts",),
     "report partial": ("artefacts",),
 }
 FOLDERS = ("config", "tensorboard")

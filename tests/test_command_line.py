@@ -42,8 +42,7 @@ def items_of_the_page():
     """The verbs that each item of the lists explains, with the text of the item."""
     text = (ROOT / COMMANDS).read_text(encoding="utf-8")
     for item in re.findall(r"^- (`mdkd .*?)(?=^\S|\Z)", text, re.MULTILINE | re.DOTALL):
-        head = " ".join(item.split()).partition(": ")[0]
-        yield re.findall(r"`mdkd ([a-z]+(?: [a-z]+)?)", head), item
+        yield re.findall(r"`mdkd ([a-z]+(?: [a-z]+)?)[^`]*`[:,]", item), item
 
 
 def test_every_verb_and_option_is_explained():

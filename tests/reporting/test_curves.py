@@ -78,7 +78,7 @@ def test_without_a_finished_epoch_there_is_one_clear_line(results):
     with pytest.raises(UserError, match=rf"^{PKT}: no finished epoch is recorded; `mdkd status`"):
         curves.read(results, [PKT])
     (results.run(STUDENT) / "history.jsonl").write_text("")  # as when a training begins
-    with pytest.raises(UserError, match="^2 runs: no finished epoch"):
+    with pytest.raises(UserError, match=r"^2 runs: no finished epoch"):
         curves.read(results, [PKT, STUDENT])
 
 
