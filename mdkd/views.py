@@ -12,7 +12,7 @@ from mdkd.arguments import parser
 from mdkd.config import Run
 from mdkd.errors import UserError, find, nearest
 from mdkd.faults import show, show_json
-from mdkd.plan import Plan, make_plan
+from mdkd.plan import Plan
 from mdkd.resolve import resolve_run
 from mdkd.specfiles import JobLimits
 
@@ -99,7 +99,7 @@ def inventory(args: argparse.Namespace) -> None:
 
     _refuse_plan_file(args)
     spec = given.specification(args)
-    plan = make_plan(spec)
+    plan = given.plan(args)  # warns of experiments that are left out
     found = items.KINDS[args.kind](spec, plan, given.results(plan))
     if args.json:
         show_json({args.kind: found})

@@ -39,7 +39,7 @@ def networks(spec: Specification, plan: Plan, results: Results) -> list[Item]:
     source, found = str(spec.folder / "architectures.yaml"), []
     for name, arch in spec.archs.items():
         prefix = arch.net.partition(":")[0] if ":" in arch.net else ""
-        needs = [BUILDERS.get(prefix, prefix)]
+        needs = [BUILDERS.get(prefix, arch.net)]  # a network of one's own: its module
         if weights := weights_of(spec, name):
             needs.append(f"weights: {weights}")
         found.append(_item(name, arch.label, source, needs, net=arch.net))
