@@ -12,7 +12,7 @@ FORMATS = ("state-dict", "safetensors", "onnx")  # of `export`
 FINISHED = {"help": "run path, or the run.json of a finished run"}
 ARTEFACT = {"help": "name of the artefact"}
 LISTED = ("methods", "networks", "datasets", "experiments", "runs")
-JSON = "print JSON on one line, for another program (docs/commands.md)"
+JSON = "print JSON for another program (docs/commands.md)"
 COMPARE = "compare two runs or methods; or print our numbers beside the published ones"
 COMPARING = (
     "With two names: the difference of two runs or of two methods, with intervals, and the labels "

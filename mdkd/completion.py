@@ -22,6 +22,8 @@ TARGETS = {  # by verb: what its arguments name
     "cache": ("datasets",),
     "train": ("runs",),
     "score": ("runs",),
+    "predict": ("runs",),
+    "export": ("runs",),
     "attend": ("artefacts",),
     "compare": ("artefacts", "runs"),
     "curves": ("artefacts", "runs"),
@@ -34,8 +36,8 @@ TARGETS = {  # by verb: what its arguments name
     "report document": ("artefacts",),
     "report partial": ("artefacts",),
 }
-FOLDERS = ("config", "tensorboard")
-FILES = ("plan", "log", "csv")
+FOLDERS = ("config", "tensorboard", "output")
+FILES = ("plan", "log", "csv", "images")
 
 
 def script(parser: argparse.ArgumentParser, shell: str) -> str:
