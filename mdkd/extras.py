@@ -6,12 +6,14 @@ EXTRAS = {  # by the name of the extra in pyproject.toml: the modules that the c
         "matplotlib",
         "pandas",
         "pytorch_grad_cam",
-        "safetensors",
         "scipy",
         "seaborn",
         "timm",
         "torchvision",
     ),
+    "export": ("onnxruntime", "safetensors"),
+    "tensorboard": ("tensorboard",),
+    "completion": ("shtab",),
 }
 
 
