@@ -74,7 +74,9 @@ class Plan:
                 raise UserError(f"{file}: artefacts: {name}: kind: '{artefact.kind}'; {hint}")
             where = f"{file}: artefacts: {name}: options"
             parse(kinds.get(artefact.kind).options, artefact.options, where)
-        return plan
+        # The file has its keys in the order of the alphabet.
+        teachers_first = sorted(plan.runs.items(), key=lambda item: item[1].teacher is not None)
+        return replace(plan, runs=dict(teachers_first))
 
     def digest(self) -> str:
         """A name for the content of the plan."""

@@ -19,6 +19,7 @@ from mdkd.plan import Plan, make_plan
 from mdkd.rates import read_rates
 from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
+from mdkd.status import statuses
 
 PAIR = {"dataset": "scenes", "teacher": "resnet8x2", "student": "resnet8"}
 STEM = "distill/scenes/resnet8x2--resnet8"
@@ -72,7 +73,10 @@ def test_a_plan_with_such_runs_can_be_read_again(config, tmp_path):
     plan = plan_of(config, ROWS, overrides={"experiments": ["mine"]})
     file = tmp_path / "plan.json"
     records.write_json(file, plan.to_json())
-    assert Plan.read(file) == plan
+    found = Plan.read(file)
+    assert found == plan
+    assert [run.teacher is None for run in found.runs.values()] == [True] * 6 + [False] * 4
+    assert len(statuses(found, Layout("smoke", tmp_path), now=0.0)) == 10
 
 
 CHANGES = {
