@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import io
+import json
 import logging
 import signal
 import time
@@ -36,6 +37,12 @@ class Checkpoint:
         Raises:
             UserError: the file was damaged.
         """
+        state = self._read()
+        if state is None:  # the epochs of an earlier training are not those of this one
+            self.file.with_name(store.HISTORY).unlink(missing_ok=True)
+        return state
+
+    def _read(self) -> dict[str, Any] | None:
         if not self.file.exists():
             return None
         content = self.file.read_bytes()
@@ -67,8 +74,17 @@ class Checkpoint:
             file.write(buffer.getbuffer())
         self.saved_at = time.monotonic()
 
-    def tell(self, step: int, steps: int, epochs: int, images_per_s: float, left_s: float) -> None:
-        """Write beside the checkpoint how far the training is, for `mdkd status`."""
+    def tell(
+        self,
+        history: list[dict[str, Any]],
+        step: int,
+        steps: int,
+        epochs: int,
+        images_per_s: float,
+        left_s: float,
+    ) -> None:
+        """Write beside the checkpoint how far the training is, for `mdkd status` and `curves`."""
+        write_history(self.file.parent, history)
         facts = {
             "step": step,
             "steps": steps,
@@ -84,6 +100,13 @@ class Checkpoint:
     def due(self) -> bool:
         """Whether the last checkpoint is older than the setting allows."""
         return time.monotonic() - self.saved_at > 60 * self.minutes
+
+
+def write_history(folder: Path, history: list[dict[str, Any]]) -> None:
+    """Write one line for each finished epoch."""
+    with records.atomic(folder / store.HISTORY) as file:
+        for epoch in history:
+            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
 
 
 def _check(state: Any) -> None:

@@ -5,7 +5,6 @@ Shape key: B images, C labels.
 
 import dataclasses
 import io
-import json
 import logging
 import time
 from collections.abc import Iterator
@@ -210,7 +209,6 @@ def _fit(
             what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
             raise UserError(f"{saved.file}: {what}; delete it and run again") from None
         log.info("resumed at step %d of %d", progress.step, last_step)
-    _write_history(saved.file.parent, progress)  # without what an earlier training left there
 
     student.train()
     forward = forward_of(student, execution)
@@ -252,7 +250,6 @@ def _fit(
                     facts["val_mAP"] = _validate(student, held_out)
                 entry = progress.close_epoch(epoch, steps_per_epoch, **facts)
                 log.log(faults.DETAIL, describe(entry, recipe.epochs))
-                _write_history(saved.file.parent, progress)
             saved.save(
                 {
                     "student": student.state_dict(),
@@ -261,7 +258,9 @@ def _fit(
                     "progress": progress.state(),  # no RNG state, because every step sets its seed
                 }
             )
-            saved.tell(progress.step, last_step, recipe.epochs, images_per_s, left_s)
+            saved.tell(
+                progress.history, progress.step, last_step, recipe.epochs, images_per_s, left_s
+            )
             if stop.received:
                 log.warning(
                     "interrupted by %s; a checkpoint was saved at step %d of %d",
@@ -304,13 +303,6 @@ def _validate(student: Network, held_out: Loader) -> float:
     return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
 
 
-def _write_history(folder: Path, progress: Progress) -> None:
-    """Write one line per finished epoch, also while the training goes on."""
-    with records.atomic(folder / store.HISTORY) as file:
-        for epoch in progress.history:
-            file.write(json.dumps(epoch, sort_keys=True).encode() + b"\n")
-
-
 def _write_results(
     run: Run,
     folder: Path,
@@ -335,7 +327,7 @@ def _write_results(
     torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
     with records.atomic(folder / store.WEIGHTS) as file:
         file.write(buffer.getbuffer())
-    _write_history(folder, progress)
+    checkpoint.write_history(folder, progress.history)
     classes = list(cache.classes)
     score.write(folder, digests | {"classes": classes})
     images = progress.step * run.recipe.batch_size
