@@ -179,7 +179,7 @@ def test_a_valid_file_is_trained_where_the_configuration_says(run, train, tmp_pa
         tmp_path / "config/config.yaml",
         lambda c: c.update(store="elsewhere", weights_folder="w", checkpoint_minutes=3),
     )
-    status, _, [(found, layout, _, folder, minutes, _)] = train("good.json")
+    status, _, [(found, layout, _, folder, minutes, *_)] = train("good.json")
     assert status == 0
     assert (layout, str(folder), minutes) == (Layout("smoke", store_folder="elsewhere"), "w", 3)
     assert json.loads(json.dumps(asdict(found))) == run

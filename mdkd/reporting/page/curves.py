@@ -36,8 +36,9 @@ def _curves(history: list[dict[str, Any]]) -> dict[str, Any]:
     entries = [history[i] for i in shown(len(history))]
     found: dict[str, Any] = {"epochs": [entry["epoch"] for entry in entries]}
     for name in ("losses", "gradient_ratios"):
-        terms = dict.fromkeys(term for entry in entries for term in entry[name])
-        found[name] = {term: [_short(entry[name].get(term)) for entry in entries] for term in terms}
+        values = [entry[name] or {} for entry in entries]  # few epochs have gradients
+        terms = dict.fromkeys(term for own in values for term in own)
+        found[name] = {term: [_short(own.get(term)) for own in values] for term in terms}
     if any(entry.get("val_mAP") is not None for entry in entries):
         found["val"] = [
             None if entry.get("val_mAP") is None else round(1e4 * entry["val_mAP"])
