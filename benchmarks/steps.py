@@ -77,7 +77,7 @@ class _Case:
         if loss is None:
             terms = {"bce": supervised_loss(output.logits_BC, self.targets_BC, "sum_mean")}
         else:
-            batch = Batch(self.images_BCHW, self.targets_BC)
+            batch = Batch(self.images_BCHW, self.targets_BC, self.targets_BC)
             terms = loss_terms(loss, output, taught, batch, "sum_mean")
         self.student.zero_grad(set_to_none=True)
         torch.stack(list(terms.values())).sum().backward()

@@ -200,7 +200,7 @@ def test_images_and_labels_of_the_cache_come_first(plan_and_results):
     assert found.images(plan.datasets["scenes"]) == {"train": 32, "val": 3, "test": 5}
     assert found.cache(plan.datasets["scenes"]) == 40 * 32 * 32 * 3
     head = HEAD + 11 * 32 - 33 * 18
-    assert found.disk(plan.runs[distilled("mld", 0)]) == 4 * (1000 + head) + 4 * 5 * 2
+    assert found.disk(plan.runs[distilled("mld", 0)]) == 4 * (1000 + head) + 4 * (5 + 3) * 2
     assert seconds(plan, results, TEACHER) == pytest.approx(64 / 50)
     meta["dataset"]["image_size"] = 64  # made under other settings
     records.write_json(file, meta)

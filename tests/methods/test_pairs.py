@@ -93,7 +93,8 @@ def test_every_method_takes_a_training_step_on_the_pair(teacher, student):
 
 def step(name, student, teacher_spec, teacher_output, batch):
     """What the training loop does with one batch."""
-    batch = Batch(*batch)
+    images_BCHW, targets_BC = batch
+    batch = Batch(images_BCHW, targets_BC, targets_BC)
     torch.manual_seed(2)
     method = methods.build(name, student.spec, teacher_spec, PAPER.methods[name].settings)
     connectors = list(method.parameters())

@@ -42,7 +42,7 @@ def test_latex_prints_special_characters(layout):
     assert len(lines) == 1 + 8
     assert {unescaped(line, "&") for line in lines} == {2}
     assert unescaped(text, "{") == unescaped(text, "}")
-    assert unescaped(text, "%") == 2  # a comment, and a line whose end is no space
+    assert unescaped(text, "%") == 4  # comments, and lines whose end is no space
     assert unescaped(text, "#") == 0
     assert text.isascii()
 

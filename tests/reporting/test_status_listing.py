@@ -161,7 +161,7 @@ def test_ctrl_c_is_the_usual_end_of_watching(call, monkeypatch, capsys):
     monkeypatch.setattr(status_listing.time, "sleep", interrupt)
     assert call("--watch") == 0
     assert capsys.readouterr().out.count("Protocol smoke") == 1
-    monkeypatch.setattr(cli, "_plan", interrupt)
+    monkeypatch.setattr("mdkd.given.plan", interrupt)
     assert call("--watch") == 0
     assert call() == 130
 

@@ -113,7 +113,7 @@ def test_a_supervised_loss_of_the_method_leaves_ignored_places_out(reduction):
     loss = own_loss(mld=10)
 
     def terms(targets_BC, ignored_BC):
-        batch = Batch(torch.empty(4, 0), targets_BC, ignored_BC)
+        batch = Batch(torch.empty(4, 0), targets_BC, targets_BC, ignored_BC)
         return training.loss_terms(loss, student, teacher, batch, reduction)
 
     each_BC = loss(student, teacher, targets_BC)["supervised"]
