@@ -8,9 +8,6 @@ would be slow.
 import argparse
 from collections.abc import Iterator
 
-from mdkd.errors import UserError
-
-NO_SHTAB = "completion: shtab is not installed; run `pip install shtab`"
 NAMES = {  # by what a word names: a command of the shell that prints candidates
     "runs": "(cd store 2>/dev/null && find supervised distill -type d -name 'seed*' "
     "2>/dev/null | LC_ALL=C sort)",
@@ -44,12 +41,10 @@ def script(parser: argparse.ArgumentParser, shell: str) -> str:
     """The script for ``bash`` or ``zsh``.
 
     Raises:
-        UserError: shtab is not installed.
+        ModuleNotFoundError: shtab is not installed.
     """
-    try:
-        import shtab
-    except ImportError:
-        raise UserError(NO_SHTAB) from None
+    import shtab
+
     for words, action in _actions(parser, ()):
         if action.dest in FOLDERS:
             action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]

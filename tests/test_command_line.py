@@ -18,7 +18,6 @@ from mdkd.arguments import parser
 from mdkd.cli import main
 from mdkd.doctor import examination
 from mdkd.doctor.check import Check
-from mdkd.errors import UserError
 
 COMMANDS = "docs/commands.md"
 EVERYWHERE = {"--help", "--config", "--protocol", "--set", "--plan", "--log", "--debug"}
@@ -225,7 +224,8 @@ def test_what_completion_knows_of_verbs_is_still_there():
     assert completion.TARGETS.keys() <= commands
 
 
-def test_without_shtab_there_is_one_clear_line(monkeypatch):
+def test_without_shtab_there_is_one_clear_line(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "shtab", None)
-    with pytest.raises(UserError, match="shtab is not installed; run `pip install shtab`"):
-        completion.script(parser(), "bash")
+    assert main(["completion", "bash"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "shtab is not installed" in line and "run `pip install 'mdkd[completion]'`" in line

@@ -12,10 +12,6 @@ from mdkd.errors import UserError
 from mdkd.results import Results, read_history
 
 COLUMNS = ("run", "epoch", "quantity", "value")
-NO_TENSORBOARD = (
-    "--tensorboard: tensorboard is not installed; run `pip install tensorboard`, or use --csv, "
-    "which needs nothing"
-)
 
 
 class Curves(NamedTuple):
@@ -80,12 +76,10 @@ def write_tensorboard(found: Iterable[Curves], folder: Path) -> None:
     The step is the epoch. The time is that of the last epoch, because epochs have no times.
 
     Raises:
-        UserError: tensorboard is not installed.
+        ModuleNotFoundError: tensorboard is not installed.
     """
-    try:
-        from tensorboard.summary import Writer
-    except ImportError:
-        raise UserError(NO_TENSORBOARD) from None
+    from tensorboard.summary import Writer
+
     for curves in found:
         place = folder / curves.run
         place.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
 """`mdkd curves`: the numbers of every epoch, of finished and of other trainings."""
 
-import builtins
 import csv
 import json
+import sys
 
 import pytest
 from reporting_cases import path_of, planned, write_record
@@ -113,17 +113,13 @@ def test_tensorboard_shows_the_same_numbers_and_no_point_twice(results, tmp_path
     assert other.read_text() == "kept"
 
 
-def test_without_tensorboard_there_is_one_clear_line(results, tmp_path, monkeypatch):
-    real = builtins.__import__
-
-    def missing(name, *arguments, **more):
-        if name.startswith("tensorboard"):
-            raise ImportError(name)
-        return real(name, *arguments, **more)
-
-    monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(UserError, match="not installed; run `pip install tensorboard`"):
-        curves.write_tensorboard(curves.read(results, [MLD]), tmp_path / "board")
+def test_without_tensorboard_there_is_one_clear_line(kept, capsys, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard.summary", None)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    assert main(["curves", "--tensorboard", str(tmp_path / "board")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "tensorboard is not installed" in line
+    assert "run `pip install 'mdkd[tensorboard]'`" in line
     assert not (tmp_path / "board").exists()
 
 

@@ -7,7 +7,7 @@ import yaml
 from cost_case import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
 from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_plan
 
-from mdkd import cli
+from mdkd import cli, given
 from mdkd.reporting import status_listing
 
 
@@ -161,7 +161,7 @@ def test_ctrl_c_is_the_usual_end_of_watching(call, monkeypatch, capsys):
     monkeypatch.setattr(status_listing.time, "sleep", interrupt)
     assert call("--watch") == 0
     assert capsys.readouterr().out.count("Protocol smoke") == 1
-    monkeypatch.setattr("mdkd.given.plan", interrupt)
+    monkeypatch.setattr(given, "plan", interrupt)
     assert call("--watch") == 0
     assert call() == 130
 
