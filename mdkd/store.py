@@ -102,7 +102,7 @@ class Record:
     dropped: dict[str, dict[str, int]] = field(metadata={"range": (0, math.inf)})
     parameters: Parameters
     wall_s: float = number(0)
-    images_per_s: float | None = number(1e-9, default=None)  # None: nothing was trained
+    images_per_s: float | None = number(1e-9)  # None: nothing was trained
     peak_memory_bytes: int = number(0)
     environment: dict[str, Any]
     left_out: list[str] = field(default_factory=list)  # files that the run was exported without

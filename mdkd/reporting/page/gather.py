@@ -137,6 +137,7 @@ def _datasets(found: dict[str, Finished]) -> dict[str, dict[str, Any]]:
 
 def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
     record, environment = run.record, run.record["environment"]
+    speed = record["images_per_s"]  # None: nothing was trained
     return {
         "group": group,
         "path": path,
@@ -145,7 +146,7 @@ def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
         "values": [hundredths(value) for value in run.values_V[: len(METRICS)]],
         "epochs": record["run"]["recipe"]["epochs"],
         "seconds": round(record["wall_s"], 1),
-        "speed": round(record["images_per_s"], 1),
+        "speed": speed and round(speed, 1),
         "memory": round(record["peak_memory_bytes"] / 1e6),
         "device": environment["device"],
         "cpu": environment["cpu"],
