@@ -55,7 +55,9 @@ def use(config, overrides=None, **keys):
     """The artefact of an experiment with tuned weights."""
     keys = {"kind": "comparison", "pairs": [TEST_PAIR], "weights": "tuned"} | keys
     experiment(config, "user", **keys)
-    return make_plan(Specification(config, overrides)).artefacts["user"]
+    plan = make_plan(Specification(config, overrides))
+    plan.refuse_broken(["user"])
+    return plan.artefacts["user"]
 
 
 def test_a_study_has_every_point_of_every_method_once(study):
@@ -93,7 +95,7 @@ def test_defaults_that_are_no_point_are_a_row_that_cannot_be_chosen(config, tmp_
 def test_a_study_that_is_not_fair_is_refused(config, methods, message):
     experiment(config, methods=methods)
     with pytest.raises(UserError, match=rf"study\.yaml: methods: .*{message}"):
-        make_plan(Specification(config))
+        make_plan(Specification(config)).refuse_broken(["study"])
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_study_that_is_not_fair_is_refused(config, methods, message):
 def test_splits_that_cannot_be_shown_are_refused(config, keys, message):
     experiment(config, **keys)
     with pytest.raises(UserError, match=rf"study\.yaml: .*{message}") as caught:
-        make_plan(Specification(config))
+        make_plan(Specification(config)).refuse_broken(["study"])
     assert "\n" not in str(caught.value)
 
 
