@@ -38,6 +38,7 @@ rule table:
     output:
         csv=f"{RESULTS}/tables/{{artefact}}.csv",
         md=f"{RESULTS}/tables/{{artefact}}.md",
+        tabular=f"{RESULTS}/tables/{{artefact}}.tabular.tex",
         tex=report(
             f"{RESULTS}/tables/{{artefact}}.tex",
             caption="../report/artefact.rst",
