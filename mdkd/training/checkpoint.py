@@ -76,12 +76,12 @@ class Checkpoint:
 
     def tell(
         self,
-        history: list[dict[str, Any]],
         step: int,
         steps: int,
         epochs: int,
         images_per_s: float,
         left_s: float,
+        history: list[dict[str, Any]],
     ) -> None:
         """Write beside the checkpoint how far the training is, for `mdkd status` and `curves`."""
         write_history(self.file.parent, history)

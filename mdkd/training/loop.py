@@ -259,7 +259,7 @@ def _fit(
                 }
             )
             saved.tell(
-                progress.history, progress.step, last_step, recipe.epochs, images_per_s, left_s
+                progress.step, last_step, recipe.epochs, images_per_s, left_s, progress.history
             )
             if stop.received:
                 log.warning(
