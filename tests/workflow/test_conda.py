@@ -50,6 +50,7 @@ def test_every_job_runs_in_the_environment(with_conda, folder):
         "report figure",
         "report labels",
         "report metrics",
+        "report page",
         "report table",
         "train distill/scenes/resnet8x2--resnet8/mld/default/seed0",
         "train supervised/scenes/resnet8/seed0",
