@@ -60,7 +60,7 @@ reference: install
 publish: install
 	rm -rf $(REFERENCE) && mkdir -p $(REFERENCE)
 	mdkd store export $(REFERENCE)/store --protocol standard --set store=store-reference \
-		--predictions tuned --predictions comparison
+		--predictions comparison
 	cp -r results/standard/tables results/standard/figures results/standard/metrics.csv \
 		results/standard/explore.html $(REFERENCE)
 	cp results/standard/default.pdf $(REFERENCE)/paper.pdf
