@@ -11,6 +11,8 @@ from typing import Any, BinaryIO
 from mdkd import faults
 from mdkd.errors import UserError
 
+PART = ".part"  # the end of the name of a file that is not complete yet
+
 
 @contextmanager
 def atomic(path: Path) -> Iterator[BinaryIO]:
@@ -20,7 +22,7 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
         OSError: it cannot be written; the error names the file, and an older file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
+    part = path.with_name(path.name + PART)
     try:
         with faults.named(path), part.open("wb") as file:
             yield file

@@ -239,9 +239,13 @@ class Entry:
         return locks.is_held(self.folder / LOCK)
 
     def forget_progress(self) -> None:
-        """Delete what only an unfinished run has. Renamed checkpoints are kept."""
-        (self.folder / CHECKPOINT).unlink(missing_ok=True)
-        (self.folder / PROGRESS).unlink(missing_ok=True)
+        """Delete what only an unfinished run has. Renamed checkpoints are kept.
+
+        A process that was killed while it wrote a file has left the half of it.
+        """
+        halves = self.folder.glob(f"*{records.PART}")
+        for file in (self.folder / CHECKPOINT, self.folder / PROGRESS, *halves):
+            file.unlink(missing_ok=True)
 
     def move_aside(self) -> Path:
         """Move the files of a finished entry whose data or teacher is not the planned one any more.

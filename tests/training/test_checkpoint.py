@@ -150,6 +150,18 @@ def test_a_crash_before_the_record_does_not_repeat_the_training(bench, finished,
     assert_equal_to_uninterrupted(bench, finished, MLD)
 
 
+def test_halves_of_files_of_a_killed_process_are_gone_after_the_end(bench):
+    folder = bench.layout.run(STUDENT)
+    folder.mkdir(parents=True)
+    for name in ("progress.json.part", "checkpoint.pt.part", "history.jsonl.part"):
+        (folder / name).write_bytes(b"{")
+    bench.train(STUDENT)
+    assert not list(folder.glob("*.part"))
+    (folder / "progress.json.part").write_bytes(b"{")  # killed after the record was written
+    bench.train(STUDENT)
+    assert not list(folder.glob("*.part"))
+
+
 def test_a_second_process_waits_for_the_first_and_takes_its_result(bench, finished):
     command = ["train", STUDENT, "--config", str(bench.spec.folder), "--device", "cpu"]
     entry = store.entry(bench.resolve(STUDENT), bench.layout)
