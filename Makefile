@@ -68,8 +68,10 @@ publish: install
 notebooks: install
 	MDKD_PROTOCOL=smoke pytest --nbmake notebooks
 
+# Two processes, each with whole files: a file's fixtures train networks once.
+WORKERS ?= 2
 test: install
-	pytest
+	pytest -n $(WORKERS) --dist loadfile
 
 # Debian and Ubuntu: apt-get install --no-install-recommends slurm-wlm
 test-slurm: install
