@@ -153,7 +153,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *_checkpoint_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
-            *([] if kinds.get(experiment.kind).tunes else tuned.notes(spec, experiment, weights)),
+            *tuned.notes(spec, experiment, weights),
         ],
         split=split,
         unavailable=lacking,

@@ -107,6 +107,10 @@ def applied(tuned: Tuned | None, entry: Entry, method: MethodFile) -> Entry:
 def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> list[str]:
     """Whether the weights of a table are tuned, and which of its methods are."""
     plain = [entry for entry in experiment.methods if entry.method != SUPERVISED_METHOD]
+    if kinds.get(experiment.kind).tunes:
+        methods = [spec.methods[name] for name in dict.fromkeys(entry.method for entry in plain)]
+        labels = "; ".join(method.label for method in methods if not method.tuning)
+        return [f"Not tuned, because `tuning` in its file is empty: {labels}."] if labels else []
     if experiment.weights == "published":
         return ["Published weights, not tuned."] if any(not e.set for e in plain) else []
     if tuned is None:
@@ -149,16 +153,19 @@ def points(spec: Specification, name: str) -> list[tuple[Entry, str, str | None,
     """The rows of a tuning experiment: every point of its methods, with label, panel and number.
 
     The point with the default settings has no panel and the label of the method. If there is none,
-    a row of the defaults comes first. It has no number and cannot be chosen.
+    a row of the defaults comes first. It has no number and cannot be chosen. A method without any
+    points is left out; a note of the table says so (`notes`).
 
     Raises:
-        UserError: a method has no points, or another number of them than the others.
+        UserError: no method has points, or one has another number of them than the others.
     """
     where = f"{spec.folder}/experiments/{name}.yaml: methods"
     rows: list[tuple[Entry, str, str | None, float | None]] = []
     counts: dict[str, int] = {}
     for entry in spec.experiments[name].methods:
         method = spec.methods[entry.method]
+        if entry.method != SUPERVISED_METHOD and not method.tuning:
+            continue
         if entry.set or entry.method in counts:
             what = f"'{entry.method}': each method is tuned once, from its defaults"
             raise UserError(f"{where}: {what}; write its name alone, and only once")

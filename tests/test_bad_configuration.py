@@ -146,7 +146,11 @@ BROKEN = {
     # experiments
     "pairs in a loop": (MINE, put("pairs_of", ["other"]), "refers to itself by"),
     "methods in a loop": (MINE, put("methods_of", ["other"]), "refers to itself by"),
-    "pairs of itself": (MINE, put("pairs_of", ["mine"]), "pairs_of, methods_of: refers to itself by"),
+    "pairs of itself": (
+        MINE,
+        put("pairs_of", ["mine"]),
+        "pairs_of, methods_of: refers to itself by",
+    ),
     "pairs of above": (MINE, put("pairs_of", ["../mine"]), "pairs_of: no experiment '../mine'"),
     "metric twice": (MINE, put("metrics", ["mAP", "OF1", "mAP"]), "metrics: 'mAP' appears twice"),
     "metric is a list": (MINE, put("metrics", [["mAP"]]), "metrics[0]: expected text"),

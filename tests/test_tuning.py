@@ -86,16 +86,32 @@ def test_defaults_that_are_no_point_are_a_row_that_cannot_be_chosen(config, tmp_
 @pytest.mark.parametrize(
     ("methods", "message"),
     [
-        (["vanilla", "mld", "mld_matched"], "the same number of points.*mld 5, mld_matched 0"),
+        (["vanilla", "mld", "one_point"], "the same number of points.*mld 5, one_point 1"),
         (["vanilla"], "found no method"),
+        (["vanilla", "mld_matched"], "found no method"),
         (["mld", {"mse": {"weight": 2}}], "'mse': each method is tuned once, from its defaults"),
         ([{"method": "mld", "label": "A"}, {"method": "mld", "label": "B"}], "'mld': each method"),
     ],
 )
 def test_a_study_that_is_not_fair_is_refused(config, methods, message):
+    plug_in = config / "plug_in" / "methods"
+    plug_in.mkdir(parents=True)
+    (plug_in / "one_point.py").touch()
+    (plug_in / "one_point.yaml").write_text(
+        "{label: One, revision: 1, needs: [], settings: {weight: 1.0}, tuning: [{weight: 1.0}]}"
+    )
+    edit_yaml(config / "config.yaml", lambda user: user.update(plugins=[str(plug_in.parent)]))
     experiment(config, methods=methods)
     with pytest.raises(UserError, match=rf"study\.yaml: methods: .*{message}"):
         make_plan(Specification(config)).refuse_broken(["study"])
+
+
+def test_a_method_without_points_is_left_out_of_a_study_and_named(config):
+    experiment(config, methods=["vanilla", "mld", "mld_matched"])
+    artefact = make_plan(Specification(config)).artefacts["study"]
+    assert not any("mld_matched" in path for path in artefact.runs)
+    note = "Not tuned, because `tuning` in its file is empty: MLD, as strong as MDKD."
+    assert note in artefact.notes
 
 
 @pytest.mark.parametrize(
