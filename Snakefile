@@ -105,7 +105,11 @@ if workflow.is_main_process:
     # A target on the command line must be the output of a rule.
     FINISHED = [key for key in FINISHED if key not in " ".join(sys.argv)]
 if "--report" in sys.argv:
-    FINISHED = []  # the report draws the rules that made the files
+    # The report draws the rules that made the files. Where there is no cache, as after `mdkd store
+    # import`, it leaves out training, because it would miss the picture of the data.
+    CACHED = [d for d in PLAN.datasets if (LAYOUT.cache(d) / "contact_sheet.png").exists()]
+    KEYS = {Path(RECORDS[p]).stem for p, run in PLAN.runs.items() if run.dataset.name in CACHED}
+    FINISHED = [key for key in FINISHED if key not in KEYS]
 
 
 wildcard_constraints:

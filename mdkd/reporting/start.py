@@ -17,12 +17,15 @@ TEXT, NUMBERS = "start.rst", "numbers.json"
 
 INTRODUCTION = """\
 Which knowledge-distillation methods work for multi-label images?
-All networks, also the teachers, were trained with the settings of the protocol.
-Numbers in tables are means over seeds, after the last epoch.
+The menu has every table and every figure, each at two clicks: its group, then its eye.
+The text below a table or a figure says how to read it.
 """
-# The report gives a text little room; a table needs more.
+# The report gives a text little room; a table needs more. It also centres the text: of one that is
+# higher or wider than the window, the beginning could not be reached.
 STYLE = (
-    "<style>.max-w-lg{max-width:none}.mdkd table{border-collapse:collapse;width:auto;margin:8px 0}"
+    "<style>.max-w-lg{max-width:none}"
+    ".h-screen.items-center{align-items:flex-start;justify-content:flex-start}"
+    ".mdkd table{border-collapse:collapse;width:auto;margin:8px 0}"
     ".mdkd td,.mdkd th{padding:3px 12px;border-bottom:1px solid #ddd;white-space:nowrap}"
     ".mdkd td,.mdkd tr:first-child th{text-align:right}.mdkd th{text-align:left}"
     ".mdkd ul{font-size:12px;max-width:60em}.mdkd h3{font-weight:bold;margin-top:12px}</style>"
@@ -63,7 +66,8 @@ def text(artefacts: list[Artefact], folder: Path) -> str:
     if files and files[0].exists():
         parts.append(tables.body(files[0].read_text(encoding="utf-8")))
     if len(artefacts) > 1:
-        titles = "".join(f"<li>{escapes.hypertext(a.title)} ({a.name})</li>" for a in artefacts)
+        entries = sorted((a.group, f"{a.name}: {a.title}") for a in artefacts)
+        titles = "".join(f"<li>{escapes.hypertext(' > '.join(entry))}</li>" for entry in entries)
         parts.append(f"<h3>In the menu</h3><ul>{titles}</ul>")
     parts.append("</div>")
     lines = "\n".join(parts).replace("{", "&#123;").replace("}", "&#125;").splitlines()

@@ -68,7 +68,12 @@ def test_the_first_comparison_is_shown_and_all_artefacts_are_listed(tmp_path):
     html = rendered(start.text([other, figure, comparison_case.ARTEFACT], tmp_path))
     texts = Reader(html).texts
     assert "Table short" in texts and "Table other" not in texts
-    assert {"Cost (other)", "Maps (maps)", "Methods compared (short)"} <= set(texts)
+    # as in the menu: the group, then the name of the artefact
+    assert [text for text in texts if " > " in text] == [
+        "Attention > maps: Maps",
+        "Comparison > short: Methods compared",
+        "Cost > other: Cost",
+    ]
     assert "Table other" in rendered(start.text([figure, other], tmp_path))
     assert "Table" not in rendered(start.text([figure], tmp_path))
 

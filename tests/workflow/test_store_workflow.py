@@ -151,6 +151,15 @@ def test_without_its_cache_a_new_seed_plans_the_cache_and_the_new_runs(made):
     assert made.planned(*SEEDS) == NEW_SEED | again | {"total": total}
 
 
+def test_without_its_cache_a_report_is_made(made):
+    """As after an import: the report leaves out the picture of the data."""
+    shutil.rmtree(made.folder / "cache")
+    (made.results / "tables" / "comparison.csv").unlink()
+    made.snakemake("--", "comparison")
+    report = (made.results / "report_comparison.html").read_text(encoding="utf-8")
+    assert "comparison.html" in report and "contact_sheet.png" not in report
+
+
 def test_deleted_records_are_published_again(made):
     before = {file.name for file in (made.results / "runs").rglob("*.json")}
     shutil.rmtree(made.results / "runs")

@@ -1,5 +1,6 @@
 """The workflow as a user runs it: what is planned, what is made, and what a change redoes."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -120,6 +121,15 @@ def test_one_command_makes_tables_and_figures(made):
         in report.partition("workflow_desc = ")[2].partition("var results")[0]
     )
     assert '"Finished runs": 3' in report  # without metadata, the report starts with the jobs
+    files, _ = json.JSONDecoder().raw_decode(report.partition("var results = ")[2])
+    labels = {value for file in files.values() for value in file["labels"].values()}
+    assert labels == {
+        *("comparison: figure", "comparison: table", "comparison: table, LaTeX"),
+        *("scenes: images", "scenes: labels"),
+    }
+    assert all(len(file["labels"]) == 1 for file in files.values())  # of several it makes switches
+    caption = files["results/smoke/tables/comparison.html"]["caption"]
+    assert "Protocol smoke, seed 0.\n" in caption and "notes" not in caption
     assert not list((made.folder / "store").rglob("checkpoint*.pt"))
     logs = made.folder / "logs/smoke/train/distill/scenes/resnet8x2--resnet8/mld/default/seed0"
     (log,) = logs.iterdir()

@@ -5,7 +5,7 @@ rule prepare_dataset:
             "cache/{protocol}/{dataset}/contact_sheet.png",
             caption="../report/contact_sheet.rst",
             category="Data",
-            labels={"data set": "{dataset}", "content": "contact sheet"},
+            labels={"result": "{dataset}: images"},
         ),
     log:
         "logs/{protocol}/cache/{dataset}.log",

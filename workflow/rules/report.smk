@@ -32,6 +32,10 @@ rule explore:
         f"python -m mdkd report page --plan {PLAN_FILE} --log {{log}}"
 
 
+# The report has one label for each file. Of several labels, Snakemake makes switches in the menu, and
+# a file would be three clicks away.
+
+
 rule table:
     input:
         records_of,
@@ -43,13 +47,13 @@ rule table:
             f"{RESULTS}/tables/{{artefact}}.tex",
             caption="../report/artefact.rst",
             category=group_of,
-            labels={"artefact": "{artefact}", "content": "table, LaTeX"},
+            labels={"result": "{artefact}: table, LaTeX"},
         ),
         html=report(
             f"{RESULTS}/tables/{{artefact}}.html",
             caption="../report/artefact.rst",
             category=group_of,
-            labels={"artefact": "{artefact}", "content": "table"},
+            labels={"result": "{artefact}: table"},
         ),
     log:
         f"logs/{PLAN.protocol}/tables/{{artefact}}.log",
@@ -94,7 +98,7 @@ rule figure:
             f"{RESULTS}/figures/{{artefact}}.svg",
             caption="../report/artefact.rst",
             category=group_of,
-            labels={"artefact": "{artefact}", "content": "figure"},
+            labels={"result": "{artefact}: figure"},
         ),
     log:
         f"logs/{PLAN.protocol}/figures/{{artefact}}.log",
@@ -146,7 +150,7 @@ rule label_statistics:
             "results/{protocol}/figures/labels_{dataset}.svg",
             caption="../report/labels.rst",
             category="Data",
-            labels={"data set": "{dataset}", "content": "label statistics"},
+            labels={"result": "{dataset}: labels"},
         ),
     log:
         "logs/{protocol}/labels/{dataset}.log",
