@@ -147,10 +147,14 @@ def parser() -> argparse.ArgumentParser:
         {"nargs": "?", "help": help},
     )
     seeing.add_argument("--all", action="store_true", help="list every run")
+    either = seeing.add_mutually_exclusive_group()
+    help = "one line; with --watch, a terminal shows one line that changes"
+    either.add_argument("--line", action="store_true", help=help)
+    either.add_argument("--json", action="store_true", help=JSON)
     every: dict[str, Any] = {"nargs": "?", "type": _interval, "const": 10.0, "metavar": "SECONDS"}
     help = "repeat, every 10 s if left out, until no run is left or Ctrl-C"
     seeing.add_argument("--watch", **every, help=help)
-    for sub in [*listing, seeing]:
+    for sub in listing:
         sub.add_argument("--json", action="store_true", help=JSON)
     what = "print a script with which a shell completes verbs, options and names"
     completing = verb("completion", what, None)

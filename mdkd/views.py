@@ -175,6 +175,7 @@ def status(args: argparse.Namespace) -> None:
             args.config / "rates.yaml",
             args.watch,
             all_runs=args.all,
+            as_line=args.line,
             as_json=args.json,
         )
     except KeyboardInterrupt:  # the usual end of --watch

@@ -80,7 +80,7 @@ def look(plan_and_results):
     return statuses(*plan_and_results, NOW.timestamp())
 
 
-def shown(plan_and_results, config, **options):
+def shown(plan_and_results, config, *, of=status_listing.overview, **options):
     found = look(plan_and_results)
     now, rates = NOW.timestamp(), config / "rates.yaml"
-    return status_listing.overview(*plan_and_results, found, now, rates, **options)
+    return of(*plan_and_results, found, now, rates, **options)

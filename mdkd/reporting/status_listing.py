@@ -1,5 +1,6 @@
 """`mdkd status`: what has become of every run, as text for a terminal."""
 
+import shutil
 import sys
 import textwrap
 import time
@@ -20,6 +21,7 @@ from mdkd.results import Results
 from mdkd.status import STATES, Status, statuses
 
 CLEAR = "\033[H\033[2J\033[3J"  # the terminal, and what can be scrolled back to
+ABOVE = "\033[F\033[K"  # back to the line above, which is cleared
 
 
 def watch(
@@ -29,25 +31,33 @@ def watch(
     every_s: float | None,
     *,
     all_runs: bool = False,
+    as_line: bool = False,
     as_json: bool = False,
 ) -> None:
     """Print the status once, or every ``every_s`` seconds until every run is done or failed.
 
-    As JSON, each look is one line.
+    As JSON, each look is one line. With ``as_line`` it is one too; a terminal shows only the last.
     """
+    terminal = every_s is not None and sys.stdout.isatty()
+    replaced = ""  # what takes the last look away
     while True:
         now = time.time()
         found = statuses(plan, results, now)
         if as_json:
             show_json(facts(plan, results, found, now, rates))
+        elif as_line:
+            text = line(plan, results, found, now, rates)
+            if terminal:  # a longer line would need two, and only one is taken away
+                text = replaced + text[: shutil.get_terminal_size().columns - 1]
+                replaced = ABOVE
+            show(text)
         else:
             text = overview(plan, results, found, now, rates, all_runs=all_runs)
-            terminal = every_s is not None and sys.stdout.isatty()
             show(f"{CLEAR}{text}" if terminal else text)
         if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
             return
         time.sleep(every_s)
-        if not as_json:
+        if not as_json and not as_line:
             show("")
 
 
@@ -74,6 +84,27 @@ def overview(
             parts += [[f"{heading}:", *lines]] if lines else []
     parts.append([_end(_left(plan, results, found, now, rates), found, now)])
     return "\n\n".join("\n".join(part) for part in parts)
+
+
+def line(
+    plan: Plan, results: Results, found: dict[str, Status], now: float, rates: Path = RATES
+) -> str:
+    """Runs that are done, the time left, the mean speed of running trainings, and other states.
+
+    What matters most is in front: a narrow terminal cuts off the end.
+    """
+    counts = Counter(status.state for status in found.values())
+    left = _left(plan, results, found, now, rates)
+    parts = [f"{counts['done']}/{len(found)} runs done"]
+    if left.runs and left.total_s is not None:
+        parts.append(f"about {_duration(left.total_s)} left")
+    if left.unknown:
+        parts.append(f"length of {left.unknown} not known")
+    running = [s for s in found.values() if s.state == "running" and not s.dead]
+    if speeds := [s.progress.images_per_s for s in running if s.progress]:
+        parts.append(f"mean {sum(speeds) / len(speeds):,.0f} images/s")
+    parts += [f"{counts[state]} {state}" for state in STATES[1:] if counts[state]]
+    return ", ".join(parts)
 
 
 def facts(

@@ -1,6 +1,9 @@
 """`mdkd status` as text: totals, lines of runs, the end of everything, and watching."""
 
+import os
+import pty
 import re
+import termios
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_pl
 
 from mdkd import cli, given
 from mdkd.reporting import status_listing
+from mdkd.reporting.status_listing import ABOVE
 
 
 @pytest.fixture
@@ -185,3 +189,66 @@ def test_an_interval_is_a_number_of_seconds(call, seconds, capsys):
         call(f"--watch={seconds}")
     assert caught.value.code == 2
     assert "--watch" in capsys.readouterr().err
+
+
+def test_a_line_has_all_that_matters(plan_and_results, config):
+    """Two trainings with 1,234.5 and 765.5 images/s; by hand, they have 40 s and 80 s left."""
+    results = plan_and_results[1]
+    record(results, TEACHER)
+    fail(results, STUDENT, "no")
+    for name, speed, left_s in (("mld", 1234.5, 100.0), ("mdkd", 765.5, 140.0)):
+        lock(results, distilled(name, 0))
+        progress(results, distilled(name, 0), images_per_s=speed, left_s=left_s)
+    text = shown(plan_and_results, config, of=status_listing.line)
+    expected = "1/4 runs done, about 1.3 min left, mean 1,000 images/s, 2 running, 1 failed"
+    assert text == expected
+    rates = RATES | {"cpu": RATES["cpu"] | {"training": {}}}
+    (config / "rates.yaml").write_text(yaml.safe_dump(rates))
+    (results.run(MLD) / "lock").unlink()
+    (results.run(MLD) / "progress.json").unlink()
+    text = shown(plan_and_results, config, of=status_listing.line)
+    assert text.startswith("1/4 runs done, about 1.3 min left, length of 1 not known, mean 766 im")
+    for path in plan_and_results[1].runs:
+        record(results, path)
+    assert shown(plan_and_results, config, of=status_listing.line) == "4/4 runs done"
+
+
+@pytest.fixture
+def looks(plan_and_results, monkeypatch):
+    """Before each further look, one more run is done; it ends when all are."""
+    left = [*plan_and_results[1].runs]
+    monkeypatch.setattr(
+        status_listing.time, "sleep", lambda seconds: record(plan_and_results[1], left.pop(0))
+    )
+    return [f"{done}/4 runs done" for done in range(5)]
+
+
+def test_a_terminal_shows_one_line_that_changes(call, looks, monkeypatch):
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 30))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    with os.fdopen(end, "w") as file:
+        monkeypatch.setattr("sys.stdout", file)
+        monkeypatch.setattr("sys.__stdout__", file)  # its size counts
+        assert call("--watch", "--line") == 0
+        text = ""
+        while not text.endswith("4/4 runs done\r\n"):  # the kernel may hand it over in parts
+            text += os.read(terminal, 10_000).decode()
+    os.close(terminal)
+    first, *others = text.splitlines()
+    assert len(others) == 4
+    assert all(line.startswith(ABOVE) for line in others)
+    lines = [first, *(line.removeprefix(ABOVE) for line in others)]
+    assert [line.partition(",")[0] for line in lines] == looks
+    assert max(map(len, lines)) == 29  # so none is wrapped
+    assert lines[-1] == "4/4 runs done"
+
+
+def test_elsewhere_each_look_is_one_line(call, looks, capsys):
+    assert call("--watch", "--line") == 0
+    text = capsys.readouterr().out
+    assert "\033" not in text
+    assert [line.partition(",")[0] for line in text.splitlines()] == looks
+    with pytest.raises(SystemExit):
+        call("--line", "--json")
+    assert "not allowed with argument" in capsys.readouterr().err
