@@ -253,7 +253,7 @@ class Unfused:
     def zero_grad(self) -> None:
         self.adam.zero_grad(set_to_none=True)
 
-    def step(self, lr: float, beta1: float) -> None:
+    def step(self, lr: float, momentum: float) -> None:
         self.adam.step()
 
 

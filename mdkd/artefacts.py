@@ -124,11 +124,11 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         if label in [row.label for row in rows]:
             raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
         is_student = entry.method == SUPERVISED_METHOD
-        variant = variant_of(spec, tuned.applied(weights, entry, spec.methods[entry.method]))
+        row = tuned.applied(weights, entry, spec.methods[entry.method])
         published_here = [reported(pair, entry.reported or label) for pair in columns]
         reason = None if is_student or not lacking else NOT_TUNED
         cells = [
-            _cell(spec, pair, entry.method, variant, seeds, known, reason)
+            _cell(spec, pair, row, seeds, known, reason)
             for pair, known in zip(columns, published_here, strict=True)
         ]
         role: Literal["student", "method"] = "student" if is_student else "method"
@@ -150,6 +150,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *([] if stood_in else experiment.paper_notes),
             *([] if stood_in else _unidentified_note(published, experiment.methods)),
             *_weights_note(spec, columns),
+            *_recipe_note(spec, columns),
             *_checkpoint_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
@@ -238,8 +239,7 @@ def _unidentified_note(published: list[dict[str, str]], entries: list[Entry]) ->
 def _cell(
     spec: Specification,
     pair: Pair,
-    method: str,
-    variant: str,
+    row: Entry,
     seeds: list[int],
     reported: dict[str, float],
     reason: str | None,
@@ -247,6 +247,7 @@ def _cell(
     found = checkpoint_of(spec, pair.teacher)
     heads = [spec.protocol.head, found.head if found else spec.protocol.head]
     embeds_labels = all(head.embeds_labels() for head in heads)
+    method, variant = row.method, variant_of(spec, row, pair.student)
     if reason := spec.methods[method].unavailable(embeds_labels) or reason:
         return Cell(runs=[], unavailable=reason, reported=reported)
     teacher = None if method == SUPERVISED_METHOD else pair.teacher
@@ -265,6 +266,18 @@ def _weights_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
     notes = [f"Trained from scratch: {', '.join(scratch)}."] if scratch else []
     own = [f"{spec.archs[a].label}: {weights}" for a, weights in others.items() if weights]
     return [*notes, *([f"Initial weights of {'; of '.join(own)}."] if own else [])]
+
+
+def _recipe_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:
+    """The networks of a table whose recipe is not that of the protocol, and what it changes."""
+    archs = dict.fromkeys(a for pair in pairs for a in (pair.teacher, pair.student))
+    texts = [
+        f"{spec.archs[arch].label}: "
+        + ", ".join(f"{key} = {getattr(spec.recipes[arch], key)}" for key in changes)
+        for arch, changes in spec.protocol.recipes.items()
+        if arch in archs and changes
+    ]
+    return [f"Changed recipe of {'; of '.join(texts)}."] if texts else []
 
 
 def _checkpoint_note(spec: Specification, pairs: Iterable[Pair]) -> list[str]:

@@ -16,13 +16,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, TypeVar
 
 from mdkd.errors import UserError, nearest, show
+from mdkd.plainvalues import INTEGERS, clean, is_finite, is_number, plain
 from mdkd.runpath import NAME, RunPath
-from mdkd.yamlfiles import DEEPEST
 
 T = TypeVar("T")
 
 LARGEST_SEED = 2**31 - 1
-INTEGERS = 2**63  # integers are smaller: numpy and torch have no larger ones
+BELOW_1 = 0.9999999  # the largest share of an old value that may be kept at each step
 LONGEST_NAME = 100  # characters: names of files and folders contain up to two names
 OWN_NET = r"module:(?P<module>[A-Za-z_][\w.]*):[A-Za-z_]\w*"  # a function of the user's
 # The name of a network for the model builder.
@@ -57,6 +57,7 @@ DISTINCT = {"distinct": True}
 SOME = {"distinct": True, "some": True}  # at least one
 NAMES = {"pattern": NAME, "distinct": True}
 FOLDERS = {"folder": True, "distinct": True, "path": True}
+SHARES = {"range": (0, BELOW_1)}
 SEEDS = {"range": (0, LARGEST_SEED), "distinct": True}
 
 Split = Literal["test", "val"]  # images that are not trained on
@@ -102,13 +103,44 @@ class Recipe:
     epochs: int = number(1, 10**6)
     batch_size: int = number(2, 10**6)
     lr: float = number(1e-12, 1e3)  # the highest learning rate of the schedule
-    weight_decay: float = number(0, 1e3)  # L2 in Adam's gradient, on matrices and filters only
+    weight_decay: float = number(0, 1e3)  # of matrices and filters only (optimizer.py)
     flip: bool  # mirror horizontally with probability 1/2
     cutout: float = number(0, 0.99)  # side of the masked square over the image's side; 0: none
     schedule: Literal["cosine", "onecycle"] = "cosine"  # cosine to 0, or up and down (schedule.py)
     normalisation: Literal["imagenet", "none"] = "imagenet"
     bce_reduction: Literal["sum_mean", "sum_sum", "mean_mean"] = "sum_mean"  # labels, then images
     teacher_logits: Literal["float32", "float16"] = "float32"  # float16: rounded, half the disk
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999], metadata=SHARES)  # of adam(w)
+    momentum: float = number(0, BELOW_1, default=0.0)  # of sgd
+    nesterov: bool = False  # of sgd: Nesterov's momentum
+    warmup_epochs: float = number(0, 10**6, default=0.0)  # a linear rise before the cosine
+    accumulate: int = number(1, 10**6, default=1)  # batches whose gradients make one update
+    ema: float = number(0, BELOW_1, default=0.0)  # decay of the mean of the weights; 0: no mean
+
+    def check(self) -> None:
+        """Called by `parse`: raise a UserError if fields do not fit together."""
+        if len(self.betas) != 2:
+            raise UserError(f"betas: expected two numbers, found {self.betas}")
+        given = {"momentum": self.momentum, "nesterov": self.nesterov}
+        if self.optimizer == "sgd":
+            given = {"betas": self.betas != [0.9, 0.999]}
+        if wrong := [key for key, is_given in given.items() if is_given]:
+            what = f"optimizer '{self.optimizer}' has no such setting"
+            raise UserError(f"{wrong[0]}: {what}; remove it, or write another optimizer")
+        if self.schedule == "onecycle":
+            moved = {"momentum": self.momentum, "betas": self.betas[0] != 0.9}
+            if wrong := [key for key, is_given in moved.items() if is_given]:
+                what = "schedule 'onecycle' changes it at every step (from 0.95 to 0.85 and back)"
+                raise UserError(f"{wrong[0]}: {what}; remove it, or write schedule: cosine")
+            if self.warmup_epochs:
+                what = "schedule 'onecycle' begins with a rise of its own"
+                raise UserError(f"warmup_epochs: {what}; remove it, or write schedule: cosine")
+        elif self.nesterov and not self.momentum:
+            raise UserError("nesterov: needs momentum; add it, such as momentum: 0.9")
+        if self.warmup_epochs >= self.epochs:
+            what = f"{self.warmup_epochs:g} is not below epochs, which is {self.epochs}"
+            raise UserError(f"warmup_epochs: {what}; lower it")
 
 
 # What a row of an experiment may change besides the settings of its method. No setting has such a
@@ -288,7 +320,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     """``value`` as the type ``hint``, or an error that names the place and the expected type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
-        return _plain(value, where)
+        return plain(value, where)
     if dataclasses.is_dataclass(hint):
         return parse(typing.cast(type, hint), value, where)
     if origin in (typing.Union, types.UnionType):
@@ -303,67 +335,25 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         items = [_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value)]
         return tuple(items) if origin is tuple else items
     if origin is dict and isinstance(value, dict):
-        texts = [_text(k if isinstance(k, str) else show(k), where) for k in value]
+        texts = [clean(k if isinstance(k, str) else show(k), where) for k in value]
         if len(set(texts)) < len(texts):
             raise UserError(f"{where}: two keys are the same text; rename one of them")
         found = dict(zip(texts, value.values(), strict=True))
         return {k: _convert(args[1], v, f"{where}: {k}") for k, v in found.items()}
-    if hint is float and type(value) in (int, float) and _is_finite(value):
+    if hint is float and type(value) in (int, float) and is_finite(value):
         return float(value)
     if hint is int and type(value) is int and abs(value) < INTEGERS:
         return value
     if hint is str and isinstance(value, str):
-        return _text(value, where)
+        return clean(value, where)
     if hint is bool and isinstance(value, bool):
         return value
     hint_text = f"expected {_name(hint)}, found {show(value)}"
-    if hint is float and isinstance(value, str) and _is_number(value):
+    if hint is float and isinstance(value, str) and is_number(value):
         hint_text += f"; to YAML that is text, write {float(value):.1e}"
     if hint is float and isinstance(value, float):
         hint_text += "; it must be finite"
     raise UserError(f"{where}: {hint_text}")
-
-
-def _plain(value: Any, where: str, depth: int = 0) -> Any:
-    """A value of any type that JSON has too, checked: its numbers are finite, its texts clean."""
-    if depth > DEEPEST:
-        raise UserError(f"{where}: nested deeper than {DEEPEST} levels; write it flatter")
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise UserError(f"{where}: key {show(key)} is no text; quote it")
-            _plain(item, f"{where}: {_text(key, where)}", depth + 1)
-    elif isinstance(value, list):
-        for i, item in enumerate(value):
-            _plain(item, f"{where}[{i}]", depth + 1)
-    elif isinstance(value, str):
-        _text(value, where)
-    elif type(value) in (int, float):
-        if not _is_finite(value):
-            raise UserError(f"{where}: expected a finite number, found {show(value)}")
-    elif value is not None and not isinstance(value, bool):
-        raise UserError(f"{where}: expected a number, text, a list or keys, found {show(value)}")
-    return value
-
-
-def _text(text: str, where: str) -> str:
-    """The text, which must be valid Unicode without control characters except line ends."""
-    for character in "" if text.isprintable() else text:
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t":
-            raise UserError(f"{where}: {show(text)}: remove {character!a} from the text")
-    return text
-
-
-def _is_finite(value: float) -> bool:
-    """Whether a number is finite, and an integer not larger than numpy and torch allow."""
-    return abs(value) < INTEGERS if isinstance(value, int) else math.isfinite(value)
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
 
 
 def _name(hint: Any) -> str:

@@ -217,8 +217,9 @@ class Estimator:
         if self.on_gpu:
             return round(MARGIN * PROCESS_WITH_GPU)
         needed = PROCESS
+        trained = TRAINED + (4 if run.recipe.ema else 0)  # the mean of the weights, float32
         for net, bytes_each, part in zip(
-            nets, (TRAINED, FROZEN), (1.0, FORWARD_PART), strict=False
+            nets, (trained, FROZEN), (1.0, FORWARD_PART), strict=False
         ):
             size = self.rates.sizes[net]
             head = head_parameters(run.head, size.channels, self._labels(run.dataset))

@@ -23,10 +23,9 @@ from mdkd.config import Run, number, parse_known
 from mdkd.layout import Layout
 from mdkd.plan import Plan
 from mdkd.runpath import LOGITS, RunPath, changes_of, level, written
+from mdkd.specfiles import VIEWS
 
 RECORD, BEGUN = "logits.json", "begun.json"
-# Keys of a recipe that change what the teacher sees, how long, or what is stored of its logits.
-VIEWS = ("epochs", "batch_size", "flip", "cutout", "normalisation", "teacher_logits")
 LEAST_RUNS = 2  # that are left to train; for a single one it saves nothing
 
 

@@ -17,10 +17,12 @@ def problems(run: Run, labels: int, images: int) -> list[str]:
             f"'{dataset}' has {labels}; set {keys} to 0 in config/methods.yaml or in the "
             f"experiment (the defaults are in {file})"
         )
-    if run.recipe.batch_size > images:
+    size, batches = run.recipe.batch_size, run.recipe.accumulate
+    if size * batches > images:
+        what = f"batch_size {size}" + (f" x accumulate {batches}" if batches > 1 else "")
         found.append(
-            f"protocol {run.protocol}: recipe: batch_size {run.recipe.batch_size} exceeds the "
-            f"{images} training images of data set '{dataset}'; lower it to {images} or less"
+            f"protocol {run.protocol}: recipe: {what} exceeds the {images} training images of "
+            f"data set '{dataset}'; lower it to {images} or less"
         )
     head = run.head
     if run.teacher and (reason := method.unavailable(head.embeds_labels(labels))):

@@ -32,7 +32,7 @@ def resolve_root(spec: Specification, name: str) -> Path:
 def resolve_run(spec: Specification, path: str) -> Run:
     """The run with this path (`mdkd.runpath`), whether any artefact needs it or not."""
     identity = RunPath.parse(path)
-    row = row_of_variant(spec, identity.method, identity.variant, path)
+    row = row_of_variant(spec, identity, path)
     teacher = teacher_key = None
     if identity.teacher is not None:
         spec.lookup("archs", identity.teacher, path)
@@ -52,7 +52,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
         stem=spec.protocol.stem,
         weights=weights_of(spec, identity.arch),
         head=spec.protocol.head,
-        recipe=replace(spec.protocol.recipe, **row.recipe),
+        recipe=parse(Recipe, asdict(spec.recipe_of(identity.arch)) | row.recipe, f"{path}: recipe"),
         method=Method(
             name=identity.method,
             revision=method.revision,
@@ -82,18 +82,23 @@ def teacher_seed(spec: Specification, row: Entry) -> int:
     return spec.protocol.teacher_seed if row.teacher_seed is None else row.teacher_seed
 
 
-def variant_of(spec: Specification, row: Entry) -> str:
-    """The variant that names what a row changes (`mdkd.runpath.slug`)."""
+def variant_of(spec: Specification, row: Entry, arch: str | None = None) -> str:
+    """The variant that names what a row changes (`mdkd.runpath.slug`).
+
+    Args:
+        arch: the student, whose own recipe is changed; None: the recipe of the protocol.
+    """
     changes = row.set | row.recipe
     if row.teacher_seed is not None:
         changes["teacher_seed"] = row.teacher_seed
-    return slug(changes, _defaults(spec, row.method))
+    return slug(changes, _defaults(spec, row.method, arch))
 
 
-def row_of_variant(spec: Specification, method: str, variant: str, where: str) -> Entry:
-    """The inverse of `variant_of`: the row of a method that has this variant."""
+def row_of_variant(spec: Specification, identity: RunPath, where: str) -> Entry:
+    """The inverse of `variant_of`: the row that makes a run with the variant of this path."""
+    method, variant, arch = identity.method, identity.variant, identity.arch
     file = spec.lookup("methods", method, where)
-    known = _defaults(spec, method)
+    known = _defaults(spec, method, arch)
     try:
         changes = changes_of(variant, known)
     except ValueError:
@@ -105,7 +110,7 @@ def row_of_variant(spec: Specification, method: str, variant: str, where: str) -
         SEED: changes.get(SEED),
     }
     row = spec.checked(parse(Entry, parts, where), where)
-    if variant_of(spec, row) != variant:
+    if variant_of(spec, row, arch) != variant:
         settings = ", ".join(file.settings) or "none"
         raise UserError(
             f"{where}: '{variant}' is no variant of {method}; its settings: {settings}; "
@@ -114,9 +119,9 @@ def row_of_variant(spec: Specification, method: str, variant: str, where: str) -
     return row
 
 
-def _defaults(spec: Specification, method: str) -> dict[str, Any]:
+def _defaults(spec: Specification, method: str, arch: str | None) -> dict[str, Any]:
     """Everything that a variant of a method may name, with the values of the protocol."""
-    values = spec.methods[method].settings | asdict(spec.protocol.recipe)
+    values = spec.methods[method].settings | asdict(spec.recipe_of(arch))
     return values if method == SUPERVISED_METHOD else values | {SEED: spec.protocol.teacher_seed}
 
 

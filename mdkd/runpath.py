@@ -104,6 +104,8 @@ def written(values: dict[str, Any]) -> str:
 
 def is_writable(value: Any) -> bool:
     """Whether a value survives being written in a path: a number must have six digits at most."""
+    if isinstance(value, list):
+        return all(map(is_writable, value))
     return isinstance(value, str) or float(format(value, "g")) == value
 
 
@@ -112,6 +114,8 @@ def changes_of(variant: str, defaults: dict[str, Any]) -> dict[str, Any]:
 
     >>> changes_of("bd3-0.5_norm-sum", {"bd3": 1.0, "norm": "paper"})
     {'bd3': 0.5, 'norm': 'sum'}
+    >>> changes_of("betas-0.9-1e-05", {"betas": [0.9, 0.999]})
+    {'betas': [0.9, 1e-05]}
 
     Raises:
         ValueError: the value of a number is not a number.
@@ -124,6 +128,8 @@ def changes_of(variant: str, defaults: dict[str, Any]) -> dict[str, Any]:
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, list):
+        return "-".join(map(_text, value))
     return value if isinstance(value, str) else format(value, "g").replace("e+", "e")
 
 
@@ -133,5 +139,7 @@ def _value(text: str, default: Any) -> Any:
         return text
     if isinstance(default, bool):
         return {"true": True, "false": False}.get(text, text)
+    if isinstance(default, list):
+        return [_value(part, default[0]) for part in re.split(r"(?<!e)-", text)]
     number = float(text)
     return int(number) if isinstance(default, int) and number.is_integer() else number

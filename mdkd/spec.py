@@ -16,6 +16,7 @@ from mdkd.data.sources import facts
 from mdkd.errors import UserError, nearest, show
 from mdkd.runpath import SUPERVISED_METHOD, is_writable
 from mdkd.specfiles import (
+    VIEWS,
     ArchEntry,
     DatasetEntry,
     Entry,
@@ -41,6 +42,7 @@ class Specification:
         methods: with the settings of this protocol.
         datasets: with the options of this protocol; see also `resolved`.
         resolved: the data sets as trainings see them.
+        recipes: those of networks whose recipe the protocol changes; see also `recipe_of`.
         experiments: with all pairs, all rows (`Entry`) and all options of the kind.
         published: the rows of the published table that an experiment names, by experiment.
         seeds: of all experiments that have none of their own; see also `seeds_of`.
@@ -58,6 +60,7 @@ class Specification:
         self.archs: dict[str, ArchEntry] = self._entries("architectures", ArchEntry)
         self.datasets: dict[str, DatasetEntry] = self._entries("datasets", DatasetEntry)
         self._check_names_of_protocol()
+        self.recipes = {arch: self._recipe(arch) for arch in self.protocol.recipes}
         self.resolved: dict[str, Dataset] = {}
         for name in self.datasets:
             self._resolve_dataset(name, self._file("datasets"))
@@ -116,6 +119,21 @@ class Specification:
         for name in self.protocol.changes:
             if name not in (there := self._there()):
                 raise UserError(f"{file}: changes: no experiment '{name}'; {nearest(name, there)}")
+
+    def _recipe(self, arch: str) -> Recipe:
+        """The recipe of a network for which the protocol has changes."""
+        where, changes = f"{self.protocol_file}: recipes: {arch}", self.protocol.recipes[arch]
+        if self.lookup("archs", arch, f"{self.protocol_file}: recipes").checkpoint:
+            raise UserError(f"{where}: it has a checkpoint, so it is not trained; remove the entry")
+        for key in changes:
+            if key in VIEWS:
+                what = "is the same for all networks, so that they see the same images"
+                raise UserError(f"{where}: {key}: {what}; change it in `recipe`")
+        return parse(Recipe, asdict(self.protocol.recipe) | changes, where)
+
+    def recipe_of(self, arch: str | None) -> Recipe:
+        """The recipe of a network; None: that of networks without changes."""
+        return self.recipes.get(arch or "", self.protocol.recipe)
 
     def _seeds(self) -> list[int]:
         seeds, where = self.user.seeds, self._file("config")

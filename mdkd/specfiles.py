@@ -24,6 +24,9 @@ from mdkd.config import (
 )
 from mdkd.yamlfiles import read_yaml
 
+# Keys of a recipe that change what a teacher sees, how long, or what is stored of its logits.
+VIEWS = ("epochs", "batch_size", "flip", "cutout", "normalisation", "teacher_logits")
+
 
 @dataclass(frozen=True, kw_only=True)
 class JobLimits:
@@ -66,6 +69,8 @@ class Protocol:
     stem: Stem
     head: Head
     recipe: Recipe
+    # Changed keys of the recipe for one network, by its name; not those in `VIEWS`.
+    recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: str | None = location(None)  # "imagenet", or a file
     teacher_seed: int = number(0, LARGEST_SEED, default=0)
     tuned: str | None = location(None)  # whose tuned weights are used: a protocol, or a file

@@ -1,7 +1,7 @@
 """The documentation agrees with the code: its examples run, and its tables list what there is."""
 
 import re
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 
 import pytest
@@ -10,6 +10,7 @@ import yaml
 
 from mdkd import methods
 from mdkd.agreement import SELECTABLE
+from mdkd.config import Recipe, parse
 from mdkd.kinds import KINDS
 from mdkd.methodfiles import read
 from mdkd.metrics import METRICS
@@ -118,6 +119,7 @@ def test_the_readme_repeats_the_notes_on_metrics(metric):
         "docs/contributing-results.md",
         "docs/protocol.md",
         "docs/library.md",
+        "docs/recipe.md",
         EXPERIMENTS,
     ],
 )
@@ -136,6 +138,19 @@ def test_the_keys_of_an_experiment_are_all_explained():
     found = {key: yaml.safe_load(default) for key, _, default in rows}
     assert found == defaults_of(Experiment)
     assert len(found) == len(rows)
+
+
+def test_the_keys_of_a_recipe_are_all_explained():
+    rows = table_of("docs/recipe.md", "Key", "Meaning", "Default")
+    assert {key: yaml.safe_load(default) for key, _, default in rows} == defaults_of(Recipe)
+    assert len(rows) == len(fields(Recipe))
+
+
+def test_the_recipes_of_the_documentation_are_right():
+    example, changes = map(yaml.safe_load, blocks("docs/recipe.md", "yaml"))
+    recipe = parse(Recipe, example["recipe"], "docs/recipe.md")
+    for name, changed in changes["recipes"].items():
+        parse(Recipe, asdict(recipe) | changed, name)
 
 
 def test_the_keys_of_pairs_and_rows_are_all_explained():

@@ -60,6 +60,13 @@ DEFAULTS = {
         "normalisation": "imagenet",
         "bce_reduction": "sum_mean",
         "teacher_logits": "float32",
+        "optimizer": "adam",
+        "betas": [0.9, 0.999],
+        "momentum": 0.0,
+        "nesterov": False,
+        "warmup_epochs": 0.0,
+        "accumulate": 1,
+        "ema": 0.0,
     },
     "Dataset": {"options": {}, "val": 0.0, "damaged": "error"},
     "coco.Options": {
@@ -120,6 +127,7 @@ OTHER_VALUES = {  # where a value of the field's own type is not enough
     "settings": {"mld": 9.0},
     "stem": "small",
     "net": "cifar:resnet14",
+    "betas": [0.9, 0.99],
 }
 # Names and places, and what stands for something else: the key of the teacher for its path.
 NOT_IN_KEYS = {Run: {"path", "protocol", "teacher"}, Dataset: {"name"}}

@@ -13,7 +13,7 @@ from mdkd.plan import make_plan
 from mdkd.resolve import resolve_run
 from mdkd.spec import Specification
 from mdkd.training.losses import supervised_loss
-from mdkd.training.schedule import beta1, learning_rate
+from mdkd.training.schedule import learning_rate, momentum
 
 CONFIG = ROOT / "config"
 TABLES = ("table1", "table2", "table3", "table5", "table6")
@@ -38,6 +38,17 @@ def run_of(spec, method, dataset="coco2014", pair="resnet101--resnet34"):
     return resolve_run(spec, f"distill/{dataset}/{pair}/{method}/default/seed0")
 
 
+PLAIN = {  # plain Adam: nothing else is given
+    "optimizer": "adam",
+    "betas": [0.9, 0.999],
+    "momentum": 0.0,
+    "nesterov": False,
+    "warmup_epochs": 0.0,
+    "accumulate": 1,
+    "ema": 0.0,
+}
+
+
 @pytest.mark.parametrize("method", [name for name in NAMES if FILES[name].needs])
 def test_every_run_is_trained_as_section_4_3_says(paper, method):
     run = run_of(paper, method)
@@ -52,6 +63,7 @@ def test_every_run_is_trained_as_section_4_3_says(paper, method):
         "normalisation": "imagenet",  # not given; that of the initial weights
         "bce_reduction": "sum_mean",  # Eq. 1: 1/b, sum over labels
         "teacher_logits": "float32",
+        **PLAIN,
     }
     assert run.dataset.image_size == 224  # "a resolution of 224x224 pixels"
     assert run.weights == "imagenet"  # "models pre-trained on the ImageNet dataset"
@@ -73,7 +85,7 @@ def test_the_rate_starts_at_the_papers_and_ends_at_zero(paper):
     assert learning_rate(recipe, 0, steps) == 1.5e-4
     assert learning_rate(recipe, steps // 2, steps) == pytest.approx(0.75e-4)
     assert 0 < learning_rate(recipe, steps - 1, steps) < 1e-14
-    assert beta1(recipe, 0, steps) == beta1(recipe, steps - 1, steps) == 0.9  # Adam's default
+    assert momentum(recipe, 0, steps) == momentum(recipe, steps - 1, steps) == 0.9  # Adam's default
 
 
 def test_mdkd_has_the_weights_of_section_4_3(paper):
@@ -218,6 +230,7 @@ def test_the_l2d_preset_states_their_recipe():
         "normalisation": "none",
         "bce_reduction": "sum_sum",
         "teacher_logits": "float32",
+        **PLAIN,
     }
     assert asdict(run.head) == asdict(
         run_of(Specification(CONFIG, {"protocol": "paper"}), "l2d").head
@@ -231,7 +244,7 @@ def test_one_cycle_has_the_values_of_l2ds_code():
     top = 16 * 1000 - 1  # 16 of 80 epochs up
     rates = [learning_rate(recipe, step, steps) for step in (0, top, steps - 1)]
     assert rates == pytest.approx([4e-6, 1e-4, 4e-10])
-    betas = [beta1(recipe, step, steps) for step in (0, top, steps - 1)]
+    betas = [momentum(recipe, step, steps) for step in (0, top, steps - 1)]
     assert betas == pytest.approx([0.95, 0.85, 0.95])
 
 

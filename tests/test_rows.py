@@ -87,6 +87,13 @@ CHANGES = {
     "cutout-0.25_flip-false": {"cutout": 0.25, "flip": False},
     "epochs-1e06": {"epochs": 1000000},
     "lr-1e-05_schedule-onecycle": {"lr": 0.00001, "schedule": "onecycle"},
+    "accumulate-4_ema-0.99_warmup_epochs-0.5": {"accumulate": 4, "ema": 0.99, "warmup_epochs": 0.5},
+    "betas-0.9-1e-05_optimizer-adamw": {"betas": [0.9, 0.00001], "optimizer": "adamw"},
+    "momentum-0.9_nesterov-true_optimizer-sgd": {
+        "momentum": 0.9,
+        "nesterov": True,
+        "optimizer": "sgd",
+    },
     "teacher_logits-float16_weight_decay-0": {"teacher_logits": "float16", "weight_decay": 0.0},
 }
 
@@ -110,6 +117,11 @@ def test_a_path_gives_the_run_that_it_names(config, variant, family):
         f"{STUDENT}/epochs-2.5/seed0",
         f"{STUDENT}/teacher_seed-1/seed0",
         f"{STUDENT}/flip-no/seed0",
+        f"{STUDENT}/betas-0.9/seed0",
+        f"{STUDENT}/betas-0.9-x/seed0",
+        f"{STUDENT}/betas-0.9-0.999/seed0",  # as the protocol has it
+        f"{STUDENT}/momentum-0.9/seed0",  # without optimizer-sgd
+        f"{STUDENT}/warmup_epochs-2/seed0",  # all of the training
         f"{STUDENT}/flip-0/seed0",
         f"{STEM}/mld/epochs-nan/seed0",
         f"{STEM}/mld/epochs-9_batch_size-8/seed0",  # not the order of the alphabet

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,14 @@ from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
 from mdkd.needs import problems
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
+from mdkd.training.average import Average
 from mdkd.training.execution import DEFAULT, Execution, autocast, forward_of, prepare
 from mdkd.training.imported import imported_network
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
-from mdkd.training.optimizer import Adam
+from mdkd.training.optimizer import new_optimizer
 from mdkd.training.progress import Progress, describe
-from mdkd.training.schedule import beta1, learning_rate, probed_epochs
+from mdkd.training.schedule import learning_rate, momentum, probed_epochs
 from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
@@ -189,14 +191,21 @@ def _fit(
     saved: checkpoint.Checkpoint,
     execution: Execution = DEFAULT,
 ) -> Progress:
-    """The training loop, from the checkpoint (if there is one) to the last step."""
+    """The training loop, from the checkpoint (if there is one) to the last step.
+
+    A step is one batch. The optimizer makes an update after every ``recipe.accumulate`` steps; an
+    epoch has whole updates only. Afterwards the student has the weights that count: its own, or
+    their moving average if the recipe has one.
+    """
     recipe = run.recipe
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
     val = cache.splits.get("val")
     held_out = Loader(val, recipe, run.seed, device) if val else None
-    optimizer = Adam([*student.parameters(), *method.parameters()], recipe.weight_decay)
-    steps_per_epoch = loader.steps_per_epoch()
+    optimizer = new_optimizer(recipe, [*student.parameters(), *method.parameters()])
+    average = Average(student, recipe.ema) if recipe.ema else None
+    steps_per_epoch = loader.steps_per_epoch() // recipe.accumulate * recipe.accumulate
     last_step = recipe.epochs * steps_per_epoch
+    last_update = last_step // recipe.accumulate
     progress = Progress()
     state = saved.load()
     if state:
@@ -204,6 +213,8 @@ def _fit(
             student.load_state_dict(state["student"])
             optimizer.load_state_dict(state["optimizer"])
             method.load_state_dict(state["method"])
+            if average:
+                average.network.load_state_dict(state["average"])
             progress = Progress.of_state(state["progress"], device)
         except Exception as error:  # saved by another version of a network or of torch
             what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
@@ -216,7 +227,8 @@ def _fit(
         while progress.step < last_step:
             epoch, first_step = divmod(progress.step, steps_per_epoch)
             epoch_started = time.monotonic()
-            for step, batch in enumerate(loader.train(epoch, first_step), first_step):
+            batches = islice(loader.train(epoch, first_step), steps_per_epoch - first_step)
+            for step, batch in enumerate(batches, first_step):
                 torch.manual_seed(rng.torch_seed(run.seed, "step", progress.step))  # for dropout
                 with autocast(device):
                     student_output = forward(batch.images_BCHW)
@@ -229,13 +241,19 @@ def _fit(
                     progress.gradient_ratios = (
                         gradient_ratios(losses, list(student.parameters())) if probed else None
                     )
-                optimizer.zero_grad()
-                torch.stack(list(losses.values())).sum().backward()
-                lr = learning_rate(recipe, progress.step, last_step)
-                optimizer.step(lr, beta1(recipe, progress.step, last_step))
+                loss = torch.stack(list(losses.values())).sum()
+                loss.backward(torch.full_like(loss, 1 / recipe.accumulate))
                 progress.add(losses)
                 if progress.step % CHECK_STEPS == 0:
                     progress.check(steps_per_epoch)
+                if progress.step % recipe.accumulate > 0:
+                    continue
+                update = progress.step // recipe.accumulate - 1  # counted from 0
+                lr = learning_rate(recipe, update, last_update)
+                optimizer.step(lr, momentum(recipe, update, last_update))
+                optimizer.zero_grad()
+                if average:
+                    average.update(student)
                 if stop.received or saved.due:
                     break
 
@@ -247,7 +265,7 @@ def _fit(
             if done == steps_per_epoch:
                 facts = {"lr": lr, "images_per_s": images_per_s, "left_s": left_s}
                 if held_out:
-                    facts["val_mAP"] = _validate(student, held_out)
+                    facts["val_mAP"] = _validate(average.network if average else student, held_out)
                 entry = progress.close_epoch(epoch, steps_per_epoch, **facts)
                 log.log(faults.DETAIL, describe(entry, recipe.epochs))
             saved.save(
@@ -256,6 +274,7 @@ def _fit(
                     "optimizer": optimizer.state_dict(),
                     "method": method.state_dict(),
                     "progress": progress.state(),  # no RNG state, because every step sets its seed
+                    "average": average.network.state_dict() if average else None,
                 }
             )
             saved.tell(
@@ -269,6 +288,8 @@ def _fit(
                 if stop.limit_is_near:
                     slurm.requeue()
                 raise SystemExit(stop.status)
+    if average:
+        student.load_state_dict(average.network.state_dict())
     return progress
 
 

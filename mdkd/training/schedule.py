@@ -4,31 +4,37 @@ import math
 
 from mdkd.config import Recipe
 
-ADAM_BETA1 = 0.9
 # One-cycle schedule: values of torch's OneCycleLR, with the rising part of Yang et al., ICCV 2023.
 RISING_PART = 0.2  # fraction of all steps
 START_DIVISOR = 25.0  # highest learning rate / first learning rate
 END_DIVISOR = 1e4  # first learning rate / last learning rate
-HIGH_BETA1, LOW_BETA1 = 0.95, 0.85
+HIGH_MOMENTUM, LOW_MOMENTUM = 0.95, 0.85
 
 
 def learning_rate(recipe: Recipe, step: int, last_step: int) -> float:
-    """The learning rate of a step in ``0 .. last_step - 1``.
+    """The learning rate of a step of the optimizer, in ``0 .. last_step - 1``.
 
-    ``cosine``: decreases from ``recipe.lr`` at step 0 to 0 at ``last_step``. ``onecycle``:
-    increases to ``recipe.lr`` during the first fifth of the steps, then decreases.
+    ``cosine``: decreases from ``recipe.lr`` at step 0 to 0 at ``last_step``. If there are W steps
+    of warm-up, step s of them has ``recipe.lr`` x (s + 1) / W, and the cosine begins at step W.
+    ``onecycle``: increases to ``recipe.lr`` during the first fifth of the steps, then decreases.
     """
     if recipe.schedule == "cosine":
-        return recipe.lr * 0.5 * (1 + math.cos(math.pi * step / last_step))
+        warmup = round(last_step * recipe.warmup_epochs / recipe.epochs)
+        if step < warmup:
+            return recipe.lr * ((step + 1) / warmup)
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (last_step - warmup)))
     start = recipe.lr / START_DIVISOR
     return _cycle(step, last_step, start, recipe.lr, start / END_DIVISOR)
 
 
-def beta1(recipe: Recipe, step: int, last_step: int) -> float:
-    """Adam's beta1 of a step: constant for ``cosine``; low at high rates for ``onecycle``."""
+def momentum(recipe: Recipe, step: int, last_step: int) -> float:
+    """The momentum of SGD, or Adam's beta1, at a step.
+
+    It is constant for ``cosine``, and low at high rates for ``onecycle``.
+    """
     if recipe.schedule == "cosine":
-        return ADAM_BETA1
-    return _cycle(step, last_step, HIGH_BETA1, LOW_BETA1, HIGH_BETA1)
+        return recipe.momentum if recipe.optimizer == "sgd" else recipe.betas[0]
+    return _cycle(step, last_step, HIGH_MOMENTUM, LOW_MOMENTUM, HIGH_MOMENTUM)
 
 
 def _cycle(step: int, last_step: int, start: float, turn: float, end: float) -> float:

@@ -109,7 +109,7 @@ def step(name, student, teacher_spec, teacher_output, batch):
     assert {id(p) for p in optimizer.parameters} == {id(p) for p in trained.values()}
     assert_finite({key: p.grad for key, p in trained.items() if p.grad is not None})
     assert [key for key, p in method.named_parameters() if p.grad is None] == []
-    optimizer.step(recipe.lr, beta1=0.9)
+    optimizer.step(recipe.lr, momentum=0.9)
 
 
 @functools.cache

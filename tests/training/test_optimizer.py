@@ -1,4 +1,4 @@
-"""Adam against torch's own class and against its formula; what a training imports for it."""
+"""Optimizers against torch's own classes and against formulas; what a training imports for them."""
 
 import math
 import subprocess
@@ -8,10 +8,28 @@ import pytest
 import torch
 from torch import nn
 
-from mdkd.training.optimizer import Adam
+from mdkd.config import Recipe
+from mdkd.training.optimizer import SGD, Adam, new_optimizer
 
 DECAY = 0.01
-RATES = [(0.01, 0.9), (0.02, 0.85), (0.005, 0.95)] * 7  # learning rate and beta1 of each step
+RATES = [(0.01, 0.9), (0.02, 0.85), (0.005, 0.95)] * 7  # learning rate and momentum of each step
+CASES = {  # what a recipe says, the class of torch, and its settings
+    "adam": ({}, torch.optim.Adam, {}),
+    "adam, beta2": ({"betas": [0.9, 0.95]}, torch.optim.Adam, {"betas": (0.9, 0.95)}),
+    "adamw": ({"optimizer": "adamw"}, torch.optim.AdamW, {}),
+    "sgd": ({"optimizer": "sgd"}, torch.optim.SGD, {"momentum": 0.0}),
+    "momentum": ({"optimizer": "sgd", "momentum": 0.9}, torch.optim.SGD, {"momentum": 0.9}),
+    "nesterov": (
+        {"optimizer": "sgd", "momentum": 0.9, "nesterov": True},
+        torch.optim.SGD,
+        {"momentum": 0.9, "nesterov": True},
+    ),
+}
+
+
+def recipe(**changes):
+    plain = {"epochs": 1, "batch_size": 2, "lr": 0.1, "weight_decay": DECAY}
+    return Recipe(**plain, flip=False, cutout=0, **changes)
 
 
 def network():
@@ -32,48 +50,87 @@ def trained(steps, make):
     return student.state_dict(), optimizer
 
 
-def ours(student):
-    optimizer = Adam(student.parameters(), DECAY)
-    return optimizer, optimizer.step
+def ours(case):
+    changes, _, _ = CASES[case]
+
+    def make(student):
+        optimizer = new_optimizer(recipe(**changes), student.parameters())
+        if case == "sgd":  # without momentum at any step
+            return optimizer, lambda lr, momentum: optimizer.step(lr, 0.0)
+        return optimizer, optimizer.step
+
+    return make
 
 
-def of_torch(student):
-    groups = [
-        {"params": [p for p in student.parameters() if p.ndim > 1], "weight_decay": DECAY},
-        {"params": [p for p in student.parameters() if p.ndim == 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.Adam(groups, fused=True)
+def of_torch(case):
+    _, cls, settings = CASES[case]
 
-    def step(lr, beta1):
-        for group in optimizer.param_groups:
-            group["lr"], group["betas"] = lr, (beta1, 0.999)
-        optimizer.step()
+    def make(student):
+        groups = [
+            {"params": [p for p in student.parameters() if p.ndim > 1], "weight_decay": DECAY},
+            {"params": [p for p in student.parameters() if p.ndim == 1], "weight_decay": 0.0},
+        ]
+        kernels = {"foreach": True} if cls is torch.optim.SGD else {"fused": True}
+        optimizer = cls(groups, lr=1.0, **kernels, **settings)
 
-    return optimizer, step
+        def step(lr, momentum):
+            for group in optimizer.param_groups:
+                group["lr"] = lr
+                if "betas" in group:
+                    group["betas"] = (momentum, group["betas"][1])
+                elif group["momentum"]:
+                    group["momentum"] = momentum
+            optimizer.step()
+
+        return optimizer, step
+
+    return make
 
 
-def test_the_bits_are_those_of_torchs_fused_adam():
-    expected, _ = trained(len(RATES), of_torch)
-    found, _ = trained(len(RATES), ours)
+@pytest.mark.parametrize("case", CASES)
+def test_the_bits_are_those_of_torchs_class(case):
+    expected, _ = trained(len(RATES), of_torch(case))
+    found, _ = trained(len(RATES), ours(case))
     assert {name for name in expected if not torch.equal(found[name], expected[name])} == set()
 
 
-def test_a_step_is_that_of_the_formula():
+def test_every_setting_of_a_recipe_changes_the_steps():
+    ends = [trained(5, ours(case))[0]["0.weight"] for case in CASES]
+    for i, end in enumerate(ends):
+        assert not any(torch.equal(end, other) for other in ends[:i])
+
+
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_a_step_is_that_of_the_formula(decoupled):
     weight = nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
     bias = nn.Parameter(torch.tensor([2.0], dtype=torch.float64))
-    optimizer = Adam([weight, bias], weight_decay=0.5)
+    optimizer = Adam([weight, bias], weight_decay=0.5, beta2=0.99, decoupled=decoupled)
     expected = [2.0, 2.0]
     means, squares = [0.0, 0.0], [0.0, 0.0]
     for count, gradient in enumerate((3.0, -1.0, 0.5), start=1):
         for i, (parameter, decay) in enumerate(((weight, 0.5), (bias, 0.0))):
             parameter.grad = torch.full_like(parameter, gradient)
-            whole = gradient + decay * expected[i]
+            whole = gradient if decoupled else gradient + decay * expected[i]
+            expected[i] -= 0.1 * decay * expected[i] if decoupled else 0
             means[i] = 0.9 * means[i] + 0.1 * whole
-            squares[i] = 0.999 * squares[i] + 0.001 * whole**2
-            mean, square = means[i] / (1 - 0.9**count), squares[i] / (1 - 0.999**count)
+            squares[i] = 0.99 * squares[i] + 0.01 * whole**2
+            mean, square = means[i] / (1 - 0.9**count), squares[i] / (1 - 0.99**count)
             expected[i] -= 0.1 * mean / (math.sqrt(square) + 1e-8)
-        optimizer.step(lr=0.1, beta1=0.9)
+        optimizer.step(lr=0.1, momentum=0.9)
     assert [weight.item(), bias.item()] == pytest.approx(expected, rel=1e-12)
+
+
+def test_a_step_with_momentum_is_that_of_the_formula():
+    weight = nn.Parameter(torch.tensor([[2.0]], dtype=torch.float64))
+    optimizer = SGD([weight], weight_decay=0.5, nesterov=True)
+    expected, kept = 2.0, 0.0
+    for gradient in (3.0, -1.0, 0.5):
+        weight.grad = torch.full_like(weight, gradient)
+        whole = gradient + 0.5 * expected
+        kept = 0.8 * kept + whole
+        expected -= 0.1 * (whole + 0.8 * kept)
+        optimizer.step(lr=0.1, momentum=0.8)
+    assert weight.item() == pytest.approx(expected, rel=1e-12)
 
 
 def test_a_parameter_without_a_gradient_stays_as_it_is():
@@ -81,28 +138,29 @@ def test_a_parameter_without_a_gradient_stays_as_it_is():
     frozen = nn.Parameter(torch.ones(2, 2), requires_grad=False)
     optimizer = Adam([used, unused, frozen], DECAY)
     used.sum().backward()
-    optimizer.step(lr=0.1, beta1=0.9)
+    optimizer.step(lr=0.1, momentum=0.9)
     assert not torch.equal(used, torch.ones(2, 2))
     assert torch.equal(unused, torch.ones(2, 2))
     assert torch.equal(frozen, torch.ones(2, 2))
     assert optimizer.parameters == [used, unused]
 
 
-def test_a_saved_state_continues_with_the_same_bits(tmp_path):
-    whole, _ = trained(len(RATES), ours)
-    half, optimizer = trained(9, ours)
+@pytest.mark.parametrize("case", CASES)
+def test_a_saved_state_continues_with_the_same_bits(case, tmp_path):
+    whole, _ = trained(len(RATES), ours(case))
+    half, optimizer = trained(9, ours(case))
     torch.save(optimizer.state_dict(), tmp_path / "state.pt")
 
     def resumed(student):
         student.load_state_dict(half)
-        continued, step = ours(student)
+        continued, step = ours(case)(student)
         continued.load_state_dict(torch.load(tmp_path / "state.pt"))
         seen = []
 
-        def later_step(lr, beta1):
+        def later_step(lr, momentum):
             seen.append(lr)
             if len(seen) > 9:
-                step(lr, beta1)
+                step(lr, momentum)
 
         return continued, later_step
 
@@ -120,14 +178,22 @@ def test_the_state_of_other_parameters_is_refused(shapes):
         optimizer.load_state_dict(saved)
 
 
+def test_the_state_of_another_optimizer_is_refused():
+    weights = [nn.Parameter(torch.ones(2, 2))]
+    with pytest.raises(KeyError):
+        SGD(weights, DECAY).load_state_dict(Adam(weights, DECAY).state_dict())
+
+
 def test_no_training_imports_torchs_compiler():
     code = """
 import sys, torch
 from mdkd.training import loop
-from mdkd.training.optimizer import Adam
+from mdkd.training.optimizer import SGD, Adam
 parameter = torch.nn.Parameter(torch.ones(2))
 parameter.sum().backward()
-Adam([parameter], 0.0).step(lr=0.1, beta1=0.9)
+Adam([parameter], 0.0).step(lr=0.1, momentum=0.9)
+Adam([parameter], 0.0, decoupled=True).step(lr=0.1, momentum=0.9)
+SGD([parameter], 0.0).step(lr=0.1, momentum=0.9)
 print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,7 +9,7 @@ from trainings import LAST_STEP, MLD, STEPS, history
 
 from mdkd.config import Recipe
 from mdkd.training.optimizer import Adam
-from mdkd.training.schedule import beta1, learning_rate, probed_epochs
+from mdkd.training.schedule import learning_rate, momentum, probed_epochs
 
 
 def test_the_learning_rate_falls_as_a_cosine_to_zero(finished):
@@ -36,6 +36,46 @@ def test_every_step_uses_its_learning_rate(bench, steps_seen):
     ]
 
 
+# Warm-up
+
+
+def warm(**changes):
+    plain = {"epochs": 4, "batch_size": 2, "lr": 0.8, "weight_decay": 0, "flip": False}
+    return Recipe(**plain, cutout=0, **changes)
+
+
+def test_a_warm_up_rises_linearly_and_the_cosine_takes_the_steps_that_are_left():
+    rates = [learning_rate(warm(warmup_epochs=1.0), step, 16) for step in range(17)]
+    assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])  # 4 of 16 steps
+    assert rates[4] == 0.8
+    assert rates[10] == pytest.approx(0.4)  # the middle of steps 4 to 16
+    assert rates[16] == pytest.approx(0, abs=1e-15)
+    plain = [learning_rate(warm(), step, 12) for step in range(13)]
+    assert rates[4:] == plain
+
+
+@pytest.mark.parametrize(
+    ("epochs", "expected"),
+    [(0.0, 0), (0.1, 0), (0.5, 2), (1.4, 6), (3.99, 16)],  # rounded to whole steps
+)
+def test_a_warm_up_may_end_within_an_epoch(epochs, expected):
+    rates = [learning_rate(warm(warmup_epochs=epochs), step, 16) for step in range(16)]
+    rise = [0.8 * (step + 1) / expected for step in range(expected)]
+    assert rates[:expected] == pytest.approx(rise)
+    assert rates[max(expected - 1, 0)] == max(rates) == 0.8
+    assert rates[expected:] == sorted(rates[expected:], reverse=True)
+
+
+def test_the_momentum_is_the_recipes_for_cosine_and_moves_for_onecycle():
+    assert momentum(warm(), 3, 9) == 0.9
+    assert momentum(warm(betas=[0.8, 0.99]), 3, 9) == 0.8
+    sgd = warm(optimizer="sgd", momentum=0.7)
+    assert momentum(sgd, 3, 9) == 0.7
+    assert momentum(warm(optimizer="sgd"), 3, 9) == 0.0
+    cycle = warm(optimizer="sgd", schedule="onecycle")
+    assert [momentum(cycle, step, 10) for step in (0, 1, 9)] == pytest.approx([0.95, 0.85, 0.95])
+
+
 # One cycle
 
 
@@ -49,7 +89,7 @@ def test_one_cycle_is_torchs_step_by_step(steps):
     for step in range(steps):
         group = optimizer.param_groups[0]
         assert learning_rate(recipe, step, steps) == pytest.approx(group["lr"], rel=1e-9)
-        assert beta1(recipe, step, steps) == pytest.approx(group["betas"][0], rel=1e-9)
+        assert momentum(recipe, step, steps) == pytest.approx(group["betas"][0], rel=1e-9)
         optimizer.step()
         if step < steps - 1:
             scheduler.step()
@@ -70,7 +110,7 @@ def test_a_training_follows_its_cycle(bench, steps_seen):
     last = len(steps_seen)
     assert last == 15
     assert steps_seen == [
-        (learning_rate(recipe, step, last), beta1(recipe, step, last)) for step in range(last)
+        (learning_rate(recipe, step, last), momentum(recipe, step, last)) for step in range(last)
     ]
 
 
@@ -79,9 +119,9 @@ def steps_seen(monkeypatch):
     """The learning rate and beta1 of every step that is made from now on."""
     seen, original = [], Adam.step
 
-    def spy(optimizer, lr, beta1):
-        seen.append((lr, beta1))
-        original(optimizer, lr, beta1)
+    def spy(optimizer, lr, momentum):
+        seen.append((lr, momentum))
+        original(optimizer, lr, momentum)
 
     monkeypatch.setattr(Adam, "step", spy)
     return seen
