@@ -114,6 +114,7 @@ if "--report" in sys.argv:
 
 wildcard_constraints:
     **runpath.FIELDS,
+    kind="|".join(logits.KINDS),
     key=f"(?!{'|'.join(FINISHED)})[0-9a-f]+" if FINISHED else "[0-9a-f]+",
     protocol=PLAN.protocol,
     artefact="|".join(PLAN.artefacts),

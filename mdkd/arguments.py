@@ -73,8 +73,8 @@ def parser() -> argparse.ArgumentParser:
     caching.add_argument("--if-needed", action="store_true", help=help)
     run_or_file = {"help": "run path, or a file: a resolved run, or a run.json"}
     training = verb("train", "train one network", run_or_file)
-    path = {"help": "logits/DATASET/TEACHER/seedN"}
-    storing = verb("logits", "store a teacher's logits for all runs that can read them", path)
+    path = {"help": "logits/DATASET/TEACHER/seedN; pooled/... for its pooled vectors too"}
+    storing = verb("logits", "store a teacher's outputs for all runs that can read them", path)
     verb("score", "compute metrics from stored predictions", {"help": "run path"})
     attending = verb("attend", "compute the attention maps of an artefact", ARTEFACT)
     labelling = verb("predict", "label pictures with a finished run", FINISHED)

@@ -99,7 +99,8 @@ def logits(args: argparse.Namespace) -> None:
 
     device = args.device or plan.device
     execution = teacher.Execution(deterministic=plan.deterministic)
-    teacher.store_logits(run, plan.layout(), device, plan.trainings_per_gpu, execution)
+    kind, layout = stored.kind_of(args.target), plan.layout()
+    teacher.store_logits(run, layout, kind, device, plan.trainings_per_gpu, execution)
 
 
 def score(args: argparse.Namespace) -> None:

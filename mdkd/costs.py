@@ -8,7 +8,7 @@ its student's training plus the time of its teacher's inference. A speed is, in 
 3. combined from the speeds of both networks. Each is the median of its finished supervised runs, or
    the value in ``rates.yaml``.
 
-A run that reads stored logits (`mdkd.logits`) does not take the time of its teacher. Storing them
+A run that reads stored outputs (`mdkd.logits`) does not take the time of its teacher. Storing them
 takes that time once.
 
 Decoding, drawing, validation and the pass over the test images are not included.
@@ -63,8 +63,8 @@ class Cost(NamedTuple):
     cells: int
     runs: list[str]
     own: list[str]  # runs that no earlier artefact needs
-    hours: float | None  # of the own runs that are not done, and of the logits stored for them
-    disk: float | None  # bytes of all own runs, and of logits and caches that none before needs
+    hours: float | None  # of the own runs that are not done, and of the outputs stored for them
+    disk: float | None  # bytes of all own runs, and of stores and caches that none before needs
 
 
 class Estimator:
@@ -80,7 +80,7 @@ class Estimator:
         self.parameters: dict[str, int] = {}  # of backbone and head, by net
         self.processors: set[str] = set()  # of the measured runs
         self.storing: dict[str, list[float]] = defaultdict(list)  # seconds per image, by teacher
-        self.stores = logits.worthwhile(plan, set(plan.runs))  # runs that will read, by path
+        self.stores = self.worthwhile(set(plan.runs))  # runs that will read, by path
 
     @property
     def speeds(self) -> Speeds:
@@ -112,14 +112,25 @@ class Estimator:
                 self.measured[*nets, run.method.name].append(seconds)
                 self.measured[nets].append(seconds / self._factor(run))
                 self.processors.add(environment["device" if self.on_gpu else "cpu"])
-        self.stores = logits.worthwhile(self.plan, self.plan.runs.keys() - self.done.keys())
+        self.stores = self.worthwhile(self.plan.runs.keys() - self.done.keys())
         return self
+
+    def worthwhile(self, left: set[str]) -> dict[str, list[str]]:
+        """The stored outputs that pay for the runs ``left`` to train (`logits.worthwhile`)."""
+        return logits.worthwhile(self.plan, left, self.layout, self._affordable)
+
+    def _affordable(self, run: Run, kind: str) -> bool:
+        """Whether the pooled vectors of a store, if it holds some, keep to `stored_pooled_gb`."""
+        images, channels = self._images_of_training(run), self._channels(run, kind)
+        if images is None or channels is None:
+            return kind == "logits"
+        return 4 * images * channels <= 1e9 * self.plan.stored_pooled_gb
 
     def hours_left(self, run: Run, live: bool = False) -> float | None:
         """Duration of the training, 0 if it is done; GPU-hours, or core-hours on the CPU.
 
         Args:
-            live: assume that the teacher computes its logits in the run.
+            live: assume that the teacher computes in the run.
         """
         if run.path in self.done or run.checkpoint:
             return 0.0
@@ -127,23 +138,31 @@ class Estimator:
         if images is None or pace is None:
             return None
         seconds = pace.seconds
-        if not live and run.path in self.stores.get(logits.path_of(run) if run.teacher else "", []):
+        if not live and any(run.path in readers for readers in self.stores.values()):
             seconds -= self._teacher_seconds(run) or 0.0
         return images * seconds / 3600
 
-    def logits_hours(self, run: Run) -> float | None:
-        """Duration of storing the logits that the run reads; 0 if they are there."""
-        if logits.entry(run, self.layout).record() is not None:
+    def logits_hours(self, run: Run, kind: str = "logits") -> float | None:
+        """Duration of storing what the run reads; 0 if it is there."""
+        if logits.entry(run, self.layout, kind).record() is not None:
             return 0.0
         images, seconds = self._images_of_training(run), self._teacher_seconds(run)
         return None if images is None or seconds is None else images * seconds / 3600
 
-    def logits_disk(self, run: Run) -> float | None:
-        """Bytes of the stored logits that the run reads."""
-        images, bytes_each = self._images_of_training(run), 4
-        if run.recipe.teacher_logits == "float16":
-            bytes_each = 2
-        return None if images is None else images * bytes_each * self._labels(run.dataset)
+    def logits_disk(self, run: Run, kind: str = "logits") -> float | None:
+        """Bytes of the stored outputs that the run reads."""
+        images, channels = self._images_of_training(run), self._channels(run, kind)
+        if images is None or channels is None:
+            return None
+        bytes_each = 2 if run.recipe.teacher_logits == "float16" and not channels else 4
+        return images * bytes_each * (self._labels(run.dataset) + channels)
+
+    def _channels(self, run: Run, kind: str) -> int | None:
+        """The channels of the pooled vectors in a store that the run reads."""
+        if kind == "logits":
+            return 0
+        size = self.rates.sizes.get(str(self.nets(run)[1]))
+        return size.channels if size else None
 
     def _images_of_training(self, run: Run) -> int | None:
         """The number of images that a network sees in the whole training."""
@@ -230,9 +249,9 @@ class Estimator:
         """Minutes to ask for a training of the run."""
         return _minutes(self.hours_left(run, live=True))
 
-    def logits_minutes(self, run: Run) -> int:
-        """Minutes to ask for a job that stores the logits that the run reads."""
-        return _minutes(self.logits_hours(run))
+    def logits_minutes(self, run: Run, kind: str) -> int:
+        """Minutes to ask for a job that stores what the run reads."""
+        return _minutes(self.logits_hours(run, kind))
 
     def cache_minutes(self, dataset: Dataset) -> int:
         """Minutes to ask for the job that makes the cache of a data set."""
@@ -314,7 +333,7 @@ def needed(artefact: Artefact, plan: Plan) -> list[str]:
 def costs(estimator: Estimator) -> list[Cost]:
     """One entry per artefact, in the plan's order: own runs, hours and bytes add up to the plan."""
     plan = estimator.plan
-    seen: set[str] = set()  # paths of runs, and of stored logits
+    seen: set[str] = set()  # paths of runs, and of stored outputs
     cached: set[str] = set()  # names of data sets
     lines = []
     for name, artefact in plan.artefacts.items():
@@ -322,13 +341,13 @@ def costs(estimator: Estimator) -> list[Cost]:
         own = [path for path in paths if path not in seen]
         datasets = {plan.runs[path].dataset.name for path in own} - cached
         stores = stores_of(own, estimator)
-        new = [run for store, run in stores.items() if store not in seen]
+        new = [store for name, store in stores.items() if name not in seen]
         hours = total(
             [estimator.hours_left(plan.runs[path]) for path in own]
-            + [estimator.logits_hours(run) for run in new]
+            + [estimator.logits_hours(*store) for store in new]
         )
         disk = [estimator.disk(plan.runs[path]) for path in own]
-        disk += [estimator.logits_disk(run) for run in new]
+        disk += [estimator.logits_disk(*store) for store in new]
         disk += [estimator.cache(plan.datasets[dataset]) for dataset in datasets]
         lines.append(Cost(name, artefact.kind, cells(artefact), paths, own, hours, total(disk)))
         seen.update(own, stores)
@@ -336,12 +355,15 @@ def costs(estimator: Estimator) -> list[Cost]:
     return lines
 
 
-def stores_of(paths: Iterable[str], estimator: Estimator) -> dict[str, Run]:
-    """The stored logits that some of these runs will read, by path, with one of these runs."""
+def stores_of(paths: Iterable[str], estimator: Estimator) -> dict[str, tuple[Run, str]]:
+    """The stored outputs that some of these runs will read, by path: one of these runs, the kind.
+
+    `Estimator.logits_hours` and `Estimator.logits_disk` take these two.
+    """
     wanted = set(paths)
     return {
-        store: estimator.plan.runs[path]
-        for store, readers in estimator.stores.items()
+        name: (estimator.plan.runs[path], logits.kind_of(name))
+        for name, readers in estimator.stores.items()
         for path in readers
         if path in wanted
     }

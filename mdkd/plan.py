@@ -39,6 +39,7 @@ class Plan:
     compile: Literal["default", "reduce-overhead"] | None = None  # changes the last bits
     deterministic: bool = False  # changes the last bits
     stored_logits: Literal["auto", "never"] = "auto"  # changes no number
+    stored_pooled_gb: float = number(0, 10**6, default=5.0)  # changes no number
     container: str | None = None  # changes no number
     job_limits: JobLimits = field(default_factory=JobLimits)  # change no number
     # What is wrong with experiments that were left out, one line each, by target.
@@ -153,6 +154,7 @@ def make_plan(spec: Specification) -> Plan:
         compile=spec.user.compile,
         deterministic=spec.user.deterministic,
         stored_logits=spec.user.stored_logits,
+        stored_pooled_gb=spec.user.stored_pooled_gb,
         container=spec.user.container,
         job_limits=spec.user.job_limits,
         broken={

@@ -19,7 +19,7 @@ from mdkd.errors import UserError
 NAME = r"[a-z0-9]+(?:_[a-z0-9]+)*"  # data sets, architectures, methods, experiments
 SUPERVISED = "supervised/{dataset}/{arch}{level}/seed{seed}"
 DISTILLED = "distill/{dataset}/{teacher}--{arch}/{method}/{variant}/seed{seed}"
-LOGITS = "logits/{dataset}/{teacher}{level}/seed{seed}"  # of a teacher (mdkd/logits.py)
+OUTPUTS = "{kind}/{dataset}/{teacher}{level}/seed{seed}"  # of a teacher (mdkd/logits.py)
 VARIANT = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 FIELDS = {  # a regular expression for each field
     **dict.fromkeys(("dataset", "arch", "teacher", "method"), NAME),

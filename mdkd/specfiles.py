@@ -54,6 +54,9 @@ class UserConfig:
     compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
     deterministic: bool = False  # the same bits in every repetition on the same GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
+    stored_pooled_gb: float = number(
+        0, 10**6, default=5.0
+    )  # and its pooled vectors, at most so much
     tuned: str | None = location(None)  # a protocol or a file; None: the protocol's (mdkd/tuned.py)
     job_limits: JobLimits = field(default_factory=JobLimits)
     container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address

@@ -22,18 +22,18 @@ NAMES = 3  # of artefacts that the list shows for each protocol
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """An entry of the store, as the list shows it: a training, or the logits of a teacher."""
+    """An entry of the store, as the list shows it: a training, or outputs of a teacher."""
 
     path: str  # below the store
-    state: Literal["finished", "running", "unfinished", "damaged", "logits"]
+    state: Literal["finished", "running", "unfinished", "damaged", "logits", "pooled"]
     bytes: int
-    used_by: dict[str, list[str]] | None = None  # artefacts by protocol; None for logits
-    age_days: float | None = None  # None for logits
-    needed: bool  # by a table or figure; logits by a run that is left to train
+    used_by: dict[str, list[str]] | None = None  # artefacts by protocol; None for outputs
+    age_days: float | None = None  # None for outputs
+    needed: bool  # by a table or figure; outputs by a run that is left to train
 
 
 def items(plans: list[Plan]) -> list[Item]:
-    """Every entry of the store: trainings by path, then logits."""
+    """Every entry of the store: trainings by path, then outputs."""
     folder, users = plans[0].layout().store, _users(plans)
     found = []
     for entry in entries(folder):
@@ -54,14 +54,14 @@ def items(plans: list[Plan]) -> list[Item]:
         )
     wanted = _waited_for(plans)
     for stored in logits.entries(folder):
+        path = stored.folder.relative_to(folder).as_posix()
+        state = "running" if stored.running else "unfinished"
+        if stored.record() and not stored.running:
+            state = logits.kind_of(path)
         found.append(
             Item(
-                path=stored.folder.relative_to(folder).as_posix(),
-                state="running"
-                if stored.running
-                else "logits"
-                if stored.record()
-                else "unfinished",
+                path=path,
+                state=state,  # type: ignore[arg-type]
                 bytes=_size(stored.folder),
                 needed=stored.folder in wanted,
             )
@@ -116,7 +116,7 @@ def verify(plan: Plan) -> str:
 def prune(plans: list[Plan], *, delete: bool) -> str:
     """Delete the entries that no plan uses, or only say how much that would free.
 
-    Logits come first: they are not used if all runs that could read them are done.
+    Outputs of teachers come first: they are not used if all runs that could read them are done.
     """
     users, wanted, folder = _users(plans), _waited_for(plans), plans[0].layout().store
     unused: list[Entry | logits.Entry] = [
@@ -145,7 +145,7 @@ def entries(folder: Path) -> Iterator[Entry]:
 
 
 def _waited_for(plans: list[Plan]) -> set[Path]:
-    """The folders of the logits that some run of the plans will read."""
+    """The folders of the outputs that some run of the plans may read."""
     return {folder for plan in plans for folder in logits.waited_for(plan, plan.layout())}
 
 

@@ -160,7 +160,7 @@ def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
     names = plan.selected if args.target is None else list(plan.artefacts)
     if args.target not in (None, "all"):
         names = find(plan.targets(), args.target)
-    show(commands(plan.only(names), given.results(plan), file))
+    show(commands(plan.only(names), given.results(plan), file, args.config / "rates.yaml"))
 
 
 def status(args: argparse.Namespace) -> None:

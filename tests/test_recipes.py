@@ -198,7 +198,8 @@ def test_all_students_of_a_teacher_may_read_the_same_logits(own):
     readers = [run for run in plan.runs.values() if run.teacher]
     assert len(readers) == 4
     assert len({logits.key(run) for run in readers}) == 1
-    assert len(logits.groups(plan)) == 1
+    places = {f"{kind}/scenes/resnet8x2/seed0" for kind in logits.KINDS}
+    assert logits.groups(plan).keys() == places
 
 
 WRONG_NETWORKS = {

@@ -107,7 +107,7 @@ def test_prune_says_how_much_first_and_deletes_only_with_yes(kept, keep):
 
 
 def test_logits_are_listed_and_go_first_when_no_run_waits_for_them(kept, keep):
-    store_logits(kept.resolve(MLD), kept.layout, "cpu")
+    store_logits(kept.resolve(MLD), kept.layout, "logits", "cpu")
     stored = logits.entry(kept.resolve(MLD), kept.layout).folder
     lines = keep("list")[1].splitlines()
     where = next(i for i, line in enumerate(lines) if line.endswith(stored.name))

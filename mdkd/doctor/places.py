@@ -126,7 +126,8 @@ def need(estimator: Estimator, plan: Plan, names: set[str]) -> Need:
     if "store" in names:
         left = (run for path, run in plan.runs.items() if path not in estimator.done)
         sizes += [estimator.disk(run) for run in left]
-        sizes += map(estimator.logits_disk, stores_of(plan.runs, estimator).values())
+        stores = stores_of(plan.runs, estimator).values()
+        sizes += [estimator.logits_disk(*store) for store in stores]
     if "cache" in names:
         to_make = (d for name, d in plan.datasets.items() if estimator.metas[name] is None)
         sizes += [estimator.cache(dataset) for dataset in to_make]

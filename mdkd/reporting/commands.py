@@ -4,13 +4,14 @@ import shlex
 import sys
 from pathlib import Path
 
-from mdkd import logits
+from mdkd.costs import Estimator
 from mdkd.data.cache import is_complete
 from mdkd.plan import Plan
+from mdkd.rates import read_rates
 from mdkd.results import Results
 
 
-def commands(plan: Plan, results: Results, file: Path) -> str:
+def commands(plan: Plan, results: Results, file: Path, rates: Path) -> str:
     """Four blocks of commands; each block must wait for the one before it.
 
     A block begins with a comment, and an empty line ends it. A command that is started twice does
@@ -19,6 +20,7 @@ def commands(plan: Plan, results: Results, file: Path) -> str:
     Args:
         plan: what to compute.
         file: the plan file that the commands read.
+        rates: the file with the sizes of networks, which decide what is stored of their outputs.
     """
     left = {path: run for path, run in plan.runs.items() if results.state(path) != "done"}
     needed = {run.dataset.name: run.dataset for run in left.values()}
@@ -29,7 +31,8 @@ def commands(plan: Plan, results: Results, file: Path) -> str:
     ]
     teachers = {run.teacher for run in plan.runs.values()}
     trainings = [["train", path] for path in left]
-    storing = [["logits", name] for name in logits.worthwhile(plan, set(left))]
+    stores = Estimator(plan, read_rates(rates), results).worthwhile(set(left))
+    storing = [["logits", name] for name in stores]
     blocks = {
         "data sets": caches,
         "teachers": [words for words in trainings if words[1] in teachers],

@@ -72,7 +72,7 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     why = Counter(states[path] for path in left if states[path] != "to do")
     reasons = ", ".join(f"{why[reason]} {reason}" for reason in sorted(why))
     hours = [estimator.hours_left(plan.runs[path]) for path in left]
-    hours += [estimator.logits_hours(run) for run in stores_of(left, estimator).values()]
+    hours += [estimator.logits_hours(*store) for store in stores_of(left, estimator).values()]
     time = amount(total(hours), TIMES)
     which = f"{len(left)} of {len(paths)} runs{f' ({reasons})' if reasons else ''}"
     return f"* default: {which} are left to train, {time}."
@@ -88,22 +88,24 @@ def _not_tuned(plan: Plan) -> list[str]:
 
 
 def _stored_logits(estimator: Estimator) -> list[str]:
-    """What storing the logits of teachers saves and costs."""
+    """What storing the outputs of teachers saves and costs."""
     runs = estimator.plan.runs
-    groups = [[runs[path] for path in paths] for paths in estimator.stores.values()]
-    groups = [group for group in groups if estimator.logits_hours(group[0]) is not None]
-    if not groups:
+    stores = stores_of(runs, estimator)
+    stores = {name: s for name, s in stores.items() if estimator.logits_hours(*s) is not None}
+    if not stores:
         return []
-    stores, readers = [group[0] for group in groups], [run for group in groups for run in group]
+    readers = [runs[path] for name in stores for path in estimator.stores[name]]
+    pooled = sum(kind == "pooled" for _, kind in stores.values())
     live = total(estimator.hours_left(run, live=True) for run in readers)
     read = total(map(estimator.hours_left, readers))
     saved = None if live is None or read is None else live - read
-    cost = amount(total(map(estimator.logits_hours, stores)), TIMES)
-    disk = amount(total(map(estimator.logits_disk, stores)), SIZES)
+    cost = amount(total(estimator.logits_hours(*store) for store in stores.values()), TIMES)
+    disk = amount(total(estimator.logits_disk(*store) for store in stores.values()), SIZES)
+    vectors = f", {pooled} of them with pooled vectors," if pooled else ""
     return [
-        f"Stored logits of {len(stores)} pairs of teacher and seed serve {len(readers)} runs: they "
-        f"save {amount(saved, TIMES)}, cost {cost} and need {disk}. They are made for at least "
-        f"{LEAST_RUNS} runs. `stored_logits: never` in config.yaml switches them off."
+        f"Stored logits of {len(stores)} pairs of teacher and seed{vectors} serve {len(readers)} "
+        f"runs: they save {amount(saved, TIMES)}, cost {cost} and need {disk}. They are made for "
+        f"at least {LEAST_RUNS} runs. `stored_logits: never` in config.yaml switches them off."
     ]
 
 

@@ -232,7 +232,7 @@ def _remark(status: Status, now: float) -> str:
 class Left(NamedTuple):
     """What is left to train."""
 
-    runs: int  # and groups of logits
+    runs: int  # and stored outputs
     unknown: int  # of them: how long they take is not known
     at_once: int  # trainings that run now
     total_s: float | None  # until all of known length is done; None if none is known
@@ -245,8 +245,8 @@ def _left(plan: Plan, results: Results, found: dict[str, Status], now: float, ra
     alive = [s for s in found.values() if s.state == "running" and not s.dead]
     others = [s for s in found.values() if s.state == "waiting" or s.dead]
     left = [_seconds_left(status, estimator, now) for status in [*alive, *others]]
-    for run in stores_of([status.path for status in others], estimator).values():
-        hours = estimator.logits_hours(run)
+    for store in stores_of([status.path for status in others], estimator).values():
+        hours = estimator.logits_hours(*store)
         left += [3600 * hours] if hours else []
     known = [seconds for seconds in left if seconds is not None]
     longest = max((seconds for seconds in left[: len(alive)] if seconds is not None), default=0)

@@ -1,6 +1,6 @@
-"""Where a training gets the outputs of its teacher: from the network, or from stored logits.
+"""Where a training gets the outputs of its teacher: from the network, or from a store.
 
-Shape key: B images, C labels, N images of an epoch.
+Shape key: B images, C labels, D channels, N images of an epoch.
 """
 
 import logging
@@ -31,7 +31,7 @@ class Teacher(Protocol):
     """What a training asks of its teacher."""
 
     spec: Spec
-    stored_images_per_s: float | None  # the speed at which its logits were stored, if they were
+    stored_images_per_s: float | None  # the speed at which its outputs were stored, if they were
 
     def __call__(self, epoch: int, step: int, images_BCHW: Tensor) -> Output:
         """The outputs for the images of a batch, which is step ``step`` of an epoch."""
@@ -63,54 +63,58 @@ def rounded(logits_BC: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class StoredTeacher:
-    """Logits that were stored for the same batches.
+    """Logits, and perhaps pooled vectors, that were stored for the same batches.
 
     On the CPU, their bits are those of the live teacher. On a GPU, the same network computes both
     in the same batches, but repetitions may differ by what bfloat16 rounds, unless trainings are
-    `deterministic`. Logits that were stored on a CPU may be read on a GPU, and the other way round:
-    they then differ from the live ones as the devices do.
+    `deterministic`. Outputs that were stored on a CPU may be read on a GPU, and the other way
+    round: they then differ from the live ones as the devices do.
     """
 
     def __init__(self, entry: logits.Entry, batch_size: int, device: torch.device):
         self.entry, self.batch_size, self.device = entry, batch_size, device
         record = entry.record()
         assert record is not None
-        self.digests = record.epochs
+        self.record = record
         self.stored_images_per_s: float | None = record.images_per_s
-        self.spec = Spec(record.labels, 0, (), (), None)
-        self.by_label = record.by_label
+        self.spec = Spec(record.labels, record.channels, (), (), None)
         self.epoch: int | None = None
-        self.logits_NC = torch.empty(0)
+        self.outputs_NX = torch.empty(0)  # X = C + D
 
     def __call__(self, epoch: int, step: int, images_BCHW: Tensor) -> Output:
         if epoch != self.epoch:
-            self.logits_NC, self.epoch = self._read(epoch), epoch
-        start = step * self.batch_size
-        logits_BC = self.logits_NC[start : start + self.batch_size].float()
-        if self.by_label:  # sums over another layout have other last bits
-            logits_BC = logits_BC.t().contiguous().t()
-        return Output.of_logits(logits_BC)
+            self.outputs_NX, self.epoch = self._read(epoch), epoch
+        start, record = step * self.batch_size, self.record
+        outputs_BX = self.outputs_NX[start : start + self.batch_size].float()
+        logits_BC, pooled_BD = outputs_BX.split([record.labels, record.channels], dim=1)
+        return Output(
+            _laid_out(logits_BC, record.by_label), _laid_out(pooled_BD, record.by_channel), (), None
+        )
 
     def _read(self, epoch: int) -> Tensor:
-        """All logits of an epoch, on the device."""
+        """All outputs of an epoch, on the device."""
         file = self.entry.epoch(epoch)
-        if not file.exists() or records.sha256(file) != self.digests[epoch]:
+        if not file.exists() or records.sha256(file) != self.record.epochs[epoch]:
             raise UserError(
                 f"{file}: missing or damaged; delete {self.entry.folder}, and run again"
             )
         return torch.from_numpy(np.load(file)).to(self.device)
 
 
+def _laid_out(x_BX: Tensor, by_column: bool) -> Tensor:
+    """The same numbers as in the live output's memory: other layouts have sums with other bits."""
+    return x_BX.t().contiguous().t() if by_column else x_BX.contiguous()
+
+
 def open_teacher(run: Run, layout: Layout, cache: Cache, device: torch.device) -> Teacher | None:
-    """The teacher of a run: its stored logits, if they suffice and are complete, or the network."""
+    """The teacher of a run: stored outputs, if they suffice and are complete, or the network."""
     entry = store.teacher_entry(run, layout)
     if entry is None:
         return None
-    if logits.may_read(run):
-        weights = entry.record()["weights_sha256"]
-        if logits.complete(run, layout, cache.fingerprint, weights):
-            stored = logits.entry(run, layout)
-            log.info("the teacher's logits are read from %s", stored.folder)
+    for kind in logits.kinds_for(run):
+        stored = logits.entry(run, layout, kind)
+        if logits.complete(stored, cache.fingerprint, entry.record()["weights_sha256"]):
+            log.info("the teacher's outputs are read from %s", stored.folder)
             return StoredTeacher(stored, run.recipe.batch_size, device)
     return LiveTeacher(load_network(entry, cache, device), run.recipe)
 
@@ -118,52 +122,55 @@ def open_teacher(run: Run, layout: Layout, cache: Cache, device: torch.device) -
 def store_logits(
     run: Run,
     layout: Layout,
+    kind: str,
     device: str,
     trainings_per_gpu: int = 1,
     execution: Execution = DEFAULT,
 ) -> None:
-    """Store a teacher's logits for all runs that have the data, teacher and seed of ``run``.
+    """Store a teacher's outputs for all runs that have the data, teacher and seed of ``run``.
 
     Epochs that are there already are kept, so an interrupted call can be repeated. If another
-    process stores the same logits, this one waits for it.
+    process stores the same outputs, this one waits for it.
 
     Args:
+        kind: what is stored, one of `logits.KINDS`.
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
     """
     prepare(execution, layout.compiled)  # as in trainings
-    teacher_entry, entry = store.teacher_entry(run, layout), logits.entry(run, layout)
+    teacher_entry, entry = store.teacher_entry(run, layout), logits.entry(run, layout, kind)
     assert teacher_entry is not None
     entry.folder.mkdir(parents=True, exist_ok=True)
-    message = f"{entry.folder}: another process stores these logits; waiting for it"
+    message = f"{entry.folder}: another process stores these outputs; waiting for it"
     with locks.held(entry.folder / "lock", message, wait=True):
         cache = open_planned(run.dataset, layout.cache(run.dataset.name))
         weights = teacher_entry.record(f"train it first: mdkd train {run.teacher}")[
             "weights_sha256"
         ]
-        if logits.complete(run, layout, cache.fingerprint, weights):
+        if logits.complete(entry, cache.fingerprint, weights):
             log.info("already stored")
         else:
             with devices.claim(device, trainings_per_gpu) as device_type:
                 network = load_network(teacher_entry, cache, torch.device(device_type))
                 facts = {"cache": cache.fingerprint, "teacher": weights}
-                _write(entry, run, network, cache, facts | {"planned": logits.planned(run)})
-        logits.publish(run, layout)
-    log.info("logits are in %s", entry.folder)
+                facts["planned"] = logits.planned(run)
+                _write(entry, run, kind, network, cache, facts)
+        logits.publish(run, layout, kind)
+    log.info("outputs are in %s", entry.folder)
 
 
 def _write(
-    entry: logits.Entry, run: Run, network: Network, cache: Cache, facts: dict[str, Any]
+    entry: logits.Entry, run: Run, kind: str, network: Network, cache: Cache, facts: dict[str, Any]
 ) -> None:
     """Write the epochs that are missing, and last the record."""
     _begin(entry, facts)
-    measured = _epochs(entry, run, network, cache)
+    measured = _epochs(entry, run, kind, network, cache)
     digests = [records.sha256(entry.epoch(epoch)) for epoch in range(run.recipe.epochs)]
     record = facts | measured | {"epochs": digests, "labels": len(cache.classes)}
     records.write_json(entry.folder / logits.RECORD, record)
 
 
 def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
-    """Delete logits of other data or of another teacher, and write whose logits these will be."""
+    """Delete outputs of other data or of another teacher, and write whose these will be."""
     begun = entry.folder / logits.BEGUN
     if begun.exists() and records.read_json(begun, f"delete {entry.folder}") == facts:
         return
@@ -174,28 +181,39 @@ def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
     records.write_json(begun, facts)
 
 
-def _epochs(entry: logits.Entry, run: Run, network: Network, cache: Cache) -> dict[str, Any]:
-    """Write the epochs that are missing; returns the speed, and the layout of a batch's logits."""
+def _epochs(
+    entry: logits.Entry, run: Run, kind: str, network: Network, cache: Cache
+) -> dict[str, Any]:
+    """Write the epochs that are missing; returns the speed, and the layout of a batch's outputs."""
     recipe, device = run.recipe, next(network.parameters()).device
     loader = Loader(cache.splits["train"], recipe, run.seed, device)
     live, images, seconds = LiveTeacher(network, recipe), 0, 0.0
+    parts = len(logits.KINDS[kind])  # logits are the first part of an output, pooled vectors next
+    dtype = live.dtype if parts == 1 else torch.float32  # where the logits are rounded already
     if all(entry.epoch(epoch).exists() for epoch in range(recipe.epochs)):
         entry.epoch(recipe.epochs - 1).unlink()  # one epoch is needed for what is returned
     with checkpoint.stop_signals(slurm.seconds_left()) as stop:
         for epoch in range(recipe.epochs):
             if entry.epoch(epoch).exists():
                 continue
-            started, parts = time.monotonic(), []
+            started, rows = time.monotonic(), []
             for step, batch in enumerate(loader.train(epoch)):
-                parts.append(live(epoch, step, batch.images_BCHW).logits_BC)
+                output = live(epoch, step, batch.images_BCHW)
+                rows.append(torch.cat((output.logits_BC, output.pooled_BD)[:parts], dim=1))
                 if stop.received:
                     log.warning("%s: %d epochs are stored", stop.received, epoch)
                     if stop.limit_is_near:
                         slurm.requeue()
                     raise SystemExit(stop.status)
-            logits_NC = torch.cat(parts).to(live.dtype).cpu().numpy()
+            outputs_NX = torch.cat(rows).to(dtype).cpu().numpy()
             with records.atomic(entry.epoch(epoch)) as file:
-                np.save(file, np.ascontiguousarray(logits_NC))
-            images, seconds = images + len(logits_NC), seconds + time.monotonic() - started
+                np.save(file, np.ascontiguousarray(outputs_NX))
+            images, seconds = images + len(outputs_NX), seconds + time.monotonic() - started
             log.info("epoch %d/%d  %.0f images/s", epoch + 1, recipe.epochs, images / seconds)
-    return {"images_per_s": images / seconds, "by_label": not parts[0].is_contiguous()}
+    channels = network.spec.pooled_dim if parts > 1 else 0
+    return {
+        "images_per_s": images / seconds,
+        "by_label": not output.logits_BC.is_contiguous(),
+        "channels": channels,
+        "by_channel": not output.pooled_BD.is_contiguous(),
+    }

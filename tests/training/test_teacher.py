@@ -18,11 +18,11 @@ from mdkd.training.networks import load_network
 EPOCHS = LAST_STEP // STEPS
 
 
-def write(bench, run=MLD):
-    """Store the logits that serve a run; returns their entry."""
+def write(bench, run=MLD, kind="logits"):
+    """Store what serves a run; returns its entry."""
     run = bench.resolve(run) if isinstance(run, str) else run
-    teaching.store_logits(run, bench.layout, "cpu")
-    return logits.entry(run, bench.layout)
+    teaching.store_logits(run, bench.layout, kind, "cpu")
+    return logits.entry(run, bench.layout, kind)
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from mdkd.runpath import DISTILLED, SUPERVISED
 
 LIMITS = PLAN.job_limits
 
-# Stored logits that this call makes or reads, and one run of each that reads them.
+# Stored outputs that this call makes or reads, and one run of each that reads them.
 LEFT = {run for run, record in RECORDS.items() if not Path(record).exists()}
-READERS = logits.worthwhile(PLAN, LEFT) if workflow.is_main_process else logits.groups(PLAN)
+READERS = ESTIMATOR.worthwhile(LEFT) if workflow.is_main_process else logits.groups(PLAN)
 STORES = {name: PLAN.runs[runs[0]] for name, runs in READERS.items()}
 
 TABLE = expand(f"{RESULTS}/tables/{{{{artefact}}}}.{{suffix}}", suffix=TABLE_FORMATS)
@@ -61,17 +61,17 @@ def run_of(wildcards):
 
 
 def logits_of(wildcards):
-    """The stored logits that a distillation reads, if any. Only the main process has to wait."""
+    """The stored outputs that a distillation reads, if any. Only the main process has to wait."""
     run = run_of(wildcards)
-    name = logits.path_of(run)
-    if not workflow.is_main_process or run.path not in READERS.get(name, []):
+    names = [name for name, runs in READERS.items() if run.path in runs]
+    if not workflow.is_main_process:
         return []
-    return ancient(str(LAYOUT.published(name, logits.key(run))))
+    return [ancient(str(LAYOUT.published(name, logits.key(run)))) for name in names]
 
 
 def reader_of(wildcards):
-    """A run that reads the logits of a job."""
-    return STORES[runpath.LOGITS.format(**wildcards)]
+    """A run that reads the outputs of a job."""
+    return STORES[runpath.OUTPUTS.format(**wildcards)]
 
 
 def within(limit, value):
