@@ -4,8 +4,8 @@ The ratio is the share of the step that is not the method's: 1 means that its lo
 Networks and images are small, and the networks of the paper are much slower than its losses, so
 the share of a loss there is smaller than here.
 
-Two further rows are about stored logits: a step that reads them against one that computes them, and
-against one without a teacher.
+Further rows are about stored outputs of a teacher: a step that reads them against one that computes
+them, and against one without a teacher.
 """
 
 from collections.abc import Iterator
@@ -40,18 +40,20 @@ def rows() -> Iterator[Row]:
 
 
 def stored_rows() -> Iterator[Row]:
-    case = _Case()
-    loss, stored = case.loss("mdkd"), case.teach()
-    yield Row(
-        f"step with stored logits against a live teacher, MDKD, {NETS}",
-        lambda: case.step(loss, case.teach()),
-        lambda: case.step(loss, stored),
-    )
-    yield Row(
-        f"step with stored logits against no teacher, MDKD, {NETS}",
-        lambda: case.step(None, None),
-        lambda: case.step(loss, stored),
-    )
+    case, files = _Case(), methodfiles.read_all()
+    stored = case.teach()
+    for name, what in (("mdkd", "logits"), ("rkd", "pooled vectors"), ("pkt", "pooled vectors")):
+        loss, label = case.loss(name), files[name].label
+        yield Row(
+            f"step with stored {what} against a live teacher, {label}, {NETS}",
+            lambda loss=loss: case.step(loss, case.teach()),
+            lambda loss=loss: case.step(loss, stored),
+        )
+        yield Row(
+            f"step with stored {what} against no teacher, {label}, {NETS}",
+            lambda: case.step(None, None),
+            lambda loss=loss: case.step(loss, stored),
+        )
 
 
 class _Case:

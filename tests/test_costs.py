@@ -98,6 +98,74 @@ def test_a_run_that_read_logits_tells_the_speed_of_its_teacher_too(config, tmp_p
     assert 3600 * found == pytest.approx(96 / 40)
 
 
+POOLED = [f"pooled/scenes/resnet8x2/seed{seed}" for seed in (0, 1)]
+LOGITS = [name.replace("pooled", "logits") for name in POOLED]
+POOLED_BYTES = 96 * 20 * 4  # of a seed: images, channels of the teacher, float32
+
+
+def with_pooled(config, tmp_path, **settings):
+    """A plan of three methods; one of them needs pooled vectors."""
+    for name, methods in (("small", ["mld", "mse", "pkt"]), ("wide", ["mld"])):
+        file = config / "experiments" / f"{name}.yaml"
+        edit_yaml(file, lambda e, methods=methods: e.update(methods=methods))
+    return planned(config, tmp_path, stored_logits="auto", **settings)
+
+
+def complete(plan, results, kind, seed):
+    """Outputs of a teacher that are stored."""
+    entry = logits.entry(plan.runs[distilled("mld", seed)], results, kind)
+    facts = {"cache": "a", "teacher": "b", "epochs": [], "labels": 20, "images_per_s": 1.0}
+    records.write_json(entry.folder / "logits.json", facts | {"by_label": False})
+
+
+def test_pooled_vectors_are_stored_with_the_logits_if_a_run_needs_them(config, tmp_path):
+    plan, results = with_pooled(config, tmp_path)
+    everything = {
+        name: [distilled(method, seed) for method in ("mld", "mse", "pkt")]
+        for seed, name in enumerate(POOLED)
+    }
+    assert estimator(plan, results).stores == everything
+    small, _ = costs(estimator(plan, results))
+    read_s = MLD_S - STORING_S
+    assert 3600 * small.hours == pytest.approx(TEACHER_S + 2 * (3 * read_s + STORING_S))
+    outputs = 2 * (POOLED_BYTES + 96 * 20 * 4)  # and the logits of 20 labels
+    assert small.disk == TEACHER_BYTES + 6 * STUDENT_BYTES + CACHE_BYTES + outputs
+    text = notes(overview(plan, results, config / "rates.yaml"))
+    served = "2 pairs of teacher and seed, 2 of them with pooled vectors, serve 6 runs: they save"
+    assert f"Stored logits of {served} 5.8 s, cost 1.9 s and need 31 kB." in text
+    record(results, distilled("pkt", 0))  # the only run of this seed that needs them
+    assert list(estimator(plan, results).stores) == [POOLED[1], LOGITS[0]]
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "stores"),
+    [(1.01 * POOLED_BYTES / 1e9, POOLED), (0.99 * POOLED_BYTES / 1e9, LOGITS), (0, LOGITS)],
+)
+def test_pooled_vectors_have_a_limit(config, tmp_path, gigabytes, stores):
+    plan, results = with_pooled(config, tmp_path, stored_pooled_gb=gigabytes)
+    assert list(estimator(plan, results).stores) == stores
+
+
+def test_pooled_vectors_of_unknown_size_are_not_stored(config, tmp_path):
+    plan, results = with_pooled(config, tmp_path)
+    rates = without("sizes", "cifar:resnet8x2")
+    assert list(estimator(plan, results, rates).stores) == LOGITS
+
+
+def test_what_is_stored_already_is_read_first(config, tmp_path):
+    plan, results = with_pooled(config, tmp_path, seeds=[0])
+    complete(plan, results, "logits", 0)
+    assert estimator(plan, results).stores == {
+        LOGITS[0]: [distilled("mld", 0), distilled("mse", 0)]
+    }  # one run alone needs more
+    complete(plan, results, "pooled", 0)
+    (results.store / LOGITS[0]).rename(tmp_path / "gone")
+    record(results, distilled("pkt", 0))
+    found = estimator(plan, results)
+    assert found.stores == {POOLED[0]: [distilled("mld", 0), distilled("mse", 0)]}
+    assert found.logits_hours(plan.runs[distilled("mld", 0)], "pooled") == 0
+
+
 def test_only_full_batches_are_trained(config, tmp_path):
     edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p["recipe"].update(batch_size=20))
     assert seconds(*planned(config, tmp_path), TEACHER) == pytest.approx(2 * 40 / 50)

@@ -195,10 +195,18 @@ def test_runs_with_other_views_or_teachers_have_logits_of_their_own(config):
         {"method": "mld", "teacher_seed": 1},
         {"method": "mdkd", "teacher_seed": 1, "recipe": {"weight_decay": 0.5}},
         {"method": "mld", "recipe": {"lr": 0.1}},  # the teacher sees the same
-        {"method": "pkt", "teacher_seed": 2},  # reads no logits
+        {"method": "pkt", "teacher_seed": 2},  # reads pooled vectors
+        {"method": "l2d", "teacher_seed": 3},  # reads embeddings
     ]
     plan = plan_of(config, rows, seeds=[0])
     groups = logits.groups(plan)
+    pooled = {name: runs for name, runs in groups.items() if name.startswith("pooled/")}
+    assert pooled == {
+        name.replace("logits/", "pooled/"): runs
+        for name, runs in groups.items()
+        if name not in pooled
+    } | {"pooled/scenes/resnet8x2/teacher_seed-2/seed0": [f"{STEM}/pkt/teacher_seed-2/seed0"]}
+    groups = {name: runs for name, runs in groups.items() if name not in pooled}
     folder = "logits/scenes/resnet8x2"
     assert groups == {
         f"{folder}/seed0": [

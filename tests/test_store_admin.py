@@ -106,12 +106,14 @@ def test_prune_says_how_much_first_and_deletes_only_with_yes(kept, keep):
     assert gone == {name for name in before if name.startswith(place(kept, REVIEW))}
 
 
-def test_logits_are_listed_and_go_first_when_no_run_waits_for_them(kept, keep):
-    store_logits(kept.resolve(MLD), kept.layout, "logits", "cpu")
-    stored = logits.entry(kept.resolve(MLD), kept.layout).folder
+@pytest.mark.parametrize("kind", ["logits", "pooled"])
+def test_outputs_are_listed_and_go_first_when_no_run_waits_for_them(kept, keep, kind):
+    store_logits(kept.resolve(MLD), kept.layout, kind, "cpu")
+    stored = logits.entry(kept.resolve(MLD), kept.layout, kind).folder
+    assert stored.relative_to(kept.layout.store).parts[0] == kind
     lines = keep("list")[1].splitlines()
     where = next(i for i, line in enumerate(lines) if line.endswith(stored.name))
-    assert lines[where].startswith("logits ")
+    assert lines[where].startswith(f"{kind} ")
     assert lines[where + 1].strip() == "for runs that are left to train"
     assert "0 entries" in keep("prune")[1]
     finish(kept, MLD)  # the only one that could read them

@@ -1,21 +1,26 @@
-"""Stored logits of a teacher: the same bits as the network gives, also after interruptions."""
+"""Stored outputs of a teacher: the same bits as the network gives, also after interruptions."""
 
 import os
+import shutil
 import signal
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from trainings import LAST_STEP, MDKD, MLD, REVIEW, STEPS, STUDENT, losses, read, tamper
 
 from mdkd import logits, records, store
 from mdkd.data.cache import open_cache
 from mdkd.errors import UserError
-from mdkd.models.build import Network
 from mdkd.training import teacher as teaching
 from mdkd.training.networks import load_network
 
 EPOCHS = LAST_STEP // STEPS
+PKT, RKD, RKD_LOGITS = (
+    f"distill/scenes/resnet20--resnet8/{row}/seed0"
+    for row in ("pkt/default", "rkd/default", "rkd/input-logits")
+)
 
 
 def write(bench, run=MLD, kind="logits"):
@@ -52,9 +57,35 @@ def test_a_training_from_stored_logits_has_the_bits_of_a_live_one(bench, finishe
     assert records.read_json(live / "run.json")["stored_logits_images_per_s"] is None
 
 
-def test_a_method_that_needs_more_than_logits_asks_the_network(bench, passes):
-    write(bench)
-    bench.train(REVIEW)
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        (MLD, "logits"),
+        (MLD, "pooled"),  # it needs no pooled vectors, and does not mind them
+        (PKT, "pooled"),
+        (RKD, "pooled"),
+        (RKD_LOGITS, "pooled"),
+    ],
+)
+def test_stored_outputs_have_the_bits_of_live_ones(bench, passes, path, kind, precision):
+    """float16 rounds the logits of a live teacher too, and no pooled vectors."""
+    run = bench.resolve(path)
+    run = replace(run, recipe=replace(run.recipe, teacher_logits=precision))
+    live = bench.train(run)
+    kept = {name: read(live, name) for name in ("model.pt", "predictions.npz")}, losses(live)
+    shutil.rmtree(live)
+    write(bench, run, kind)
+    passes.clear()
+    stored = bench.train(run)
+    assert passes == []
+    assert ({name: read(stored, name) for name in kept[0]}, losses(stored)) == kept
+
+
+@pytest.mark.parametrize(("path", "kind"), [(PKT, "logits"), (REVIEW, "pooled")])
+def test_a_method_that_needs_more_than_is_stored_asks_the_network(bench, passes, path, kind):
+    write(bench, MLD, kind)
+    bench.train(path)
     assert len(passes) == 2 * LAST_STEP
 
 
@@ -62,10 +93,16 @@ def test_which_runs_may_read_and_which_share_logits(bench):
     def run(path):
         return bench.resolve(path)
 
-    assert [logits.may_read(run(p)) for p in (MLD, MDKD, REVIEW, STUDENT)] == [1, 1, 0, 0]
+    for path in (MLD, MDKD):
+        assert logits.kinds_for(run(path)) == ["pooled", "logits"]
+    for path in (PKT, RKD):
+        assert logits.kinds_for(run(path)) == ["pooled"]
+    for path in (REVIEW, STUDENT):
+        assert logits.kinds_for(run(path)) == []
     mld = run(MLD)
-    assert logits.key(mld) == logits.key(run(MDKD))
+    assert logits.key(mld) == logits.key(run(MDKD)) == logits.key(run(PKT))
     assert logits.path_of(mld) == "logits/scenes/resnet20/seed0"
+    assert logits.path_of(run(PKT), "pooled") == "pooled/scenes/resnet20/seed0"
     others = [
         replace(mld, seed=1),
         replace(mld, teacher_key="0" * 16),
@@ -78,49 +115,72 @@ def test_which_runs_may_read_and_which_share_logits(bench):
         assert logits.key(same) == logits.key(mld)
 
 
-def test_what_is_stored_is_what_the_network_says_of_each_batch(bench):
-    run, entry = bench.resolve(MLD), write(bench)
-    cache = open_cache(bench.layout.cache("scenes"))
-    teacher = store.teacher_entry(run, bench.layout)
-    network = load_network(teacher, cache, teaching.torch.device("cpu"))
-    loader = teaching.Loader(cache.splits["train"], run.recipe, run.seed, network_device(network))
-    for epoch in range(EPOCHS):
-        expected = [network(batch.images_BCHW).logits_BC.numpy() for batch in loader.train(epoch)]
-        assert np.array_equal(np.load(entry.epoch(epoch)), np.concatenate(expected))
+def batches_of(bench, run):
+    """The network of a run's teacher, and the batches of each epoch."""
+    cache, cpu = open_cache(bench.layout.cache("scenes")), torch.device("cpu")
+    network = load_network(store.teacher_entry(run, bench.layout), cache, cpu)
+    loader = teaching.Loader(cache.splits["train"], run.recipe, run.seed, cpu)
+    return network, [list(loader.train(epoch)) for epoch in range(EPOCHS)]
 
 
-def network_device(network: Network):
-    return next(network.parameters()).device
+@pytest.mark.parametrize("kind", ["logits", "pooled"])
+def test_what_is_stored_is_what_the_network_says_of_each_batch(bench, kind):
+    run, entry = bench.resolve(MLD), write(bench, MLD, kind)
+    network, epochs = batches_of(bench, run)
+    for epoch, batches in enumerate(epochs):
+        outputs = [network(batch.images_BCHW) for batch in batches]
+        expected = torch.cat([output.logits_BC for output in outputs])
+        if kind == "pooled":
+            pooled = torch.cat([output.pooled_BD for output in outputs])
+            expected = torch.cat([expected, pooled], dim=1)
+        assert np.array_equal(np.load(entry.epoch(epoch)), expected.numpy())
 
 
-def test_float16_rounds_the_live_logits_too(bench, passes):
+@pytest.mark.parametrize("turned", [False, True])
+def test_stored_outputs_lie_in_memory_as_the_live_ones(bench, monkeypatch, turned):
+    """Also those of a network whose pooled vectors lie channel by channel."""
+    call = teaching.LiveTeacher.__call__
+
+    def turn(self, epoch, step, images_BCHW):
+        output = call(self, epoch, step, images_BCHW)
+        return output._replace(pooled_BD=output.pooled_BD.t().contiguous().t())
+
+    if turned:
+        monkeypatch.setattr(teaching.LiveTeacher, "__call__", turn)
+    run, entry = bench.resolve(PKT), write(bench, PKT, "pooled")
+    network, epochs = batches_of(bench, run)
+    live = teaching.LiveTeacher(network, run.recipe)
+    stored = teaching.StoredTeacher(entry, run.recipe.batch_size, torch.device("cpu"))
+    assert stored.spec[:2] == live.spec[:2]
+    for step, batch in enumerate(epochs[1]):
+        for found, expected in zip(
+            stored(1, step, None)[:2], live(1, step, batch.images_BCHW)[:2], strict=True
+        ):
+            assert torch.equal(found, expected)
+            assert found.stride() == expected.stride()
+
+
+@pytest.mark.parametrize(("kind", "dtype"), [("logits", np.float16), ("pooled", np.float32)])
+def test_float16_halves_the_files_of_logits_alone(bench, kind, dtype):
     run = bench.resolve(MLD)
     run = replace(run, recipe=replace(run.recipe, teacher_logits="float16"))
-    live = bench.train(run)
-    for name in ("run.json", "checkpoint.pt"):
-        (live / name).unlink(missing_ok=True)
-    kept = {name: read(live, name) for name in ("model.pt", "predictions.npz")}
-    entry = write(bench, run)
-    assert np.load(entry.epoch(0)).dtype == np.float16
-    passes.clear()
-    stored = bench.train(run)
-    assert passes == []
-    assert {name: read(stored, name) for name in kept} == kept
+    assert np.load(write(bench, run, kind).epoch(0)).dtype == dtype
 
 
-def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, monkeypatch):
-    whole = {file.name: file.read_bytes() for file in write(bench).folder.glob("*.npy")}
-    entry = logits.entry(bench.resolve(MLD), bench.layout)
+@pytest.mark.parametrize("kind", ["logits", "pooled"])
+def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, kind):
+    entry = write(bench, MLD, kind)
+    whole = {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")}
     (entry.folder / logits.RECORD).unlink()
     entry.epoch(1).unlink()
     passes.clear()
-    write(bench)
+    write(bench, MLD, kind)
     assert len(passes) == STEPS  # of the epoch that was missing
     assert {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")} == whole
-    write(bench)
+    write(bench, MLD, kind)
     assert len(passes) == STEPS  # complete: nothing is computed
     (entry.folder / logits.RECORD).unlink()
-    write(bench)  # killed just before the record: the speed is measured again
+    write(bench, MLD, kind)  # killed just before the record: the speed is measured again
     assert len(passes) == 2 * STEPS
     assert entry.record().images_per_s > 0
 

@@ -63,12 +63,15 @@ def test_data_sets_come_first_then_teachers_then_the_others(project):
         assert start[:2] == ["-m", "mdkd"]
 
 
-def test_logits_that_two_runs_read_come_between_teachers_and_others(project, tmp_path):
+@pytest.mark.parametrize(("second", "kind"), [("mse", "logits"), ("pkt", "pooled")])
+def test_outputs_that_two_runs_read_come_between_teachers_and_others(
+    project, tmp_path, second, kind
+):
     other = project.copy(tmp_path)
     experiment = other.folder / "config" / "experiments" / "comparison.yaml"
-    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", "mse"]))
+    edit_yaml(experiment, lambda e: e.update(methods=["vanilla", "mld", second]))
     _, teachers, stored, others = blocks_of(other)
-    assert [words[3:5] for words in stored] == [["logits", "logits/scenes/resnet8x2/seed0"]]
+    assert [words[3:5] for words in stored] == [["logits", f"{kind}/scenes/resnet8x2/seed0"]]
     assert (len(teachers), len(others)) == (1, 3)
 
 
