@@ -36,7 +36,7 @@ def commands(plan: Plan, results: Results, file: Path, rates: Path) -> str:
     blocks = {
         "data sets": caches,
         "teachers": [words for words in trainings if words[1] in teachers],
-        "logits of teachers": storing,
+        "outputs of teachers": storing,
         "all other runs": [words for words in trainings if words[1] not in teachers],
     }
     return "\n\n".join(
