@@ -4,6 +4,7 @@ It says what the record of the run knows. What the project cannot know, such as 
 user, it does not guess.
 """
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,15 @@ from mdkd.training.standalone import Backbone
 
 UNKNOWN = "not known to this program; say here what its owner allows"
 
-CARD = """# {arch} trained on {dataset}
+CARD = """# {title}
 
 A network for images with several labels: it gives the probability of each of {count} labels.
-It was trained by the benchmark `mdkd`, as the run `{run}`.
+{origin}
 
 - Network: `{net}` with the head `{head}`; {parameters} M parameters
 - Files: the weights have the SHA-256 `{weights}` in the store
 - Exported as {form}. With {batches} random images, logits differ by at most {difference:.1g} from
-  those of the trained network.
+  those of the network that was exported.
 
 ## Use
 
@@ -38,7 +39,7 @@ Transparent pixels were put on white. `model.json` has these numbers too.
 
 ## Results
 
-Measured on {images} test images that were not trained on, after the last epoch. Probabilities of at
+{measured} Probabilities of at
 least {threshold:g} count as predicted; metrics with another rule are marked.
 
 | Metric | Value | Rule |
@@ -53,11 +54,11 @@ In the order of the outputs, with the average precision of each on the test imag
 |--:|---|---:|
 {labels}
 
-## Training
+## {training}
 
 | | |
 |---|---|
-{training}
+{facts}
 
 ## Licences
 
@@ -65,6 +66,27 @@ In the order of the outputs, with the average precision of each on the test imag
 - **Data set:** {data_licence}
 - **Initial weights:** {initial_licence}
 {teacher_licence}"""
+
+# What is said of a network that was trained here, and of one that was only scored.
+TRAINED = {
+    "title": "{arch} trained on {dataset}",
+    "origin": "It was trained by the benchmark `mdkd`, as the run `{run}`.",
+    "measured": "Measured on {images} test images that were not trained on, after the last epoch.",
+    "training": "Training",
+}
+SCORED = {
+    "title": "{arch} for the labels of {dataset}",
+    "origin": (
+        "It was trained elsewhere: file `{file}`, SHA-256 {sha256}.\n"
+        "The benchmark `mdkd` only scored it on the {images} test images of {dataset}, as the run\n"
+        "`{run}`."
+    ),
+    "measured": (
+        "Measured on the {images} test images of {dataset}. Whether these were among its training\n"
+        "images is not known."
+    ),
+    "training": "Scoring",
+}
 
 LOAD = """The module `network.py` needs no part of `mdkd`:
 
@@ -139,11 +161,17 @@ def text(entry: Entry, facts: dict[str, Any], to: str, backbone: Backbone | None
     ]
     parameters = record["parameters"]
     teacher = _teacher(entry, run, record)
+    known = {
+        "arch": run.arch,
+        "dataset": run.dataset.name,
+        "run": run.path,
+        "images": found["test_images"],
+        **(asdict(run.checkpoint) if run.checkpoint else {}),
+    }
+    said = SCORED if run.checkpoint else TRAINED
     return CARD.format(
-        arch=run.arch,
-        dataset=run.dataset.name,
+        **{place: sentence.format(**known) for place, sentence in said.items()},
         count=len(labels),
-        run=run.path,
         net=run.net,
         head=run.head.kind,
         parameters=f"{(parameters['backbone'] + parameters['head']) / 1e6:.2f}",
@@ -155,7 +183,6 @@ def text(entry: Entry, facts: dict[str, Any], to: str, backbone: Backbone | None
         size=facts["image_size"],
         mean=facts["mean"],
         std=facts["std"],
-        images=found["test_images"],
         threshold=facts["threshold"],
         metrics="\n".join(
             f"| {name} | {_percent(value)} | {METRICS[name].note or ''} |"
@@ -163,8 +190,8 @@ def text(entry: Entry, facts: dict[str, Any], to: str, backbone: Backbone | None
             if name in METRICS
         ),
         labels="\n".join(labels),
-        training="\n".join(
-            f"| {name} | {_cell(value)} |" for name, value in _training(run, record, teacher)
+        facts="\n".join(
+            f"| {name} | {_cell(value)} |" for name, value in _facts(run, record, teacher)
         ),
         data_licence=_data_licence(run),
         initial_licence=_initial_licence(run, record),
@@ -184,30 +211,32 @@ def _load(backbone: Backbone, to: str) -> str:
     )
 
 
-def _training(run: Run, record: dict[str, Any], teacher: Entry | None) -> list[tuple[str, str]]:
-    """Names and values of the table of the training."""
+def _facts(run: Run, record: dict[str, Any], teacher: Entry | None) -> list[tuple[str, str]]:
+    """Names and values of the table of the training, or of the scoring if nothing was trained."""
     environment = record["environment"]
-    recipe = record["run"]["recipe"]
     dropped = [f"{n} {why}" for part in record["dropped"].values() for why, n in part.items() if n]
     rows = [
         ("Data set", f"{run.dataset.name} (source {run.dataset.source}), cache {record['cache']}"),
         ("Images left out", ", ".join(dropped) or "none"),
-        ("Method", f"{run.method.name}, revision {run.method.revision}"),
-        ("Settings", _settings(run.method.settings)),
-        ("Recipe", _settings(recipe)),
-        ("Seed", str(run.seed)),
-        ("Protocol", run.protocol),
     ]
+    if run.checkpoint is None:
+        rows += [
+            ("Method", f"{run.method.name}, revision {run.method.revision}"),
+            ("Settings", _settings(run.method.settings)),
+            ("Recipe", _settings(record["run"]["recipe"])),
+            ("Seed", str(run.seed)),
+            ("Protocol", run.protocol),
+        ]
     if run.teacher:
         rows.append(("Teacher", f"{run.teacher}, weights {record['teacher']}"))
         if teacher:
             map_ = score.stored(teacher)["metrics"]["mAP"]
             rows.append(("Teacher's mAP", _percent(map_)))
-    rows += [
+    return [
+        *rows,
         ("Device", f"{environment['device']}, {environment['cpu']}"),
         ("Code", environment["git_revision"] or "not known"),
     ]
-    return rows
 
 
 def _settings(values: dict[str, Any]) -> str:

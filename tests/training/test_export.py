@@ -215,6 +215,23 @@ def test_the_card_of_a_distilled_run_names_its_teacher(bench, tmp_path):
     assert "teacher:** its record was not at hand" in text(alone, facts, "onnx", None)
 
 
+def test_the_card_of_a_network_that_was_only_scored_claims_no_training(used, tmp_path):
+    shutil.copytree(used.folder, tmp_path / "run")
+    record = used.record()
+    checkpoint = {"file": "/elsewhere/resnet8.pth", "sha256": "ab" * 32}
+    changed = record | {"run": record["run"] | {"checkpoint": checkpoint}, "images_per_s": None}
+    records.write_json(tmp_path / "run" / store.RECORD, changed)
+    export(Entry(tmp_path / "run"), "state-dict", tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    said = " ".join(card.split())
+    assert f"trained elsewhere: file `/elsewhere/resnet8.pth`, SHA-256 {'ab' * 32}." in said
+    assert "`mdkd` only scored it on the 10 test images of own, as the run" in said
+    assert "Whether these were among its training images is not known." in said
+    assert "32 x 32 pixels" in card and "(pixel / 255 - mean) / std" in card
+    for untrue in ("trained by", "trained on", "epoch", "Recipe", "Seed", "Method", "## Training"):
+        assert untrue not in card
+
+
 def test_the_card_tells_the_licence_of_imagenet_weights(used, tmp_path):
     shutil.copytree(used.folder, tmp_path / "run")
     record = used.record()
