@@ -11,7 +11,18 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from mdkd import devices, faults, given, kinds, precheck, registry, runfiles, store, views
+from mdkd import (
+    devices,
+    faults,
+    given,
+    kinds,
+    neighbours,
+    precheck,
+    registry,
+    runfiles,
+    store,
+    views,
+)
 from mdkd.arguments import parser
 from mdkd.errors import UserError, find
 from mdkd.faults import show, show_json
@@ -254,6 +265,9 @@ def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]
         place, run = spec.user, resolve_run(spec, args.target)
         layout = Layout(run.protocol, store_folder=place.store)
     entry = store.entry(run, layout)
+    if not entry.finished:
+        fix = neighbours.hint(run, layout, file=True) or f"train it first: mdkd train {run.path}"
+        raise UserError(f"{run.path}: not trained with protocol {run.protocol}; {fix}")
     if reason := store.disagreement(run, entry.record(), layout):
         raise UserError(f"{entry.folder}: {reason}; train it again")
     return entry, place

@@ -315,17 +315,6 @@ def damage(runs: Mapping[str, Run], layout: Layout) -> list[str]:
     return texts
 
 
-def others(run: Run, layout: Layout) -> list[str]:
-    """How finished entries of the same path differ from the planned run, one text each."""
-    own, texts = keys.key(run), []
-    for file in sorted((layout.store / run.path).glob(f"*/{RECORD}")):
-        other = Entry(file.parent).record_if_intact()
-        if file.parent.name != own and other:
-            found = other["planned"]
-            texts.append(", ".join(keys.differences(keys.planned(run), found)) or "other data")
-    return texts
-
-
 def publish(run: Run, layout: Layout) -> None:
     """Write the small file that declares a finished run to the workflow engine."""
     own = entry(run, layout)

@@ -8,7 +8,7 @@ import pytest
 from conftest import edit_yaml
 from reporting_cases import path_of, planned, predict, random_predictions
 
-from mdkd import precheck, records, store
+from mdkd import neighbours, precheck, records, store
 from mdkd.attention import Maps
 from mdkd.cli import main
 from mdkd.data.cache import read_meta
@@ -102,7 +102,7 @@ def test_a_damaged_record_is_named_and_the_others_are_used(results, name):
     assert results.scores(OTHER)["metrics"]["mAP"] > 0
     finished = store.publish_all(results.runs, results, withdraw=True)
     assert len(finished) == 1
-    assert store.others(results.runs[RUN], results) == []
+    assert neighbours.differences(results.runs[RUN], results) == []
 
 
 METRICS = {

@@ -80,15 +80,6 @@ def test_a_record_under_a_wrong_key_is_another_setting(bench):
     assert reason == "it was trained with other settings (seed: 0, found 7)"
 
 
-def test_others_say_what_differs(bench):
-    run = finish(bench, STUDENT)
-    assert store.others(run, bench.layout) == []
-    longer = replace(run, recipe=replace(run.recipe, epochs=9))
-    assert store.others(longer, bench.layout) == ["recipe.epochs: 9, found 2"]
-    bench.entry(STUDENT).move_aside()
-    assert store.others(run, bench.layout) == ["other data"]
-
-
 def test_an_entry_that_is_moved_aside_stays_locked(bench):
     finish(bench, STUDENT)
     entry = bench.entry(STUDENT)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mdkd import records, store
+from mdkd import neighbours, records, store
 from mdkd.errors import UserError
 from mdkd.results import Results, read_history
 
@@ -55,8 +55,12 @@ def read(results: Results, paths: Iterable[str]) -> list[Curves]:
         if epochs := read_history(file) if epochs is None else epochs:
             found.append(Curves(path, epochs, file.stat().st_mtime))
     if not found:
-        what = paths[0] if len(paths) == 1 else f"{len(paths)} runs"
-        raise UserError(f"{what}: no finished epoch is recorded; `mdkd status` says what runs")
+        what, fix = f"{len(paths)} runs", None
+        if len(paths) == 1:
+            what = paths[0]
+            fix = neighbours.hint(results.runs[what], results)
+        fix = fix or "`mdkd status` says what runs"
+        raise UserError(f"{what}: no finished epoch is recorded; {fix}")
     return found
 
 

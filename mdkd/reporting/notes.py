@@ -5,7 +5,7 @@ from collections import Counter
 
 import pandas as pd
 
-from mdkd import store
+from mdkd import neighbours
 from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.config import Split
@@ -47,7 +47,9 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
 def _other_settings(artefact: Artefact, results: Results) -> list[str]:
     """How finished runs in the store differ from planned runs that are not done."""
     missing = [path for path in artefact.runs if results.state(path) != "done"]
-    texts = Counter(text for path in missing for text in store.others(results.runs[path], results))
+    texts = Counter(
+        text for path in missing for text in neighbours.differences(results.runs[path], results)
+    )
     return [f"{n} runs exist with other settings: {text}." for text, n in texts.most_common(3)]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mdkd import neighbours
 from mdkd.errors import UserError, nearest
 from mdkd.metrics import METRICS, average_precisions
 from mdkd.plan import Plan
@@ -195,7 +196,9 @@ def _interval(each: Difference) -> str:
 def _predictions(path: str, results: Results) -> Predictions:
     found = results.predictions(path)
     if found is None:
-        raise UserError(f"{path}: {results.state(path)}; train it first: mdkd train {path}")
+        fix = neighbours.hint(results.runs[path], results)
+        fix = fix or f"train it first: mdkd train {path}"
+        raise UserError(f"{path}: {results.state(path)}; {fix}")
     return found
 
 

@@ -43,7 +43,7 @@ def test_a_run_path_works_as_well(used, pictures, taught, tmp_path, monkeypatch,
     assert printed[0] == str(pictures / "1.png")
     assert len(printed) >= 6
     assert main(["predict", "supervised/scenes/resnet8/seed7", "1.png", *config]) == 2
-    assert "train the run first" in capsys.readouterr().err
+    assert "train it first: mdkd train supervised/scenes/resnet8/seed7" in capsys.readouterr().err
 
 
 def test_predicted_labels_come_first_and_others_fill_five_lines(tmp_path):
