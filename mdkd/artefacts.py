@@ -17,6 +17,9 @@ from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
 
 NOT_TUNED = "its weights have not been tuned yet"
+# Why a method that needs embeddings of labels cannot learn from a teacher trained elsewhere.
+NO_CLASSIFIER_EMBEDS = "the teacher has a linear classifier and no embedding per label"
+NO_QUERY_PER_LABEL = "the teacher's head has queries for groups of labels, not for each label"
 DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
 
@@ -244,11 +247,12 @@ def _cell(
     reported: dict[str, float],
     reason: str | None,
 ) -> Cell:
-    found = checkpoint_of(spec, pair.teacher)
-    heads = [spec.protocol.head, found.head if found else spec.protocol.head]
-    embeds_labels = all(head.embeds_labels() for head in heads)
     method, variant = row.method, variant_of(spec, row, pair.student)
-    if reason := spec.methods[method].unavailable(embeds_labels) or reason:
+    file, head, found = spec.methods[method], spec.protocol.head, checkpoint_of(spec, pair.teacher)
+    lacking = file.unavailable(head.embeds_labels())
+    if not lacking and found and file.unavailable(found.head.embeds_labels()):
+        lacking = NO_CLASSIFIER_EMBEDS if found.head.kind == "gap" else NO_QUERY_PER_LABEL
+    if reason := lacking or reason:
         return Cell(runs=[], unavailable=reason, reported=reported)
     teacher = None if method == SUPERVISED_METHOD else pair.teacher
     runs = [

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mdkd import neighbours
 from mdkd.agreement import SELECTABLE
-from mdkd.artefacts import Artefact
+from mdkd.artefacts import Artefact, Row
 from mdkd.config import Split
 from mdkd.reporting import statistics
 from mdkd.reporting.cells import PARTIAL
@@ -40,8 +40,23 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     ):
         lines += [f"{states.count(state)} {text}"] if state in states else []
     lines += _other_settings(artefact, results)
-    reasons = {row.label: cell.unavailable for row in artefact.rows for cell in row.cells}
-    return lines + [f"{row}: n/a: {reason}." for row, reason in reasons.items() if reason]
+    return lines + [text for row in artefact.rows for text in _impossible(artefact, row)]
+
+
+def _impossible(artefact: Artefact, row: Row) -> list[str]:
+    """Why a row has no numbers; the pairs of networks are named if others have some."""
+    columns: dict[str, list[str]] = {}
+    for column, cell in zip(artefact.columns, row.cells, strict=True):
+        if cell.unavailable:
+            columns.setdefault(cell.unavailable, []).append(column)
+    return [
+        f"{row.label}: n/a{_some(names, len(row.cells))}: {reason}."
+        for reason, names in columns.items()
+    ]
+
+
+def _some(names: list[str], all_of_them: int) -> str:
+    return "" if len(names) == all_of_them else f" for {', '.join(names)}"
 
 
 def _other_settings(artefact: Artefact, results: Results) -> list[str]:

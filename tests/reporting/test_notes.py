@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts
-from reporting_cases import REASON, markdown_row, row
+from reporting_cases import REASON, artefact, markdown_row, planned, row
 
 from mdkd import records
+from mdkd.artefacts import Cell, Row
 from mdkd.metrics import METRICS
-from mdkd.reporting.notes import OTHER_SETTINGS
+from mdkd.reporting.notes import OTHER_SETTINGS, of_runs
 from mdkd.reporting.statistics import resolvable_difference
 
 
@@ -103,3 +104,15 @@ def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
     pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
     assert f"standard deviation over seeds is {pooled[0]:.2f} mAP (pooled over" in text
     assert f"difference of {resolvable_difference(*pooled):.2f} mAP" in text
+
+
+def test_a_reason_names_the_pairs_if_others_have_numbers(tmp_path):
+    reason = "the teacher has a linear classifier and no embedding per label"
+    cells = [Cell(runs=[]), Cell(runs=[], unavailable=reason), Cell(runs=[], unavailable=REASON)]
+    line = Row(label="L2D", role="method", cells=cells)
+    columns = ["Scenes: A → C", "Scenes: B → C", "Scenes: D → C"]
+    found = of_runs(artefact("comparison", [line], columns=columns), planned(tmp_path, []))
+    assert found[1:] == [
+        f"L2D: n/a for Scenes: B → C: {reason}.",
+        f"L2D: n/a for Scenes: D → C: {REASON}.",
+    ]
