@@ -110,8 +110,12 @@ class Plan:
                 raise UserError(*self.broken[target])
 
     def left_out(self) -> list[str]:
-        """One line for each experiment that is left out because it is wrong."""
-        return list(dict.fromkeys("; ".join(lines) for lines in self.broken.values()))
+        """One line for each mistake because of which experiments are left out, with their files."""
+        files: dict[str, list[str]] = {}
+        for line in dict.fromkeys("; ".join(lines) for lines in self.broken.values()):
+            file, _, mistake = line.partition(": ")
+            files.setdefault(mistake, []).append(file)
+        return [f"{', '.join(sorted(those))}: {mistake}" for mistake, those in files.items()]
 
     def targets(self) -> dict[str, list[str]]:
         """Artefacts by target: each group, and each artefact unless a group has its name."""

@@ -49,6 +49,10 @@ class Plugin:
         return f"{self.package} {self.version}" if self.version else self.package
 
 
+# For messages about a name that is not known.
+HINT = "if it is a plug-in of yours, name its folder in `plugins` of config.yaml"
+
+
 class Place(NamedTuple):
     """Where a module lies. A package has folders, and a file only if it has an ``__init__.py``."""
 

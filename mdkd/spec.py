@@ -83,7 +83,7 @@ class Specification:
         entries = getattr(self, table)
         if name not in entries:
             kind = {"methods": "method", "archs": "architecture", "datasets": "data set"}[table]
-            hint = nearest(name, entries)
+            hint = nearest(name, entries) + (f"; {plugins.HINT}" if table == "methods" else "")
             raise UserError(f"{where or self.folder}: unknown {kind} '{name}'; {hint}")
         return entries[name]
 
@@ -241,7 +241,7 @@ class Specification:
             changes = changes | {"options": experiment.options | options}
             experiment = parse(Experiment, content | changes, place)
         if experiment.kind not in kinds.names():
-            hint = nearest(experiment.kind, kinds.names())
+            hint = f"{nearest(experiment.kind, kinds.names())}; {plugins.HINT}"
             raise UserError(f"{file}: kind: unknown kind '{experiment.kind}'; {hint}")
         for metric in experiment.metrics:
             if metric not in SELECTABLE:

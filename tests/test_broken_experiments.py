@@ -51,6 +51,20 @@ def test_it_is_an_error_if_it_is_asked_for(config, wrong, capsys):
     assert f"left out: {config}/experiments/mine.yaml: " in capsys.readouterr().err
 
 
+def test_one_mistake_of_several_experiments_is_one_line(config):
+    for name, method in {"a": "mdl", "b": "mdl", "c": "zebra"}.items():
+        write(config, name, GOOD | {"methods": [method]})
+    first, second = sorted(make_plan(Specification(config)).left_out())
+    experiments = f"{config}/experiments"
+    mistake = f"{experiments}/a.yaml, {experiments}/b.yaml: methods: unknown method 'mdl'; "
+    assert first.startswith(mistake)
+    assert second.startswith(f"{experiments}/c.yaml: methods: unknown method 'zebra'; valid: ")
+    for line in (first, second):
+        assert line.endswith(
+            "; if it is a plug-in of yours, name its folder in `plugins` of config.yaml"
+        )
+
+
 def test_those_that_build_on_it_are_left_out_too_and_a_group_that_has_it_is_refused(config):
     write(config, "mine", GOOD | {"methods": ["mdl"], "targets": ["ours"]})
     write(config, "more", GOOD | {"methods_of": ["mine"]})

@@ -4,6 +4,7 @@ Two methods are compared over the seeds that both have: runs of one seed see the
 runs are compared on resampled test images. Shape key: N images, C labels.
 """
 
+import difflib
 import json
 import re
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mdkd import neighbours
+from mdkd import neighbours, plugins
 from mdkd.errors import UserError, nearest
 from mdkd.metrics import METRICS, average_precisions
 from mdkd.plan import Plan
@@ -24,6 +25,8 @@ from mdkd.runpath import DEFAULT, DISTILLED, SUPERVISED, RunPath
 
 RESAMPLES = 1000  # of the test images
 SHOWN = 5  # labels that gain, and labels that lose, in the text
+FEWEST_SEEDS = 3  # of an interval: that of two is as wide as 13 standard errors
+NOT_CORRECTED = "Those of labels are not corrected for their number"
 RUN = tuple(path.partition("/")[0] + "/" for path in (SUPERVISED, DISTILLED))
 
 
@@ -86,14 +89,13 @@ def of_runs(first: str, second: str, results: Results) -> Comparison:
     ]
     known = _both(*(found["average_precision"] for found in scores))
     labels = [_resampled(name, ours, theirs, ours.classes.index(name)) for name in known]
-    paths = [RunPath.parse(path) for path in (first, second)]
-    networks = list(dict.fromkeys(f"{p.teacher or 'no teacher'} → {p.arch}" for p in paths))
+    networks = dict.fromkeys(_networks(path, results) for path in (first, second))
     return Comparison(
         first=first,
         second=second,
-        where=f"{paths[0].dataset}: {', '.join(networks)}",
+        where=f"{RunPath.parse(first).dataset}: {', '.join(networks)}",
         basis=f"{RESAMPLES} resamples of the {len(ours.ids)} test images; other trainings of the "
-        "same settings would differ by more",
+        f"same settings would differ by more. {NOT_CORRECTED}",
         seeds=[],
         metrics=metrics,
         labels=sorted(labels, key=lambda d: -d.difference),
@@ -113,7 +115,9 @@ def of_methods(plan: Plan, first: str, second: str, results: Results) -> list[Co
     names = {_method(run) for run in runs.values()}
     for name in (first, second):
         if _normal(name) not in names:
-            raise UserError(f"{name}: not a method or run of the plan; {nearest(name, names)}")
+            close = difflib.get_close_matches(name, names, n=1)
+            hint = nearest(name, close or {run.method for run in runs.values()})
+            raise UserError(f"{name}: not a method or run of the plan; {hint}; {plugins.HINT}")
     ours, theirs = (_cells(runs, _normal(name), results) for name in (first, second))
     found = []
     for ours_at, at in ours.items():
@@ -121,17 +125,18 @@ def of_methods(plan: Plan, first: str, second: str, results: Results) -> list[Co
             seeds = sorted(at.keys() & others.keys())
             if not seeds or not _meet(ours_at, theirs_at):
                 continue
-            dataset, teacher, student = ours_at if ours_at[1] else theirs_at
+            taught = at if ours_at[1] else others
             pairs = [[_scores(cell[seed], results) for cell in (at, others)] for seed in seeds]
             labels = _paired(pairs, "average_precision")
             found.append(
                 Comparison(
                     first=first,
                     second=second,
-                    where=f"{dataset}: {teacher or 'no teacher'} → {student}",
-                    basis="paired t-test over these seeds; not over test images or teachers"
-                    if len(seeds) > 1
-                    else "no interval: it needs two seeds",
+                    where=f"{ours_at[0]}: {_networks(taught[seeds[0]], results)}",
+                    basis=f"paired t-test over these seeds; not over test images or teachers. "
+                    f"{NOT_CORRECTED}"
+                    if len(seeds) >= FEWEST_SEEDS
+                    else f"none, because they need {FEWEST_SEEDS} seeds",
                     seeds=seeds,
                     metrics=_paired(pairs, "metrics"),
                     labels=sorted(labels, key=lambda d: -d.difference),
@@ -145,7 +150,8 @@ def of_methods(plan: Plan, first: str, second: str, results: Results) -> list[Co
 
 def text(found: Comparison) -> str:
     """A table of the metrics, and the labels with the largest differences; percentages."""
-    over = f", seeds {', '.join(map(str, found.seeds))}" if found.seeds else ""
+    plural = "s" if len(found.seeds) > 1 else ""
+    over = f", seed{plural} {', '.join(map(str, found.seeds))}" if found.seeds else ""
     rows = [["", "A", "B", "A − B", "95 %"]]
     for each in found.metrics:
         values = (f"{100 * each.first:.2f}", f"{100 * each.second:.2f}", _signed(each.difference))
@@ -159,7 +165,7 @@ def text(found: Comparison) -> str:
         *columns(rows, ">"),
         *_named("gain", gains, sum(d.difference > 0 for d in found.labels)),
         *_named("lose", losses, sum(d.difference < 0 for d in found.labels)),
-        f"  Intervals: {found.basis}. Those of labels are not corrected for their number.",
+        f"  Intervals: {found.basis}.",
     ]
     return "\n".join(lines)
 
@@ -175,12 +181,22 @@ def facts_of_table(table: Table) -> dict[str, Any]:
     return {"name": table.name, "title": table.title, "cells": json.loads(cells)}
 
 
+def _networks(path: str, results: Results) -> str:
+    """The teacher and the student of a run, or how its only network was trained."""
+    run = RunPath.parse(path)
+    if run.teacher:
+        return f"{run.teacher} → {run.arch}"
+    elsewhere = results.runs[path].checkpoint
+    return f"{run.arch}, {'trained elsewhere' if elsewhere else 'without a teacher'}"
+
+
 def _named(verb: str, shown: list[Difference], count: int) -> list[str]:
     if not shown:
         return []
     names = columns([[f"    {d.name}", _signed(d.difference), _interval(d)] for d in shown], ">")
     some = f", the {len(shown)} largest" if count > len(shown) else ""
-    return [f"  {count} labels {verb} average precision with A{some}:", *names]
+    who = f"1 label {verb}s" if count == 1 else f"{count} labels {verb}"
+    return [f"  {who} average precision with A{some}:", *names]
 
 
 def _signed(value: float) -> str:
@@ -236,7 +252,7 @@ def _paired(pairs: list[list[dict[str, Any]]], part: str) -> list[Difference]:
     for name in sorted(names, key=[*METRICS, *pairs[0][0][part]].index):
         first_S, second_S = (np.array([pair[i][part][name] for pair in pairs]) for i in (0, 1))
         low = high = None
-        if len(pairs) > 1:
+        if len(pairs) >= FEWEST_SEEDS:
             test = statistics.paired_t(first_S, second_S)
             low, high = test.low, test.high
         found.append(

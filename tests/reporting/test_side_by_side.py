@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.metrics import average_precision_score
 from store_case import finish
 
 from mdkd.cli import main
+from mdkd.config import Checkpoint
 from mdkd.errors import UserError
 from mdkd.metrics import METRICS
 from mdkd.plan import Plan
@@ -130,7 +132,42 @@ def test_a_single_seed_has_no_interval_and_the_student_is_at_every_teacher(two_m
         assert (found.seeds, found.where) == ([1], "scenes: resnet20 → resnet8")
         mean = by_name(found.metrics)["mAP"]
         assert mean.difference == pytest.approx(sign * 0.24) and mean.low is None
-        assert "Intervals: no interval: it needs two seeds" in side_by_side.text(found)
+        assert "Intervals: none, because they need 3 seeds." in side_by_side.text(found)
+
+
+def test_two_seeds_have_no_interval(two_methods):
+    plan, results = two_methods
+    (results.run(path_of("mld", 2)) / "run.json").unlink()
+    (found,) = side_by_side.of_methods(plan, "mld", "pkt", results)
+    assert found.seeds == [0, 1]
+    assert {(d.low, d.high) for d in found.metrics + found.labels} == {(None, None)}
+    assert ", seeds 0, 1\n" in side_by_side.text(found)
+
+
+def test_a_network_without_a_teacher_is_named_alone(two_methods):
+    plan, results = two_methods
+    teacher = path_of("teacher")
+    write_record(results, teacher, {"mAP": 0.6}, {"cat": 0.6, "dog": 0.6, "cow": 0.6})
+    own = side_by_side.of_methods(plan, "vanilla", "vanilla", results)
+    assert [each.where for each in own] == [
+        "scenes: resnet8, without a teacher",
+        "scenes: resnet20, without a teacher",
+    ]
+    assert side_by_side.text(own[0]).startswith("scenes: resnet8, without a teacher, seed 1\n")
+    checkpoint = Checkpoint(file="a.pth", sha256="ab" * 32)
+    run = replace(results.runs[teacher], checkpoint=checkpoint)
+    elsewhere = replace(results, runs={teacher: run})
+    assert side_by_side._networks(teacher, elsewhere) == "resnet20, trained elsewhere"
+
+
+def test_an_unknown_name_is_answered_with_methods_and_not_with_every_variant(two_methods):
+    plan, results = two_methods
+    with pytest.raises(UserError) as caught:
+        side_by_side.of_methods(plan, "mae_logits", "pkt", results)
+    assert str(caught.value) == (
+        "mae_logits: not a method or run of the plan; valid: mld, pkt, vanilla; "
+        "if it is a plug-in of yours, name its folder in `plugins` of config.yaml"
+    )
 
 
 def test_unknown_methods_and_methods_without_a_shared_seed(two_methods):
@@ -150,7 +187,7 @@ def test_the_text_names_the_labels_that_gain_and_lose(two_methods):
     # mld with seed 1: cat 54, dog 40, cow 34; the student: 30, 60, 30
     i = lines.index("  2 labels gain average precision with A:")
     assert [line.split() for line in lines[i + 1 : i + 3]] == [["cat", "+24.00"], ["cow", "+4.00"]]
-    assert lines[i + 3] == "  1 labels lose average precision with A:"
+    assert lines[i + 3] == "  1 label loses average precision with A:"
     assert lines[i + 4].split() == ["dog", "−20.00"]
 
 
