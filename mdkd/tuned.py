@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mdkd import kinds
+from mdkd import kinds, methodfiles, registry
 from mdkd.config import SEEDS, named, number, parse
 from mdkd.errors import UserError, nearest
 from mdkd.methodfiles import MethodFile
@@ -112,14 +112,15 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
         labels = "; ".join(method.label for method in methods if not method.tuning)
         return [f"Not tuned, because `tuning` in its file is empty: {labels}."] if labels else []
     if experiment.weights == "published":
-        return ["Published weights, not tuned."] if any(not e.set for e in plain) else []
+        as_they_are = [entry.method for entry in plain if not entry.set]
+        return [f"{_untuned(as_they_are)}."] if as_they_are else []
     if tuned is None:
         return ["The weights have not been tuned yet."]
     texts, untuned = [], []
     for name in dict.fromkeys(entry.method for entry in plain):
         method, choice = spec.methods[name], tuned.methods.get(name)
         if choice is None:
-            untuned.append(method.label)
+            untuned.append(name)
             continue
         checked = method.checked(choice.settings, name)
         texts.append(f"{method.label} {in_words(changed(checked, method)) or 'as published'}")
@@ -129,7 +130,14 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
         f"{'; '.join(texts) or 'none of these methods'}. One choice for each method, from the "
         f"validation images of {pairs}; the test images had no part in it."
     ]
-    return lines + ([f"Published weights, not tuned: {', '.join(untuned)}."] if untuned else [])
+    labels = ", ".join(spec.methods[name].label for name in untuned)
+    return lines + ([f"{_untuned(untuned)}: {labels}."] if untuned else [])
+
+
+def _untuned(names: list[str]) -> str:
+    """What the default settings of methods are; those of a plug-in need not be published."""
+    own = any(registry.plugin(methodfiles.PACKAGE, name) for name in names)
+    return f"{'Default' if own else 'Published'} weights, not tuned"
 
 
 def changed(settings: Mapping[str, Any], method: MethodFile) -> dict[str, Any]:

@@ -7,9 +7,10 @@ import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import ROOT, TEACHER
+from conftest import ROOT, TEACHER, edit_yaml
 from store_case import finish
 from test_docs import table_of
 
@@ -119,17 +120,35 @@ def test_json_says_what_the_text_says(kept, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("kind", "line"),
     [
-        ("methods", r"mld +MLD +mdkd/methods/mld.py +needs logits"),
-        ("networks", r"resnet8 +ResNet8 +config/architectures.yaml +needs nothing"),
-        ("datasets", r"scenes +Scenes +config/datasets.yaml, .*/scenes.py +needs nothing, cached"),
-        ("datasets", r"voc2007 +VOC2007 .*/voc.py +needs data/voc2007 \(no such folder\)"),
-        ("experiments", r"comparison +.* config/experiments/comparison.yaml +needs scenes, 3 runs"),
-        ("runs", rf"{TEACHER} +done, mAP \d+\.\d\d +store/{TEACHER}/[0-9a-f]+ +needs scenes"),
+        ("methods", r"mld +MLD +needs logits +mdkd/methods/mld.py"),
+        ("networks", r"resnet8 +ResNet8 +needs nothing +config/architectures.yaml"),
+        ("datasets", r"scenes +Scenes +needs nothing, cached +config/datasets.yaml, .*/scenes.py"),
+        ("datasets", r"voc2007 +VOC2007 +needs data/voc2007 \(no such folder\) .*/voc.py"),
+        ("experiments", r"comparison +.* needs scenes, 3 runs +config/experiments/comparison.yaml"),
+        ("runs", rf"{TEACHER} +done, mAP \d+\.\d\d +needs scenes +store/{TEACHER}/[0-9a-f]+"),
+        ("runs", rf"distill/scenes/resnet20--resnet8/mld/default/seed0 +to do +needs {TEACHER}"),
     ],
 )
 def test_lists_name_source_and_needs(kept, capsys, kind, line):
     assert main(["list", kind]) == 0
     assert re.search(rf"^{line}$", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_lists_name_what_was_trained_elsewhere(kept, capsys):
+    file = kept.entry(TEACHER).folder / "model.pt"
+    entry = {"net": "cifar:resnet20", "label": "Mine", "checkpoint": str(file)}
+    edit_yaml(Path("config/architectures.yaml"), lambda a: a.update(elsewhere=entry))
+    pairs = [{"dataset": "scenes", "teacher": "elsewhere", "student": "resnet8"}]
+    edit_yaml(Path("config/experiments/comparison.yaml"), lambda e: e.update(pairs=pairs))
+    assert main(["list", "networks"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(rf"^elsewhere +Mine +needs nothing, checkpoint: {file} ", shown, re.MULTILINE)
+    assert main(["plan", "comparison"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(
+        rf"/elsewhere/seed0  \(scored, not trained: {file}; comparison\)$", shown, re.M
+    )
+    assert "(2 epochs of scenes; comparison)" in shown
 
 
 def ends(exception):

@@ -9,7 +9,7 @@ from conftest import edit_yaml
 from reporting_cases import fail
 from tuning_case import PAIR, SEEDS, VALUES, experiment, finish, planned, value_of, write_run
 
-from mdkd import precheck, records, reporting, tuned, tuning
+from mdkd import precheck, records, registry, reporting, tuned, tuning
 from mdkd.cli import main
 from mdkd.errors import UserError
 from mdkd.plan import make_plan
@@ -147,6 +147,13 @@ def test_notes_say_which_images_the_numbers_are_of(config):
     assert "No number is of test images" in note
     assert [n for n in artefacts["whole"].notes if "set aside" in n] == []
     assert "Published weights, not tuned." in artefacts["whole"].notes
+
+
+def test_a_plugin_has_default_weights_and_no_published_ones(config, monkeypatch):
+    experiment(config, "whole", kind="comparison", pairs=[TEST_PAIR])
+    monkeypatch.setattr(registry, "plugin", lambda package, name: "mine" if name == "mld" else None)
+    artefacts = make_plan(Specification(config)).artefacts
+    assert "Default weights, not tuned." in artefacts["whole"].notes
 
 
 def test_the_point_with_the_best_mean_of_the_last_epoch_is_chosen(study, tmp_path):

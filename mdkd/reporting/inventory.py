@@ -40,7 +40,9 @@ def networks(spec: Specification, plan: Plan, results: Results) -> list[Item]:
     for name, arch in spec.archs.items():
         prefix = arch.net.partition(":")[0] if ":" in arch.net else ""
         needs = [BUILDERS.get(prefix, arch.net)]  # a network of one's own: its module
-        if weights := weights_of(spec, name):
+        if arch.checkpoint:
+            needs.append(f"checkpoint: {arch.checkpoint}")
+        elif weights := weights_of(spec, name):
             needs.append(f"weights: {weights}")
         found.append(_item(name, arch.label, source, needs, net=arch.net))
     return found
@@ -105,9 +107,17 @@ KINDS: dict[str, Callable[[Specification, Plan, Results], list[Item]]] = {
 
 
 def listing(items: list[Item]) -> str:
-    """One line per item: name, label, source, needs."""
-    rows = [(i["name"], i["label"], i["source"], f"needs {', '.join(i['needs'])}") for i in items]
+    """One line per item: name, label, needs, and last the source, which may be long."""
+    rows = [
+        (item["name"], item["label"], f"needs {', '.join(item['needs'])}", _place(item))
+        for item in items
+    ]
     return "\n".join(columns(rows)) if rows else "none"
+
+
+def _place(item: Item) -> str:
+    """The source of an item; the folder of a run that is to do is not there yet."""
+    return "" if item.get("state") == "to do" else item["source"]
 
 
 def _item(name: str, label: str, source: str, needs: list[str], **facts: Any) -> Item:

@@ -72,8 +72,8 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
     """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
     lines = [
         *of_runs(artefact, results),
-        "Percentages: mean ± standard deviation over seeds, after the last epoch. "
-        f"{_teacher(artefact)} The best number is bold, the second underlined; the teacher is not "
+        f"Percentages: {_spread(artefact)}, after the last epoch. {_teacher(artefact)} "
+        "The best number is bold, the second underlined; the teacher is not "
         "compared.",
         *_predictions(artefact),
     ]
@@ -87,8 +87,14 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
 
 def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
-    spread = "Mean ± standard deviation over seeds, after the last epoch. The teacher is one run."
-    return [*of_runs(artefact, results), spread, *artefact.notes]
+    spread = _spread(artefact).capitalize()
+    text = f"{spread}, after the last epoch. The teacher is one run."
+    return [*of_runs(artefact, results), text, *artefact.notes]
+
+
+def _spread(artefact: Artefact) -> str:
+    several = len(artefact.seeds) > 1
+    return "mean ± standard deviation over seeds" if several else "one seed"
 
 
 def _teacher(artefact: Artefact) -> str:

@@ -185,6 +185,8 @@ def listing(plan: Plan, results: Results, name: str | None = None) -> str:
     for path, users in listed(plan, name).items():
         run = plan.runs[path]
         length = f"{run.recipe.epochs} epochs of {run.dataset.name}"
+        if run.checkpoint:
+            length = f"scored, not trained: {run.checkpoint.file}"
         lines.append(f"{results.state(path):14} {path}  ({length}; {', '.join(users)})")
     shown = plan.artefacts.values() if name is None else [plan.artefacts[name]]
     what = f"protocol {plan.protocol}" if name is None else name

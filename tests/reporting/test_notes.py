@@ -9,7 +9,7 @@ from reporting_cases import REASON, artefact, markdown_row, planned, row
 from mdkd import records
 from mdkd.artefacts import Cell, Row
 from mdkd.metrics import METRICS
-from mdkd.reporting.notes import OTHER_SETTINGS, of_runs
+from mdkd.reporting.notes import OTHER_SETTINGS, of_dependencies, of_runs
 from mdkd.reporting.statistics import resolvable_difference
 
 
@@ -104,6 +104,18 @@ def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
     pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
     assert f"standard deviation over seeds is {pooled[0]:.2f} mAP (pooled over" in text
     assert f"difference of {resolvable_difference(*pooled):.2f} mAP" in text
+
+
+def test_one_seed_has_no_spread(layout):
+    mean = "mean ± standard deviation over seeds, after the last epoch."
+    assert f"- Percentages: {mean}" in texts(ARTEFACT, layout)["md"]
+    rows = [line for line in ARTEFACT.rows if line.role == "teacher"]
+    alone = replace(ARTEFACT, seeds=[0], rows=rows)
+    text = texts(alone, layout)["md"]
+    assert "- Percentages: one seed, after the last epoch." in text and "deviation" not in text
+    assert "One seed, after the last epoch. The teacher is one run." in of_dependencies(
+        alone, layout
+    )
 
 
 def test_a_reason_names_the_pairs_if_others_have_numbers(tmp_path):
