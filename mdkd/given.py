@@ -20,6 +20,11 @@ def specification(args: argparse.Namespace, protocol: str | None = None) -> Spec
     given = parse_settings(args.set)
     if protocol or args.protocol:
         given["protocol"] = protocol or args.protocol
+    if not args.config.is_dir():
+        raise UserError(
+            f"{args.config}: no such folder; this command needs settings: call it in a clone of "
+            "the project, which has a folder config/, or name such a folder with --config FOLDER"
+        )
     return Specification(args.config, given)
 
 

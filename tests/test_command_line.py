@@ -134,6 +134,16 @@ def test_lists_name_source_and_needs(kept, capsys, kind, line):
     assert re.search(rf"^{line}$", capsys.readouterr().out, re.MULTILINE)
 
 
+def test_a_folder_without_settings_is_told_where_the_commands_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for command in (["list", "methods"], ["plan"], ["train", TEACHER]):
+        assert main(command) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert (
+            "error: config: no such folder; this command needs settings: call it in a clone" in line
+        )
+
+
 def test_lists_name_what_was_trained_elsewhere(kept, capsys):
     file = kept.entry(TEACHER).folder / "model.pt"
     entry = {"net": "cifar:resnet20", "label": "Mine", "checkpoint": str(file)}

@@ -159,6 +159,7 @@ class _Logits(nn.Module):
 
 
 def _write_onnx(file: Path, network: Network, size: int) -> None:
+    logging.getLogger("onnxscript").setLevel(logging.ERROR)  # warns of what it does not optimise
     example = torch.zeros(2, 3, size, size)  # of one image, the number would become a constant
     try:
         program = torch.onnx.export(

@@ -163,12 +163,13 @@ def expected_lines(entry, name):
 
 
 @pytest.mark.parametrize("to", ["safetensors", "onnx"])
-def test_the_examples_of_the_card_print_the_predicted_labels(used, pictures, tmp_path, to):
+def test_the_examples_of_the_card_print_the_predicted_labels(used, pictures, tmp_path, to, caplog):
     """They see the picture as the network did, also one that EXIF turns."""
     if to == "onnx":
         pytest.importorskip("onnxruntime")
         pytest.importorskip("onnxscript")
     export(used, to, tmp_path / "out")
+    assert [record for record in caplog.records if record.name.startswith("onnxscript")] == []
     first, *rest = python_of((tmp_path / "out" / "README.md").read_text())
     assert first in (ROOT / "docs" / "use.md").read_text(encoding="utf-8")
     printed = run_example(first, tmp_path / "out", pictures / "12.png")
