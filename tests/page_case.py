@@ -115,5 +115,5 @@ def shown(file, state):
     """The page as Chromium has drawn it in this state: the HTML of its elements."""
     command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     command += ["--virtual-time-budget=3000", f"{file.resolve().as_uri()}#{state}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
     return done.stdout

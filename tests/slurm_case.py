@@ -196,7 +196,7 @@ def disturb(moments):
     Args:
         moments: pairs of an action and of what it waits for, as (project, path, steps).
     """
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while moments:
         assert time.monotonic() < end, moments
         for moment in list(moments):

@@ -145,7 +145,7 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def until(condition, what: str, seconds: float = 60, more=str):
+def until(condition, what: str, seconds: float = 300, more=str):
     """Wait until the condition holds; ``more`` gives a text for the error if it does not."""
     end = time.monotonic() + seconds
     while not condition():
@@ -292,7 +292,7 @@ class Cluster:
 
     def run(self, *command: str) -> str:
         """The output of one of Slurm's commands."""
-        result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=600)
         assert result.returncode == 0, f"{command}: {result.stdout}{result.stderr}"
         return result.stdout
 

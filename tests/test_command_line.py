@@ -220,7 +220,7 @@ def completed(folder, *words):
     line = " ".join(f"'{word}'" for word in words)
     code = f"source ./script; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; _shtab_mdkd; "
     command = ["bash", "-c", code + 'printf "%s\\n" "${COMPREPLY[@]}"']
-    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert result.stderr == ""
     return result.stdout.split()
 

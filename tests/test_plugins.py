@@ -195,7 +195,7 @@ def run(cwd, *arguments, path=""):
         env=environment() | {"PYTHONPATH": places},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
 
 

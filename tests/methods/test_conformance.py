@@ -125,7 +125,7 @@ def test_the_example_of_the_readme_runs_without_this_package(tmp_path):
         code = f"{hidden}; import check; sys.exit(check.main(sys.argv[1:]))"
         command = [sys.executable, "-c", code, *arguments]
         return subprocess.run(
-            command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+            command, cwd=tmp_path, capture_output=True, text=True, timeout=600, check=False
         )
 
     right = called("mld", "mine:mld")

@@ -218,7 +218,7 @@ def test_after_ctrl_c_jobs_are_cancelled_and_continue_in_the_next_workflow(made,
     for path in (FIRST, SECOND):
         made.trained(path)
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=120) == 1
+    assert process.wait(timeout=600) == 1
     made.ended(made.submit(*COLLECT))
     states = [job["JobState"] for job in made.jobs().values()]
     assert states == 2 * ["CANCELLED"] + 2 * ["COMPLETED"]

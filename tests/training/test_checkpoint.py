@@ -176,7 +176,7 @@ def test_a_second_process_waits_for_the_first_and_takes_its_result(bench, finish
         here = f"another process is training this run ({socket.gethostname()}); waiting for it"
         assert here in second.stderr.readline()
         shutil.copytree(finished.layout.run(STUDENT), entry.folder, dirs_exist_ok=True)
-    _, rest = second.communicate(timeout=60)
+    _, rest = second.communicate(timeout=600)
     assert second.returncode == 0
     assert "epoch" not in rest  # nothing was trained
     assert read(entry.folder, "run.json") == read(finished.layout.run(STUDENT), "run.json")

@@ -149,7 +149,7 @@ def run_example(code, folder, file):
     """Run an example of a card as its reader would; the network's own folder is the directory."""
     code = code.replace("photo.jpg", str(file))
     result = subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert result.returncode == 0, result.stderr
     return result.stdout

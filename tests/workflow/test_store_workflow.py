@@ -62,7 +62,7 @@ def text(file):
 
 
 def until(condition):
-    end = time.monotonic() + 100
+    end = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)
