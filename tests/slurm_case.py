@@ -89,7 +89,10 @@ class SlurmProject(Project):
 
     def jobs_of(self, path):
         """The numbers of the jobs of one run."""
-        name = "_".join(["smoke", *path.replace("--", "/").replace("seed", "").split("/")[1:]])
+        kind, *parts = path.replace("--", "/").replace("seed", "").split("/")
+        if kind == "supervised":
+            parts.insert(-1, "")  # the recipe is that of the protocol: an empty wildcard
+        name = "_".join(["smoke", *parts])
         return [number for number, job in self.jobs().items() if f"_{name}_" in job["Comment"]]
 
     def steps_of(self, path):
