@@ -121,7 +121,8 @@ def test_one_command_makes_tables_and_figures(made):
         in report.partition("workflow_desc = ")[2].partition("var results")[0]
     )
     assert '"Finished runs": 3' in report  # without metadata, the report starts with the jobs
-    files, _ = json.JSONDecoder().raw_decode(report.partition("var results = ")[2])
+    results = report.partition('<script id="results">')[2].partition("var results = ")[2]
+    files, _ = json.JSONDecoder().raw_decode(results)
     labels = {value for file in files.values() for value in file["labels"].values()}
     assert labels == {
         *("comparison: figure", "comparison: table", "comparison: table, LaTeX"),
