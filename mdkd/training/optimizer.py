@@ -4,6 +4,7 @@ torch computes the steps. Its classes in `torch.optim` give the same bits, but c
 one of them imports torch's compiler: 1.5 s of every job.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +19,7 @@ BETA2 = 0.999
 EPSILON = 1e-8
 
 
-class Optimizer:
+class Optimizer(ABC):
     """What all optimizers have in common.
 
     Matrices and filters decay; biases and the parameters of norms do not.
@@ -56,6 +57,7 @@ class Optimizer:
             state = {name: [tensors[i] for i in chosen] for name, tensors in self.state.items()}
             self._change(parameters, gradients, state, lr, momentum, decay)
 
+    @abstractmethod
     def _change(
         self,
         parameters: list[Tensor],
@@ -66,7 +68,6 @@ class Optimizer:
         decay: float,
     ) -> None:
         """Change parameters that have the same weight decay, and their state."""
-        raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
         """All that a checkpoint needs, in the order of the parameters."""
