@@ -45,7 +45,8 @@ def prepare(execution: Execution, compiled_folder: Path) -> None:
     torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = not execution.deterministic
     torch.backends.cudnn.deterministic = execution.deterministic
-    torch.use_deterministic_algorithms(execution.deterministic)
+    if execution.deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(execution.deterministic)  # imports torch's compiler: 2 s
     if execution.deterministic:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch's documentation explains it
     if execution.compile:

@@ -54,6 +54,14 @@ def test_by_default_a_gpu_may_choose_the_fastest_algorithms():
     assert "TORCHINDUCTOR_CACHE_DIR" not in os.environ
 
 
+def test_a_training_by_default_imports_no_compiler(bench):
+    """It takes longer than all other imports, in every job."""
+    arguments = ["train", MDKD, "--config", str(bench.spec.folder)]
+    code = f"import sys; from mdkd.cli import main; assert main({arguments}) == 0; "
+    done = python("-c", code + "print('torch._dynamo' in sys.modules)", cwd=bench.base)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
 @pytest.mark.parametrize("path", [STUDENT, REVIEW])
 def test_a_compiled_student_learns_the_same(bench, finished, path, monkeypatch):
     """Traced and differentiated ahead of time, as always; but no compiler is needed."""
