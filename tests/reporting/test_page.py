@@ -227,7 +227,9 @@ def test_runs_for_the_validation_split_alone_are_left_out(tmp_path):
     data = content(replace(plan, artefacts={"tuning": tuning, "short": shown}), results)
     methods = {group["method"] for group in data["groups"]}
     assert methods == {"vanilla", "mld"}
-    assert data["validation"] == len(results.runs.keys() - set(shown.runs))
+    done = {path for path in results.runs if results.state(path) == "done"}
+    assert 0 < data["validation"] == len(done - set(shown.runs)) < len(results.runs)
+    assert data["unplanned"] == 0
 
 
 def test_nothing_done_is_a_page_too(tmp_path):
@@ -236,6 +238,7 @@ def test_nothing_done_is_a_page_too(tmp_path):
     data = content(page_case.plan_of(artefact, results), results)
     assert (data["runs"], data["groups"], data["pairs"]) == ([], [], [])
     assert data["states"] == {"to do": 9}
+    assert (data["validation"], data["unplanned"]) == (0, 0)
 
 
 def test_a_plan_from_a_file_gives_the_same_page(tmp_path):

@@ -43,11 +43,11 @@ function heading() {
   document.getElementById("title").textContent = `Runs of protocol ${DATA.protocol}`;
   const planned = Object.values(DATA.states).reduce((sum, count) => sum + count, 0);
   const states = Object.entries(DATA.states).map(([name, count]) => `${count} ${name}`);
-  const more = DATA.runs.length + (DATA.validation || 0) - (DATA.states.done || 0);
   document.getElementById("summary").textContent =
-    `${DATA.runs.length} runs. All targets together plan ${planned}: ${states.join(", ")}.` +
-    (more > 0 ? ` ${more} runs have other seeds than planned.` : "") +
-    (DATA.validation ? ` ${DATA.validation} of these serve only the validation split and are not shown.` : "") +
+    `${DATA.runs.length} runs are shown.` +
+    (DATA.unplanned ? ` ${DATA.unplanned} of them have other seeds than planned.` : "") +
+    (DATA.validation ? ` ${DATA.validation} more serve only the validation split.` : "") +
+    ` All targets together plan ${planned} runs: ${states.join(", ")}.` +
     ` mdkd ${DATA.version}. The address keeps what you choose.`;
 }
 

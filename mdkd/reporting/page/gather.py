@@ -71,11 +71,13 @@ def content(plan: Plan, results: Results) -> dict[str, Any]:
         for group, paths in members.items()
     }
     order = {group: i for i, group in enumerate(groups)}
-    states = [results.state(path) for path in results.runs]
+    state_of = {path: results.state(path) for path in results.runs}
+    states, done = [*state_of.values()], {p for p, state in state_of.items() if state == "done"}
     return {
         "protocol": plan.protocol,
         "version": __version__,
-        "validation": len(results.runs.keys() - {path for a in _in_order(plan) for path in a.runs}),
+        "validation": len(done - found.keys()),
+        "unplanned": len(found.keys() - results.runs.keys()),
         "states": {state: states.count(state) for state in get_args(RunState) if state in states},
         "metrics": [{"name": name, "note": metric.note} for name, metric in METRICS.items()],
         "datasets": datasets,
