@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import MISSING, asdict, fields
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from conftest import ROOT
+from pages import blocks, text_of
 
 from mdkd import methods
 from mdkd.agreement import SELECTABLE
@@ -21,19 +22,8 @@ from mdkd.results import Results
 from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
 
-ROOT = Path(__file__).parents[1]
 EXPERIMENTS = "config/experiments/README.md"
 REQUIRED = "required"
-
-
-def text_of(file):
-    return (ROOT / file).read_text(encoding="utf-8")
-
-
-def blocks(file, language):
-    """Code blocks of a Markdown file, without the indentation of a list they stand in."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^ *```$", text_of(file), re.M | re.S)
-    return [re.sub(rf"^{indent}", "", code, flags=re.MULTILINE) for indent, code in found]
 
 
 def table_of(file, *headings):
