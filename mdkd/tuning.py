@@ -109,7 +109,7 @@ def write(tuned: Tuned, file: Path) -> None:
     """Write a file that `mdkd.tuned.read` reads."""
     head = (
         "# Weights that `mdkd tune` chose by the mAP on validation images. Review, then commit.\n"
-        "# Experiments with `weights: tuned` use this file (docs/protocol.md, Tuning).\n"
+        "# Experiments with `weights: tuned` use this file (docs/tuning.md).\n"
         "# val_mAP: after the last epoch, mean over pairs and seeds, a fraction.\n"
     )
     text = yaml.safe_dump(asdict(tuned), sort_keys=False, default_flow_style=None, width=100)

@@ -23,6 +23,8 @@ from mdkd.spec import Specification
 from mdkd.specfiles import Entry, Experiment, Pair
 
 EXPERIMENTS = "config/experiments/README.md"
+REFERENCE = ROOT / "results" / "reference" / "tables"
+RULES = ("Rule", "Image 1", "Image 2", "Image 3", "Image 4", "Overall", "By class")
 REQUIRED = "required"
 
 
@@ -93,6 +95,39 @@ def test_the_readme_explains_the_columns_of_the_plan(tmp_path):
     assert set(" ".join(explained).split()) >= set(headings) - {"kind"}
 
 
+def test_the_example_of_the_metrics_has_the_numbers_of_its_page(capsys):
+    (code,) = blocks("docs/metrics.md", "python")
+    names = {}
+    exec(code, names)
+    found = names["evaluate"](names["scores"], names["targets"])
+    rows = {row[0]: row[-2:] for row in table_of("docs/metrics.md", *RULES)}
+    for rule, suffix in (("0.5", ""), ("k", "_k"), ("top 3", "_top3")):
+        assert rows[rule] == [f"{found[kind + suffix]:.3f}" for kind in ("OF1", "CF1")]
+    assert f"= {found['mAP']:.3f}." in text_of("docs/metrics.md")
+
+
+def test_the_numbers_of_the_results_are_in_the_tables():
+    """Means with their spread, and differences with their interval."""
+    text = " ".join(text_of("docs/results.md").split())
+    quoted = re.findall(r"\d+\.\d\d ± \d+\.\d\d|[+−]\d+\.\d\d \[[^\]]+\]", text)
+    tables = " ".join(file.read_text(encoding="utf-8") for file in REFERENCE.glob("*.md"))
+    assert quoted
+    assert [number for number in quoted if number.replace("[", r"\[") not in tables] == []
+
+
+def test_the_results_say_which_seeds_and_weights_a_table_has():
+    named = set()
+    for names, seeds, weights in table_of("docs/results.md", "Tables", "Seeds", "Weights"):
+        numbers = seeds.replace("0 to 4", "0, 1, 2, 3, 4")
+        for name in re.findall(r"\w+", names):
+            table = (REFERENCE / f"{name}.md").read_text(encoding="utf-8")
+            assert re.search(rf"Protocol standard, seeds? {numbers}, \d+ runs", table), name
+            assert weights.startswith("tuned") == ("Weights tuned on val" in table), name
+            assert weights.startswith("published") == ("Published weights" in table), name
+            named.add(name)
+    assert named == {file.stem for file in REFERENCE.glob("*.html")}
+
+
 @pytest.mark.parametrize("metric", ["OF1", "CF1", "OF1_k", "CF1_k"])
 def test_the_readme_repeats_the_notes_on_metrics(metric):
     note = re.escape(METRICS[metric].note)
@@ -107,7 +142,11 @@ def test_the_readme_repeats_the_notes_on_metrics(metric):
         "config/README.md",
         "docs/bring-your-own.md",
         "docs/contributing-results.md",
+        "docs/results.md",
         "docs/protocol.md",
+        "docs/metrics.md",
+        "docs/tuning.md",
+        "docs/weights.md",
         "docs/library.md",
         "docs/recipe.md",
         EXPERIMENTS,

@@ -200,7 +200,7 @@ def weights(estimator: Estimator) -> Check:
     if download:
         text = f"{len(download)} of {len(nets)} are not in {folder} and will be downloaded (the "
         text += f"network is not tested): {', '.join(download)}"
-        fix = "without network: docs/protocol.md, Initial weights"
+        fix = "without network: see docs/weights.md"
         return Check("weights", "warning", text, fix)
     needed = len(nets) + len(files)
     return Check("weights", "ok", f"all {needed} are there" if needed else "none are needed")

@@ -22,14 +22,20 @@ STEM = "imagenet"
 HEADING = f"""# Architectures
 
 The backbones of `config/architectures.yaml` at {IMAGE_SIZE} px, without a head. CIFAR-style
-networks have the stem `{STEM}`. This page is written by `python -m mdkd.models.table`; a test
-checks that it is up to date.
+networks have the stem `{STEM}`.
 
-- Parameters: in training (for RepVGG with all branches).
-- MACs: multiplications of convolutions, linear layers and attention in one forward pass.
-- Activations: what one image leaves in memory for the backward pass, in float32.
-- Levels: the maps that feature methods read, as stride: channels.
-- Scratch: no public ImageNet weights exist.
+- **Net** is how the backbone is built: a name of timm, a name of torchvision (`tv:`), or a
+  CIFAR-style network of this project (`cifar:`).
+- **Parameters** are those in training (for RepVGG with all branches).
+- **MACs** are the multiplications of convolutions, linear layers and attention in one forward pass
+  of one image.
+- **Activations** are what one image leaves in memory for the backward pass, in float32.
+- **Levels** are the feature maps that methods can read, written as stride: channels.
+- **Pooled** is the length of the pooled vector.
+- **ImageNet weights** is the tag of the [initial weights](weights.md). *Scratch* means: no public
+  ones exist, so the network starts from random weights.
+
+`python -m mdkd.models.table` writes this page, and a test checks that it is up to date.
 
 | Name | Net | Parameters | MACs | Activations | Levels | Pooled | ImageNet weights |
 |---|---|--:|--:|--:|---|--:|---|
