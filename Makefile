@@ -12,7 +12,7 @@ export OMP_NUM_THREADS ?= 1
 
 help:
 	@echo "make quick       run the comparison on embedded data and show its table"
-	@echo "make quick-full  make every table and figure of the paper on embedded data; takes an hour"
+	@echo "make quick-full  make every table and figure of the paper, and more, on embedded data; takes an hour"
 	@echo "make reference   train results/reference again and compare; takes hours"
 	@echo "make test        run the tests"
 	@echo "make test-slurm  run jobs on a real Slurm that is started on this machine; needs root"
@@ -63,7 +63,7 @@ publish: install
 		--predictions comparison
 	cp -r results/standard/tables results/standard/figures results/standard/metrics.csv \
 		results/standard/explore.html $(REFERENCE)
-	cp results/standard/default.pdf $(REFERENCE)/paper.pdf
+	cp results/standard/default.pdf $(REFERENCE)/all.pdf
 
 notebooks: install
 	MDKD_PROTOCOL=smoke pytest --nbmake notebooks

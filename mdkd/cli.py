@@ -209,7 +209,7 @@ def tune(args: argparse.Namespace) -> None:
     plan = given.plan(args)
     known = {name: a for name, a in plan.artefacts.items() if kinds.get(a.kind).tunes}
     if args.target is None and len(known) != 1:
-        names = ", ".join(known) or "none; write one, see config/experiments/README.md"
+        names = ", ".join(known) or "none; write one, see docs/experiments.md"
         raise UserError(f"tune: name one of the experiments of kind tuning: {names}")
     name = args.target or next(iter(known))
     chosen = tuning.choose(find(known, name), given.results(plan))
