@@ -107,3 +107,14 @@ def test_the_error_of_a_plan_by_hand(tmp_path):
     text = plan_error.markdown({"mld": [(2.0, 1.0), (4.0, 1.5), (3.0, 1.1)], "mse": [(0.5, 0.9)]})
     assert "| MLD | 3 | 3.00 (2.00 - 4.00) | 1.10 (1.00 - 1.50) |" in text
     assert "| all | 4 | 2.50 (0.50 - 4.00) | 1.05 (0.90 - 1.50) |" in text
+
+
+def test_the_images_of_the_cache_benchmark_can_be_decoded_and_read(monkeypatch, tmp_path):
+    cache = import_module("benchmarks.cache")
+    monkeypatch.setattr(cache, "DIFFERENT", 32)
+    assert cache.draw(tmp_path, 60) > 10_000  # bytes of a JPEG
+    wall_s, cpu_s, own_mb, _ = cache.timed_build(tmp_path, tmp_path / "cache", 1)
+    assert min(wall_s, cpu_s, own_mb) > 0
+    split = cache.open_cache(tmp_path / "cache").splits["train"]
+    assert len(split.ids) == 40
+    assert min(cache.reading(split).values()) > 0
