@@ -48,6 +48,12 @@ def agreement(own: Stored, teacher: Stored | None) -> float:
     return float((ours_NC == theirs_NC)[counting(ours_NC.shape, own.ignored_NC)].mean())
 
 
+def no_to_all(teacher: Stored) -> float:
+    """The `agreement` of a student that has a probability below 0.5 everywhere."""
+    says_no_NC = probabilities(teacher.logits_NC) < 0.5
+    return float(says_no_NC[counting(says_no_NC.shape, teacher.ignored_NC)].mean())
+
+
 def calibration_error(own: Stored, teacher: Stored | None = None) -> float:
     """The expected calibration error of all probabilities, in [0, 1] (Naeini et al., AAAI 2015).
 
@@ -66,8 +72,8 @@ def calibration_error(own: Stored, teacher: Stored | None = None) -> float:
 COMPUTED = {
     "KL_teacher": Metric(
         kl_teacher,
-        "binary KL divergence of the teacher's and the student's probabilities (teacher first), "
-        "averaged over images and labels, in units of 0.01 nats; lower is better",
+        "binary KL divergence KL(teacher ‖ student) of the probabilities, averaged over images and "
+        "labels; lower is better",
         lowest_is_best=True,
         unit="0.01 nats",
     ),
@@ -79,7 +85,8 @@ COMPUTED = {
     "ECE": Metric(
         calibration_error,
         "expected calibration error: the distance between mean probability and share of true "
-        f"labels, averaged over {BINS} bins of probabilities; lower is better",
+        f"labels, averaged over {BINS} bins of probabilities, which are weighted by their sizes; "
+        "lower is better",
         lowest_is_best=True,
     ),
 }

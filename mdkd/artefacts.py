@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from mdkd import kinds, splits, tuned
 from mdkd.config import Split, named
-from mdkd.errors import UserError
+from mdkd.errors import UserError, nearest, show
 from mdkd.published import PUBLISHED
 from mdkd.resolve import checkpoint_of, teacher_seed, variant_of, weights_of
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
@@ -57,6 +57,7 @@ class Artefact:
     metrics: list[str]
     rows: list[Row]
     notes: list[str]
+    against: dict[str, list[str]] | None = None  # rows that a row is tested against, by label
     split: Split = "test"  # the images that the metrics are of
     unavailable: str | None = None  # why it cannot be made yet, and what to run
     targets: list[str] = field(default_factory=list)  # groups that it belongs to
@@ -66,6 +67,12 @@ class Artefact:
     def runs(self) -> list[str]:
         """Paths of all runs, each once, in the order of the table."""
         return list(dict.fromkeys(r for row in self.rows for cell in row.cells for r in cell.runs))
+
+    @property
+    def named_seeds(self) -> str:
+        """The seeds as they are printed: ``seed 0``, ``seeds 0, 1``."""
+        plural = "s" if len(self.seeds) > 1 else ""
+        return f"seed{plural} {', '.join(map(str, self.seeds))}"
 
     @property
     def group(self) -> str:
@@ -137,6 +144,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         role: Literal["student", "method"] = "student" if is_student else "method"
         tried = entry.set if kinds.get(experiment.kind).tunes and x is not None else None
         rows.append(Row(label=label, role=role, cells=cells, panel=panel, x=x, tried=tried))
+    _check_against(f"{spec.folder}/experiments/{name}.yaml", experiment, rows)
     return Artefact(
         name=name,
         kind=experiment.kind,
@@ -159,6 +167,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *splits.notes(spec, split, columns),
             *tuned.notes(spec, experiment, weights),
         ],
+        against=experiment.against,
         split=split,
         unavailable=lacking,
         targets=experiment.targets,
@@ -176,6 +185,27 @@ def stand_in(spec: Specification, pair: Pair) -> Pair:
         teacher=others.get(pair.teacher, pair.teacher),
         student=others.get(pair.student, pair.student),
     )
+
+
+def _check_against(file: str, experiment: Experiment, rows: list[Row]) -> None:
+    """Raise a UserError if ``against`` names rows that are not there, or cannot be shown."""
+    against, kind = experiment.against, kinds.get(experiment.kind)
+    if against and not kind.tests:
+        known = ", ".join(name for name in kinds.names() if kinds.get(name).tests)
+        what = f"kind '{experiment.kind}' shows no tests; kinds that do: {known}; remove the key"
+        raise UserError(f"{file}: against: {what}")
+    if against and experiment.options.get("marks"):
+        what = "option marks has signs for the student and MLD alone; remove one of the two keys"
+        raise UserError(f"{file}: against: {what}")
+    labels = [row.label for row in rows if row.role != "teacher"]
+    for label, others in (against or {}).items():
+        for other in (label, *others):
+            if other not in labels:
+                what = f"no row is called {show(other)}; {nearest(other, labels)}"
+                hint = "a protocol that changes `methods` must change `against` too"
+                raise UserError(f"{file}: against: {label}: {what}; {hint}")
+        if label in others:
+            raise UserError(f"{file}: against: {label}: remove the row itself from its list")
 
 
 def _teachers(spec: Specification, lines: list[Line]) -> dict[str, int]:

@@ -138,13 +138,14 @@ class Kind:
     alike: bool = False
     val: bool = False  # whether it can show metrics of validation images (`split: val`)
     tunes: bool = False  # whether it tries the `tuning` points of methods, always on val
+    tests: bool = False  # whether it can show tests of rows (`against`)
 
 
 KINDS = {
-    "comparison": Kind(outputs=("table", "figure"), options=Comparison, val=True),
+    "comparison": Kind(outputs=("table", "figure"), options=Comparison, val=True, tests=True),
     "per_label": Kind(outputs=("table",)),
     "sensitivity": Kind(outputs=("table", "figure"), options=Sensitivity, val=True),
-    "scale": Kind(outputs=("table", "figure"), val=True),
+    "scale": Kind(outputs=("table", "figure"), val=True, tests=True),
     "sequences": Kind(outputs=("table",), options=Sequences, alike=True),
     "matrices": Kind(outputs=("figure",), options=Matrices, alike=True),
     "attention": Kind(outputs=("figure",), options=Attention, maps=True, alike=True),

@@ -11,6 +11,7 @@ from mdkd.config import (
     NAMES,
     NET,
     SEEDS,
+    SOME,
     Head,
     Recipe,
     Split,
@@ -126,6 +127,9 @@ class Experiment:
     metrics: list[str] = field(default_factory=lambda: ["mAP"], metadata=DISTINCT)
     split: Split = "test"  # the images that the metrics are of
     weights: Literal["published", "tuned"] = "published"  # of the loss terms, see mdkd/tuned.py
+    # The rows that a row is tested against, by its label; an empty mapping: no tests. None: each
+    # method is tested against the student and MLD.
+    against: dict[str, list[str]] | None = field(default=None, metadata=SOME)
     # Groups that the artefact belongs to.
     targets: list[str] = field(default_factory=list, metadata=NAMES)
     reported: str | None = named(None)  # a file in reported/, printed beside our numbers

@@ -38,20 +38,9 @@ def checked(spec: Specification, name: str, experiment: Experiment, pairs: Itera
 
 def notes(spec: Specification, split: Split, pairs: Iterable[Pair]) -> list[str]:
     """Which images the numbers are of, if a data set has validation images."""
-    datasets = [spec.resolved[name] for name in dict.fromkeys(pair.dataset for pair in pairs)]
-    lines = []
-    for dataset in datasets:
-        aside, rest = f"{100 * dataset.val:g} %", f"{100 * (1 - dataset.val):g} %"
-        if dataset.val and split == "val":
-            lines.append(
-                f"Validation: the metrics are of {aside} of the training images of {dataset.name}, "
-                f"which are set aside. The networks are trained on the other {rest}. No number is "
-                "of test images."
-            )
-        elif dataset.val:
-            lines.append(
-                f"{dataset.name}: the networks are trained on {rest} of the training images; "
-                f"{aside} are set aside for validation. Metrics are of the test images unless they "
-                "are called val."
-            )
-    return lines
+    names = dict.fromkeys(pair.dataset for pair in pairs if spec.resolved[pair.dataset].val)
+    aside = "some training images are set aside for validation. Networks are trained on the others"
+    metrics = "Metrics are of the test images unless they are called val."
+    if split == "val":
+        metrics = "All metrics are of the images set aside, and none is of test images."
+    return [f"{spec.datasets[name].label}: {aside}. {metrics}" for name in names]

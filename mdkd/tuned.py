@@ -113,7 +113,12 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
         return [f"Not tuned, because `tuning` in its file is empty: {labels}."] if labels else []
     if experiment.weights == "published":
         as_they_are = [entry.method for entry in plain if not entry.set]
-        return [f"{_untuned(as_they_are)}."] if as_they_are else []
+        if not as_they_are:
+            return []
+        if len(as_they_are) == len(plain):
+            return [f"{_source(as_they_are)} weights, not tuned."]
+        source = _source(as_they_are).lower()
+        return [f"Weights are the {source} ones unless a row says otherwise. They are not tuned."]
     if tuned is None:
         return ["The weights have not been tuned yet."]
     texts, untuned = [], []
@@ -124,20 +129,32 @@ def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> l
             continue
         checked = method.checked(choice.settings, name)
         texts.append(f"{method.label} {in_words(changed(checked, method)) or 'as published'}")
-    pairs = "; ".join(" ".join(pair.names()) for pair in tuned.pairs)
+    pairs = "; ".join(_pair(spec, pair) for pair in tuned.pairs)
+    seeds = ", ".join(map(str, tuned.seeds))
+    seeds = f"seeds {seeds}" if len(tuned.seeds) > 1 else f"seed {seeds} alone"
     lines = [
-        f"Weights tuned on val, {tuned.points} points each ({file_of(spec).as_posix()}): "
-        f"{'; '.join(texts) or 'none of these methods'}. One choice for each method, from the "
-        f"validation images of {pairs}; the test images had no part in it."
+        f"Weights: of {tuned.points} settings of each method, the one with the best mAP on "
+        f"validation images ({file_of(spec).as_posix()}): "
+        f"{'; '.join(texts) or 'none of these methods'}. They were tried on {pairs}, with {seeds}, "
+        "and are used for all pairs of networks. The test images had no part in the choice."
     ]
     labels = ", ".join(spec.methods[name].label for name in untuned)
-    return lines + ([f"{_untuned(untuned)}: {labels}."] if untuned else [])
+    return lines + ([f"{_source(untuned)} weights, not tuned: {labels}."] if untuned else [])
 
 
-def _untuned(names: list[str]) -> str:
-    """What the default settings of methods are; those of a plug-in need not be published."""
+def _pair(spec: Specification, pair: Pair) -> str:
+    """A pair of networks as tables name it; a name that has no entry here stays as it is."""
+    known = spec.datasets | spec.archs
+    dataset, teacher, student = (
+        known[name].label if name in known else name for name in pair.names()
+    )
+    return f"{dataset}: {teacher} → {student}"
+
+
+def _source(names: list[str]) -> str:
+    """Where the default settings of methods come from; a plug-in's need not be published."""
     own = any(registry.plugin(methodfiles.PACKAGE, name) for name in names)
-    return f"{'Default' if own else 'Published'} weights, not tuned"
+    return "Default" if own else "Published"
 
 
 def changed(settings: Mapping[str, Any], method: MethodFile) -> dict[str, Any]:

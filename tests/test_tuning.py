@@ -139,14 +139,20 @@ def test_notes_say_which_images_the_numbers_are_of(config):
     experiment(config, "other", kind="comparison", split="val")
     experiment(config, "whole", kind="comparison", pairs=[TEST_PAIR])
     artefacts = make_plan(Specification(config)).artefacts
-    (note,) = (n for n in artefacts["study"].notes if "scenes_val" in n)
-    assert "trained on 80 % of the training images" in note
+    (note,) = (n for n in artefacts["study"].notes if "set aside" in n)
+    assert note.startswith("Scenes: some training images are set aside for validation.")
     assert "Metrics are of the test images" in note
-    (note,) = (n for n in artefacts["other"].notes if "scenes_val" in n)
-    assert "the metrics are of 20 % of the training images" in note
-    assert "No number is of test images" in note
+    (note,) = (n for n in artefacts["other"].notes if "set aside" in n)
+    assert "All metrics are of the images set aside, and none is of test images." in note
     assert [n for n in artefacts["whole"].notes if "set aside" in n] == []
     assert "Published weights, not tuned." in artefacts["whole"].notes
+
+
+def test_the_note_on_weights_is_true_of_rows_with_other_weights(config):
+    rows = ["vanilla", "mld", {"method": "mdkd", "label": "x 10", "set": {"bd2": 10}}]
+    experiment(config, kind="comparison", methods=rows)
+    (note,) = (n for n in make_plan(Specification(config)).artefacts["study"].notes if "eight" in n)
+    assert note == "Weights are the published ones unless a row says otherwise. They are not tuned."
 
 
 def test_a_plugin_has_default_weights_and_no_published_ones(config, monkeypatch):
@@ -281,9 +287,9 @@ def test_tuned_weights_are_changes_of_rows_that_keep_their_labels(config):
         "Own MLD": "default",
         "PKT": "default",
     }
-    (note,) = (n for n in artefact.notes if n.startswith("Weights tuned on val, 5 points each"))
+    (note,) = (n for n in artefact.notes if n.startswith("Weights: of 5 settings of each method"))
     assert f"({config.as_posix()}/tuned/smoke.yaml): MLD mld = 1; MDKD bd2 = bd3 = 10." in note
-    assert "scenes_val resnet20 resnet8" in note
+    assert "tried on Scenes: ResNet20 → ResNet8, with seed 0 alone, and" in note
     assert "Published weights, not tuned: PKT." in artefact.notes
     published = use(config, methods=rows, weights="published")
     assert variants(published)["MDKD"] == "default"

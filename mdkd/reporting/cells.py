@@ -1,6 +1,7 @@
 """How numbers of a frame are printed in a table: text, marks, gaps, lines and blocks."""
 
 import math
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,8 +42,12 @@ def percent(value: float) -> str:
 
 
 def minus(text: str) -> str:
-    """A printed number with a minus sign in place of the hyphen."""
-    return text.replace("-", "−")
+    """Printed numbers with a minus sign in place of the hyphen. A zero has no sign.
+
+    >>> minus("-1.50 [-2.00, -0.00]"), minus("+0.00"), minus("-10.00")
+    ('−1.50 [−2.00, 0.00]', '0.00', '−10.00')
+    """
+    return re.sub(r"[-+](0(\.0+)?)(?![\d.])", r"\1", text).replace("-", "−")
 
 
 def lines(rows: Iterable[tuple[str, str]], entries: Callable[[str], list[Entry]]) -> list[Line]:

@@ -8,7 +8,7 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 
 from mdkd import codependence, records
-from mdkd.data.cache import Cache
+from mdkd.data.cache import SPLITS, Cache, CachedSplit
 from mdkd.reporting import escapes, plots
 
 STRONGEST = 25  # pairs that the Markdown page lists
@@ -28,10 +28,15 @@ def write(cache: Cache, name: str, results: Path) -> None:
     _figure(cache, results / "figures", f"labels_{name}")
 
 
+def _splits(cache: Cache) -> dict[str, CachedSplit]:
+    """The splits, training images first."""
+    return {split: cache.splits[split] for split in SPLITS if split in cache.splits}
+
+
 def label_table(cache: Cache) -> pd.DataFrame:
     """One row per label: images in each split, share of the training images, in [0, 1]."""
     frame = pd.DataFrame({"label": cache.classes})
-    for split, content in cache.splits.items():
+    for split, content in _splits(cache).items():
         frame[f"{split}_images"] = content.targets_NC.sum(axis=0, dtype=np.int64)
     frame["train_share"] = cache.splits["train"].targets_NC.mean(axis=0).round(6)
     return frame
@@ -66,7 +71,7 @@ def pair_table(cache: Cache) -> pd.DataFrame:
 def _page(cache: Cache, name: str, label_frame: pd.DataFrame, pair_frame: pd.DataFrame) -> str:
     lines = [f"**Labels of {name}**", "", "| split | images | labels per image | 0 | 1 | 2 | 3+ |"]
     lines.append("|---|---:|---:|---:|---:|---:|---:|")
-    for split, content in cache.splits.items():
+    for split, content in _splits(cache).items():
         per_image_N = content.targets_NC.sum(axis=1)
         shares = [float((per_image_N == k).mean()) for k in range(3)]
         shares.append(float((per_image_N >= 3).mean()))
@@ -74,8 +79,26 @@ def _page(cache: Cache, name: str, label_frame: pd.DataFrame, pair_frame: pd.Dat
         lines.append(f"| {split} | {len(content.ids)} | {per_image_N.mean():.2f} | {texts} |")
     lines += ["", _table(label_frame)]
     lines += ["", f"The {STRONGEST} pairs with the strongest direct dependency:", ""]
-    lines += [_table(pair_frame.head(STRONGEST))]
+    lines += [_table(pair_frame.head(STRONGEST)), ""]
+    lines += [f"- {escapes.markdown(note)}" for note in _notes(cache)]
     return "\n".join(lines) + "\n"
+
+
+def _notes(cache: Cache) -> list[str]:
+    """What the columns mean, and how far counts can be trusted."""
+    images = len(cache.splits["train"].ids)
+    return [
+        "0, 1, 2, 3+: the share of the images of a split that have so many labels. train_share: "
+        "the share of the training images that have the label.",
+        "Pairs are counted in the training images. images: those with both labels. p_b_given_a: "
+        "the share of the images with label a that have label b too. phi: the correlation of the "
+        "two labels, from −1 to 1.",
+        "direct_nats: what label a tells about label b if one other label is known already: the "
+        "smallest conditional mutual information I(a; b | m) over all other labels m, in nats.",
+        "Mutual information that is counted in N images is too high on average: I(a; b | m) by "
+        f"about 1 / N, here {1 / images:.2g} nats. Labels that do not depend on each other at all "
+        "have values of this size too.",
+    ]
 
 
 def _table(frame: pd.DataFrame) -> str:

@@ -147,7 +147,7 @@ def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]
         f"Protocol {plan.protocol}, seed{'s' if len(seeds) > 1 else ''} "
         f"{', '.join(map(str, seeds))}: {len(done)} of {len(paths)} runs done.",
         f"mdkd {__version__}{f'; trained at revision {counts}' if counts else ''}.",
-        "Tables and figures have their numbers in the paper. Further ones have numbers with an S.",
+        "Tables and figures keep the paper's numbers. Further ones have numbers with an S.",
     ]
     heading = r"{\LARGE Multi-label knowledge distillation: tables and figures\par}"
     return [

@@ -1,17 +1,17 @@
 """The notes under tables: what must be known to read the numbers rightly."""
 
-import math
 from collections import Counter
 
 import pandas as pd
 
 from mdkd import neighbours
-from mdkd.agreement import SELECTABLE
+from mdkd.agreement import SELECTABLE, no_to_all
 from mdkd.artefacts import Artefact, Row
 from mdkd.config import Split
-from mdkd.reporting import statistics
+from mdkd.data.cache import read_meta
+from mdkd.reporting import differences, statistics
 from mdkd.reporting.cells import PARTIAL
-from mdkd.reporting.summary import any_run
+from mdkd.reporting.summary import any_run, teacher_runs
 from mdkd.reporting.tables import GAP
 from mdkd.results import Results
 
@@ -19,7 +19,8 @@ OTHER_SETTINGS = (
     "runs are left out: they have other settings, other data or another teacher than planned."
 )
 SPLITS: dict[Split, str] = {"test": "test", "val": "validation"}
-WANTED = 0.5  # percentage points of mAP: the note says how many seeds would resolve them
+USES = {"train": "for training", "val": "for validation", "test": "for the test"}  # of images
+WANTED = 0.5  # of the metric's unit: the note says how many seeds would find such a difference
 
 
 def of_runs(artefact: Artefact, results: Results) -> list[str]:
@@ -29,9 +30,7 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     runs = f"{done} runs"
     if done < len(states):
         runs = f"{done} of {len(states)} runs ({GAP} not yet run, {PARTIAL} some seeds only)"
-    plural = "s" if len(artefact.seeds) > 1 else ""
-    seeds = ", ".join(map(str, artefact.seeds))
-    lines = [f"Protocol {artefact.protocol}, seed{plural} {seeds}, {runs}."]
+    lines = [f"Protocol {artefact.protocol}, {artefact.named_seeds}, {runs}."]
     for state, text in (
         ("failed", "runs failed; failed.json in the folder of each says why."),
         ("damaged", "runs have a damaged record; `mdkd store verify` says what is wrong."),
@@ -68,39 +67,87 @@ def _other_settings(artefact: Artefact, results: Results) -> list[str]:
     return [f"{n} runs exist with other settings: {text}." for text, n in texts.most_common(3)]
 
 
-def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
-    """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
+def of_metrics(
+    artefact: Artefact, frame: pd.DataFrame, results: Results, ranked: str = "In each column"
+) -> list[str]:
+    """All notes under a table of metrics.
+
+    Args:
+        frame: that of `summary.of_metrics`.
+        ranked: which numbers are ranked among themselves, as the begin of a sentence.
+    """
     lines = [
         *of_runs(artefact, results),
-        f"Percentages: {_spread(artefact)}, after the last epoch. {_teacher(artefact)} "
-        "The best number is bold, the second underlined; the teacher is not "
-        "compared.",
+        *_trainings(artefact, results),
+        f"{_units(artefact)}: {means(artefact)}, after the last epoch. {_teacher(artefact)} "
+        f"{ranked}, the best number is bold and the second is underlined. The teacher is not part "
+        "of this ranking.",
         *_predictions(artefact),
+        *_no_to_all(artefact, results),
     ]
     if frame["reported"].notna().any():
         lines.append(
             "Paper: the published number, if there is one. Δ: ours minus the published number. "
             "Published OF1 and CF1 are compared with OF1_k and CF1_k."
         )
-    return [*lines, *_power(frame), *_left_out(artefact, results), *artefact.notes]
+    power = _power(artefact, frame, results)
+    return [*lines, *power, *_left_out(artefact, results), *artefact.notes]
 
 
 def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
-    spread = _spread(artefact).capitalize()
-    text = f"{spread}, after the last epoch. The teacher is one run."
+    spread = means(artefact).capitalize()
+    text = f"{spread}, after the last epoch. {_teacher(artefact)}"
     return [*of_runs(artefact, results), text, *artefact.notes]
 
 
-def _spread(artefact: Artefact) -> str:
+def _trainings(artefact: Artefact, results: Results) -> list[str]:
+    """How long students are trained, and on how many images, if the cache is there to count them.
+
+    A row whose label tells its epochs is left out.
+    """
+    rows: dict[int, list[str]] = {}
+    for row in artefact.rows:
+        for epochs in {results.runs[path].recipe.epochs for c in row.cells for path in c.runs}:
+            if row.role != "teacher" and f"epochs = {epochs}" not in row.label:
+                rows.setdefault(epochs, []).append(row.label)
+    usual = max(rows, key=lambda epochs: len(rows[epochs]), default=None)
+    others = [f"{', '.join(rows[epochs])}: {epochs}" for epochs in rows if epochs != usual]
+    texts = [f"Epochs: {'; '.join([str(usual), *others])}."] if rows else []
+    datasets = {
+        run.dataset.name: run.dataset for run in map(results.runs.get, artefact.runs) if run
+    }
+    for name, dataset in datasets.items():
+        if meta := read_meta(dataset, results):
+            splits = meta["splits"]
+            counts = [f"{splits[s]['images']} {use}" for s, use in USES.items() if s in splits]
+            texts.append(f"Images of {artefact.labels.get(name, name)}: {', '.join(counts)}.")
+    return [" ".join(texts)] if texts else []
+
+
+def _units(artefact: Artefact) -> str:
+    """What the numbers of a table are."""
+    others: dict[str, list[str]] = {}
+    for name in artefact.metrics:
+        if (unit := SELECTABLE[name].unit) != "%":
+            others.setdefault(unit, []).append(name)
+    texts = "; ".join(f"{', '.join(names)}: units of {unit}" for unit, names in others.items())
+    return f"Percentages ({texts})" if texts else "Percentages"
+
+
+def means(artefact: Artefact) -> str:
+    """What the numbers of a table are: means over seeds, or numbers of one seed."""
     several = len(artefact.seeds) > 1
     return "mean ± standard deviation over seeds" if several else "one seed"
 
 
 def _teacher(artefact: Artefact) -> str:
     """Whose runs the rows of the teacher are."""
-    if sum(row.role == "teacher" for row in artefact.rows) > 1:
+    teachers = [row for row in artefact.rows if row.role == "teacher"]
+    if len(teachers) > 1:
         return "Each teacher is one run; the label of a row says which teacher it had."
+    if len({path for row in teachers for cell in row.cells for path in cell.runs}) > 1:
+        return "Each pair of networks has one run of the teacher, which all its methods share."
     return "The teacher is one run that all methods share."
 
 
@@ -113,30 +160,52 @@ def _predictions(artefact: Artefact) -> list[str]:
     return [f"{', '.join(found)}: {note}." for note, found in names.items()]
 
 
-def _power(frame: pd.DataFrame) -> list[str]:
-    """The smallest difference of two methods' mAP that these seeds can show.
+def _no_to_all(artefact: Artefact, results: Results) -> list[str]:
+    """What a student without a single positive decision has as its agreement with the teacher."""
+    texts = []
+    for i, column in enumerate(artefact.columns if "agreement" in artefact.metrics else []):
+        teachers = teacher_runs(artefact, i)
+        for label, path in teachers.items():
+            names = [column] * (len(artefact.columns) > 1) + [label] * (len(teachers) > 1)
+            if teacher := results.stored(path):
+                value = f"{100 * no_to_all(teacher):.2f}"
+                texts.append(f"{value} ({', '.join(names)})" if names else value)
+    who = "a student that says no to every label of every image would have"
+    return [f"Base rate of agreement: {who} {'; '.join(texts)}."] if texts else []
 
-    Rows below the student's own mAP are left out, because a collapsed run spreads far more.
-    """
-    cells = frame[(frame["metric"] == "mAP") & (frame["role"] != "teacher")]
-    students = cells[cells["role"] == "student"].groupby("column")["mean"].mean()
-    cells = cells[(cells["runs"] > 1) & ~(cells["mean"] < cells["column"].map(students))]
+
+def _power(artefact: Artefact, frame: pd.DataFrame, results: Results) -> list[str]:
+    """The smallest differences that paired tests over these seeds can find."""
     if not frame["runs"].any():
         return []
-    if (frame["planned"][frame["role"] != "teacher"] <= 1).all():
+    planned = frame["planned"][frame["role"] != "teacher"]
+    if (planned <= 1).all():
         return ["One seed: no difference can be told from chance."]
-    if cells.empty:
+    if not any(differences.references(artefact, results).values()):
         return []
-    freedom = (cells["runs"] - 1).sum()
-    deviation = 100 * math.sqrt((cells["std"] ** 2 * (cells["runs"] - 1)).sum() / freedom)
-    seeds = int(cells["runs"].median())
-    resolved = statistics.resolvable_difference(deviation, seeds)
-    needed = statistics.seeds_needed(deviation, WANTED)
+    fewest = statistics.FEWEST_SEEDS
+    if (planned < fewest).all():
+        what = "intervals and tests of differences need"
+        return [f"Fewer than {fewest} seeds: {what} {fewest}, so this table has none."]
+    found = differences.tests(artefact, frame, results)
+    if found.empty:
+        return []
+    ends = found.loc[list(dict.fromkeys([found["std"].idxmin(), found["std"].idxmax()]))]
+    seeds, metric = int(found["runs"].median()), artefact.metrics[0]
+    unit, columns = differences.unit(metric), len(artefact.columns)
+    spreads, resolved, needed = [], [], []
+    for test in ends.to_dict("records"):
+        deviation = 100 * test["std"]
+        where = f", {test['column']}" if columns > 1 else ""
+        spreads.append(f"{deviation:.2f} ({test['row']} − {test['against']}{where})")
+        resolved.append(f"{statistics.resolvable_difference(deviation, seeds):.2f}")
+        needed.append(f"{statistics.seeds_needed(deviation, WANTED)}")
     return [
-        f"Power: the standard deviation over seeds is {deviation:.2f} mAP (pooled over the rows "
-        f"that are not below the student). With {seeds} seeds, a two-sided t-test at 5 % finds a "
-        f"difference of {resolved:.2f} mAP between two methods with a probability of about "
-        f"{statistics.POWER:g}. To find {WANTED:g} mAP, {needed} seeds are needed."
+        f"Power: the difference of {metric} between two runs of one seed has a standard deviation "
+        f"over seeds of {' to '.join(spreads)} {unit}. With {seeds} seeds, a paired t-test at "
+        f"{100 * statistics.LEVEL:g} % then finds a difference of {' to '.join(resolved)} {unit} "
+        f"with a probability of about {statistics.POWER:g}, before correction for the number of "
+        f"tests. To find {WANTED:g} {unit}, {' to '.join(needed)} seeds are needed."
     ]
 
 

@@ -110,9 +110,8 @@ def _lacking(figure: Figure) -> str:
 
 def caption(figure: Figure, artefact: Artefact, text: str) -> None:
     """Protocol, seeds and how to read it, below a figure."""
-    seeds = ", ".join(map(str, artefact.seeds))
     images = "metrics of validation images; " if artefact.split == "val" else ""
-    line = f"protocol {artefact.protocol}; seeds {seeds}; {images}{text}"
+    line = f"protocol {artefact.protocol}; {artefact.named_seeds}; {images}{text}"
     figure.text(0.01, -0.01, line, fontsize=7, va="top")
 
 

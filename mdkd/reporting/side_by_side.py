@@ -6,6 +6,7 @@ runs are compared on resampled test images. Shape key: N images, C labels.
 
 import difflib
 import json
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,8 +26,7 @@ from mdkd.runpath import DEFAULT, DISTILLED, SUPERVISED, RunPath
 
 RESAMPLES = 1000  # of the test images
 SHOWN = 5  # labels that gain, and labels that lose, in the text
-FEWEST_SEEDS = 3  # of an interval: that of two is as wide as 13 standard errors
-NOT_CORRECTED = "Those of labels are not corrected for their number"
+NOT_CORRECTED = "No interval is corrected for the number of metrics and labels"
 RUN = tuple(path.partition("/")[0] + "/" for path in (SUPERVISED, DISTILLED))
 
 
@@ -38,7 +38,7 @@ class Difference:
     first: float
     second: float
     difference: float
-    low: float | None = None  # of the interval of 95 % of the difference
+    low: float | None = None  # of the 95 % confidence interval of the difference
     high: float | None = None
 
 
@@ -135,8 +135,8 @@ def of_methods(plan: Plan, first: str, second: str, results: Results) -> list[Co
                     where=f"{ours_at[0]}: {_networks(taught[seeds[0]], results)}",
                     basis=f"paired t-test over these seeds; not over test images or teachers. "
                     f"{NOT_CORRECTED}"
-                    if len(seeds) >= FEWEST_SEEDS
-                    else f"none, because they need {FEWEST_SEEDS} seeds",
+                    if len(seeds) >= statistics.FEWEST_SEEDS
+                    else f"none, because they need {statistics.FEWEST_SEEDS} seeds",
                     seeds=seeds,
                     metrics=_paired(pairs, "metrics"),
                     labels=sorted(labels, key=lambda d: -d.difference),
@@ -251,16 +251,14 @@ def _paired(pairs: list[list[dict[str, Any]]], part: str) -> list[Difference]:
     found = []
     for name in sorted(names, key=[*METRICS, *pairs[0][0][part]].index):
         first_S, second_S = (np.array([pair[i][part][name] for pair in pairs]) for i in (0, 1))
-        low = high = None
-        if len(pairs) >= FEWEST_SEEDS:
-            test = statistics.paired_t(first_S, second_S)
-            low, high = test.low, test.high
+        mean, half = (float(x) for x in statistics.paired_interval(first_S, second_S))
+        low, high = (None, None) if math.isnan(half) else (mean - half, mean + half)
         found.append(
             Difference(
                 name=name,
                 first=float(first_S.mean()),
                 second=float(second_S.mean()),
-                difference=float((first_S - second_S).mean()),
+                difference=mean,
                 low=low,
                 high=high,
             )

@@ -14,8 +14,11 @@ from scipy import sparse, special
 
 from mdkd.metrics import counting
 
-LEVEL = 0.05  # of all tests
+LEVEL = 0.05  # of all tests; intervals cover 1 - LEVEL
 POWER = 0.8  # of the test in `resolvable_difference`
+# Pairs of runs that an interval or a test over seeds needs. From five, the standard deviation of
+# the differences is known within a factor of 3; from three, within a factor of 6 (95 %).
+FEWEST_SEEDS = 5
 SEED = 0  # of the resampling
 TOGETHER = 32  # resamples: 3 MB for 40,000 images, which stay in the processor's cache
 
@@ -110,56 +113,79 @@ class Paired(NamedTuple):
     """The result of a paired t-test."""
 
     difference: float  # the mean
-    low: float  # of its interval of 95 %
+    low: float  # of its 95 % confidence interval
     high: float
     p: float  # two-sided
 
 
-def paired_t(first_S: np.ndarray, second_S: np.ndarray) -> Paired:
-    """The mean of ``first - second`` over S >= 2 seeds, and whether it differs from 0.
+def paired_interval(first_SV: np.ndarray, second_SV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean of first minus second over S seeds, and half the width of its interval, ``[V]`` each.
 
-    If all differences are equal, the interval has no width: p is 0, or 1 if they are 0.
+    The interval covers 95 %: mean ± t_0.975 s / sqrt(S), with S - 1 degrees of freedom. It is NaN
+    for fewer than `FEWEST_SEEDS` seeds.
 
-    >>> [round(x, 3) for x in paired_t(np.array([3.0, 4.0, 5.0]), np.array([2.0, 2.0, 2.0]))]
-    [2.0, -0.484, 4.484, 0.074]
+    >>> first_SV = np.array([[0.1], [0.2], [0.3], [0.4], [0.5]])
+    >>> mean_V, half_V = paired_interval(first_SV, np.zeros((5, 1)))
+    >>> mean_V.round(4).tolist(), half_V.round(4).tolist()  # 2.7764 * 0.1581 / sqrt(5)
+    ([0.3], [0.1963])
     """
-    differences_S = np.round(first_S - second_S, 12)  # 12: below it there is only rounding
-    mean, freedom = float(differences_S.mean()), len(differences_S) - 1
-    error = float(differences_S.std(ddof=1)) / math.sqrt(len(differences_S))
-    if error == 0:
+    mean_V, error_V = _mean_and_error(first_SV, second_SV)
+    return mean_V, special.stdtrit(len(first_SV) - 1, 1 - LEVEL / 2) * error_V
+
+
+def _mean_and_error(first_SV: np.ndarray, second_SV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The mean difference and its standard error, which is NaN for too few seeds."""
+    differences_SV = np.round(first_SV - second_SV, 12)  # 12: below it there is only rounding
+    mean_V, seeds = differences_SV.mean(axis=0), len(differences_SV)
+    if seeds < FEWEST_SEEDS:
+        return mean_V, np.full_like(mean_V, np.nan)
+    return mean_V, differences_SV.std(axis=0, ddof=1) / math.sqrt(seeds)
+
+
+def paired_t(first_S: np.ndarray, second_S: np.ndarray) -> Paired:
+    """`paired_interval` of one number, and whether the mean differs from 0.
+
+    The interval and p are NaN for fewer than `FEWEST_SEEDS` seeds. If all differences are equal,
+    the interval has no width: p is 0, or 1 if they are 0.
+
+    >>> [round(x, 3) for x in paired_t(np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.zeros(5))]
+    [3.0, 1.037, 4.963, 0.013]
+    """
+    mean, half = (float(number) for number in paired_interval(first_S, second_S))
+    if half == 0:
         return Paired(mean, mean, mean, float(mean == 0))
-    half = float(special.stdtrit(freedom, 1 - LEVEL / 2)) * error  # a quantile of Student's t
-    p = 2 * float(special.stdtr(freedom, -abs(mean) / error))  # and its distribution function
+    error = float(_mean_and_error(first_S, second_S)[1])
+    p = 2 * float(special.stdtr(len(first_S) - 1, -abs(mean) / error))  # Student's distribution
     return Paired(mean, mean - half, mean + half, p)
 
 
 def resolvable_difference(deviation: float, seeds: int) -> float:
-    """The difference of two means of ``seeds`` runs each that a t-test finds with `POWER`.
+    """The mean difference over ``seeds`` pairs of runs that a paired t-test finds with `POWER`.
 
     The test is two-sided and of level `LEVEL`. The result has the unit of ``deviation``, the
-    standard deviation of one run. This is the textbook approximation (t_0.975 + t_power) s
-    sqrt(2 / n), with 2 (n - 1) degrees of freedom.
+    standard deviation of the paired differences. This is the textbook approximation
+    (t_0.975 + t_power) s / sqrt(n), with n - 1 degrees of freedom.
 
-    >>> round(resolvable_difference(1.0, seeds=5), 2)
-    2.02
+    >>> round(resolvable_difference(1.0, seeds=5), 2)  # (2.776 + 0.941) / sqrt(5)
+    1.66
     """
-    freedom = 2 * (seeds - 1)
+    freedom = seeds - 1
     quantiles = special.stdtrit(freedom, 1 - LEVEL / 2) + special.stdtrit(freedom, POWER)
-    return float(quantiles) * deviation * math.sqrt(2 / seeds)
+    return float(quantiles) * deviation / math.sqrt(seeds)
 
 
 def seeds_needed(deviation: float, difference: float) -> int:
-    """The smallest number of seeds that resolves ``difference``.
+    """The smallest number of seeds, at least `FEWEST_SEEDS`, that resolves ``difference``.
 
-    >>> seeds_needed(1.0, difference=2.1)
-    5
+    >>> seeds_needed(0.741, difference=0.5)
+    20
     """
-    enough = 2
+    enough = FEWEST_SEEDS
     while resolvable_difference(deviation, enough) > difference:
         enough *= 2
     return next(
         seeds
-        for seeds in range(max(2, enough // 2), enough + 1)
+        for seeds in range(max(FEWEST_SEEDS, enough // 2), enough + 1)
         if resolvable_difference(deviation, seeds) <= difference
     )
 

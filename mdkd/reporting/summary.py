@@ -130,8 +130,7 @@ def _metrics(artefact: Artefact, column: int, results: Results) -> Callable[[str
     """
     computed = {name: COMPUTED[name] for name in artefact.metrics if name in COMPUTED}
     stored = functools.lru_cache(maxsize=1)(results.stored)  # of the teacher of many runs
-    rows = [row for row in artefact.rows if row.role == "teacher"]
-    teachers = {path for row in rows for path in row.cells[column].runs}
+    teachers = set(teacher_runs(artefact, column).values())
 
     def metrics(path: str) -> Values | None:
         scores = results.scores(path)
@@ -179,10 +178,15 @@ def any_predictions(artefact: Artefact, column: int, results: Results) -> Predic
     return None if path is None else results.predictions(path)
 
 
+def teacher_runs(artefact: Artefact, column: int) -> dict[str, str]:
+    """The paths of the runs that teach in a column, by the labels of their rows."""
+    rows = (row for row in artefact.rows if row.role == "teacher")
+    return {row.label: row.cells[column].runs[0] for row in rows}
+
+
 def teacher_run(artefact: Artefact, column: int) -> str:
-    """The path of the run that teaches in a column."""
-    teacher = next(row for row in artefact.rows if row.role == "teacher")
-    return teacher.cells[column].runs[0]
+    """The path of the run that teaches in a column; of several teachers, the first."""
+    return next(iter(teacher_runs(artefact, column).values()))
 
 
 def teacher_predictions(artefact: Artefact, column: int, results: Results) -> Predictions | None:

@@ -1,5 +1,7 @@
 """Metrics that tables compute from predictions: which runs are compared, and what is best."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from reporting_cases import (
@@ -101,9 +103,22 @@ def test_notes_say_what_the_numbers_are(tmp_path):
     for name, metric in COMPUTED.items():
         assert f"- {name}: " in text and metric.note.split(":")[0] in text
         assert metric.lowest_is_best == ("lower is better" in metric.note)
-    assert "in units of 0.01 nats" in text
+    assert "- Percentages (KL_teacher: units of 0.01 nats): mean" in text
     rows = [line for line in text.splitlines() if line.startswith("| Teacher |")]
     assert [line.split(" | ")[3:] for line in rows] == [["n/a", "n/a |"]] * 2
+
+
+def test_agreement_has_the_value_of_a_student_that_says_no_to_all(tmp_path):
+    table, results = done(tmp_path)
+    values = []
+    for i, column in enumerate(table.columns):
+        logits_NC = results.stored(table.rows[0].cells[i].runs[0]).logits_NC
+        values.append(f"{100 * (logits_NC < 0).mean():.2f} ({column})")
+    assert len(set(values)) == 2
+    note = f"every label of every image would have {'; '.join(values)}."
+    assert note in table_texts(table, results)["md"]
+    others = replace(table, metrics=["mAP", "ECE"])
+    assert "says no" not in table_texts(others, results)["md"]
 
 
 def test_without_its_predictions_nothing_is_compared_with_a_teacher(tmp_path):

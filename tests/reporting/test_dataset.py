@@ -15,7 +15,7 @@ from mdkd.reporting import dataset as label_report
 def test_tables_and_figure_of_a_data_set(tmp_path):
     targets_NC = chain_targets()
     split = CachedSplit([str(i) for i in range(len(targets_NC))], None, targets_NC)
-    cache = Cache(("a", "b", "c"), {"train": split, "test": split}, "", {})
+    cache = Cache(("a", "b", "c"), {"test": split, "train": split, "val": split}, "", {})
     label_report.write(cache, "chain", tmp_path)
     frame = pd.read_csv(tmp_path / "tables" / "labels_chain.csv")
     assert frame["train_images"].tolist() == targets_NC.sum(axis=0).tolist()
@@ -25,6 +25,12 @@ def test_tables_and_figure_of_a_data_set(tmp_path):
     assert pairs.index[-1] == ("a", "c")
     page = (tmp_path / "tables" / "labels_chain.md").read_text()
     assert f"| train | 1000 | {targets_NC.sum() / 1000:.2f} |" in page
+    rows = [line.split(" | ")[0] for line in page.splitlines() if " | 1000 | " in line]
+    assert rows == ["| train", "| val", "| test"]
+    assert [name for name in frame if name.endswith("_images")] == [
+        f"{split}_images" for split in ("train", "val", "test")
+    ]
+    assert "by about 1 / N, here 0.001 nats" in page  # two degrees of freedom, over 2 N
     pickled = tmp_path / "cache.pickle"
     pickled.write_bytes(pickle.dumps(cache))
     first, second = printed_by_both(WRITE, pickled, tmp_path)

@@ -1,14 +1,17 @@
 """Paired tests over seeds in a comparison, against scipy's test and Holm's steps by hand."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from reporting_cases import (
+    artefact,
     artefact_of,
     csv_lines,
     path_of,
     planned,
+    row,
     table_texts,
     write_record,
 )
@@ -119,7 +122,7 @@ def test_the_table_prints_tests_below_the_metrics(tmp_path):
     text = f"{100 * mean:+.2f} [{100 * low:.2f}, {100 * high:.2f}]"
     assert rows[2][3:5] == [escaped(text), f"{p:.3f}"]
     assert "".join(rows[1][3:]).strip() == ""
-    assert "corrected for all 10 tests of the table (Holm)" in texts["md"]
+    assert "corrected for all 10 tests of this table (Holm)" in texts["md"]
     assert lines.index("wrn16_2 - wrn10_1: differences of mAP") > start
     assert "differences of mAP" in texts["tex"] and "differences of mAP" in texts["html"]
 
@@ -130,7 +133,7 @@ def test_the_table_prints_tests_below_the_metrics(tmp_path):
 def test_fewer_than_five_pairs_are_not_tested(tmp_path, seeds, missing):
     table, results = scored(tmp_path, seeds=seeds, missing=missing)
     texts = table_texts(table, results)
-    assert "ifferences" not in texts["md"]
+    assert "differences of mAP" not in texts["md"] and "- Differences:" not in texts["md"]
     assert "against" not in texts["csv"].splitlines()[0]
 
 
@@ -166,17 +169,101 @@ def test_signs_stand_at_the_means_that_differ(tmp_path):
     assert found == signs
     assert {sign for texts in signs.values() for sign in texts} >= {"", "*", "*‡"}
     assert "differences of mAP" not in texts["md"]
-    assert "- Signs: mAP differs \\* from Student, ‡ from MLD." in texts["md"]
+    assert "- \\*: mAP differs from Student; ‡: mAP differs from MLD. " in texts["md"]
     assert "{*}$^\\ddagger$" in texts["tex"]
     assert found_in(texts["csv"]).keys() == expected.keys()  # the CSV keeps the tests
 
 
-def test_a_study_of_weights_has_no_such_tests(tmp_path):
+def variants(folder, rows, **keys):
+    """A comparison of other rows, each by its role and the path of its runs without the seed."""
+    seeds = range(5)
+    made = [row("Teacher", "teacher", [path_of("teacher")])]
+    for label, (role, path) in rows.items():
+        made.append(row(label, role, [f"{path}/seed{seed}" for seed in seeds]))
+    table = artefact("comparison", made, seeds=list(seeds), **keys)
+    results = planned(folder, table.runs)
+    random = np.random.default_rng(0)
+    for path in table.runs:
+        write_record(results, path, {"mAP": 0.5 + 0.1 * random.random()}, {"a": 0.5})
+    return table, results
+
+
+STEM = "distill/scenes/resnet20--resnet8"
+OF_TEACHERS = {
+    "Student": ("student", "supervised/scenes/resnet8"),
+    **{
+        f"{label}, teacher {seed}": ("method", f"{STEM}/{method}/{variant}")
+        for label, method in (("MLD", "mld"), ("PKT", "pkt"))
+        for seed, variant in ((0, "default"), (1, "teacher_seed-1"))
+    },
+}
+
+
+def test_a_method_is_tested_against_mld_of_its_teacher(tmp_path):
+    texts = table_texts(*variants(tmp_path, OF_TEACHERS))
+    assert {(a, other) for a, _, other in found_in(texts["csv"])} == {
+        ("MLD, teacher 0", "Student"),
+        ("MLD, teacher 1", "Student"),
+        ("PKT, teacher 0", "Student"),
+        ("PKT, teacher 1", "Student"),
+        ("PKT, teacher 0", "MLD, teacher 0"),
+        ("PKT, teacher 1", "MLD, teacher 1"),
+    }
+    assert "|  | − Student | p | − MLD | p |" in texts["md"]
+    assert "compared with the rows of the same recipe and the same teacher" in texts["md"]
+
+
+def test_a_method_is_tested_against_the_student_of_its_recipe(tmp_path):
+    rows = {
+        "Student": ("student", "supervised/scenes/resnet8"),
+        "Student, long": ("student", "supervised/scenes/resnet8/epochs-9"),
+        "PKT": ("method", f"{STEM}/pkt/default"),
+        "PKT, long": ("method", f"{STEM}/pkt/epochs-9"),
+        "PKT, alone": ("method", f"{STEM}/pkt/epochs-7"),
+    }
+    found = found_in(table_texts(*variants(tmp_path, rows))["csv"])
+    expected = {("PKT", "Student"), ("PKT, long", "Student, long")}
+    assert {(a, other) for a, _, other in found} == expected
+
+
+def test_an_experiment_names_what_is_tested(tmp_path):
+    against = {"PKT, teacher 0": ["PKT, teacher 1"], "MLD, teacher 1": ["Student"]}
+    table, results = variants(tmp_path, OF_TEACHERS, against=against)
+    texts = table_texts(table, results)
+    found = found_in(texts["csv"])
+    assert {(a, other) for a, _, other in found} == {
+        (a, other) for a, others in against.items() for other in others
+    }
+    lines = texts["md"].splitlines()
+    start = lines.index("|  | difference | p |")
+    assert [line.split(" | ")[0] for line in lines[start + 2 : start + 4]] == [
+        "| MLD, teacher 1 − Student",
+        "| PKT, teacher 0 − PKT, teacher 1",
+    ]
+    assert "corrected for all 2 tests of this table (Holm)" in texts["md"]
+    (p, corrected), (larger, last) = sorted(numbers[-2:] for numbers in found.values())
+    expected = [min(1, 2 * p), min(1, max(2 * p, larger))]  # Holm, of two tests
+    assert [corrected, last] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_experiment_can_have_no_tests(tmp_path):
+    texts = table_texts(*variants(tmp_path, OF_TEACHERS, against={}))
+    assert "differences" not in texts["md"] and "Power" not in texts["md"]
+    assert "Fewer than" not in texts["md"] and "against" not in texts["csv"].splitlines()[0]
+
+
+def test_a_study_of_weights_has_tests_only_if_it_names_them(tmp_path):
     table, results = scored(tmp_path, kind="scale")
     for path in table.runs:
         line = '{"epoch": 1, "losses": {}, "gradient_ratios": {}, "images_per_s": 1}\n'
         (results.run(path) / "history.jsonl").write_text(line)
-    assert "ifferences of" not in table_texts(table, results)["md"]
+    assert "ifferences of mAP\n" not in table_texts(table, results)["md"]
+    named = replace(table, against={"PKT": ["MLD"]})
+    found = found_in(table_texts(named, results)["csv"])
+    expected = by_scipy(PAIRS, lambda *_: SEEDS)
+    assert {(a, other) for a, _, other in found} == {("PKT", "MLD")} and len(found) == len(PAIRS)
+    for place, numbers in found.items():
+        assert numbers[:4] == pytest.approx(expected[place][:4], abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -189,6 +276,6 @@ def test_a_paired_test_is_that_of_scipy(seed):
 
 
 def test_equal_differences_have_an_interval_without_width():
-    first = np.array([0.1, 0.2, 0.3])
+    first = np.array([0.1, 0.2, 0.3, 0.5, 0.6])
     assert paired_t(first, first) == (0, 0, 0, 1)
     assert paired_t(first + 0.7, first) == pytest.approx((0.7, 0.7, 0.7, 0))

@@ -171,7 +171,7 @@ def test_the_context_table(tmp_path):
     ]
     assert of_pair["runs"] == "2"
     a, b = chosen.pairs[0]
-    assert f"- resnet20 - resnet8: label{a} + label{b}, " in text
+    assert f"- resnet20 - resnet8: 2 pairs of labels: label{a} + label{b}, " in text
 
 
 def test_subsets_without_anything_to_judge_are_not_zero(tmp_path):

@@ -249,7 +249,9 @@ def test_notes_name_protocol_seeds_and_runs(kind, situation, printed):
 def test_the_caption_names_protocol_and_seeds(kind, situation, bench, drawn):
     artefact = bench.case(situation).artefacts[kind]
     texts, _ = drawn(kind, situation)
-    expected = f"protocol {artefact.protocol}; seeds {', '.join(map(str, artefact.seeds))}; "
+    seeds = ", ".join(map(str, artefact.seeds))
+    seeds = f"seeds {seeds}" if len(artefact.seeds) > 1 else f"seed {seeds}"
+    expected = f"protocol {artefact.protocol}; {seeds}; "
     assert len([text for text in texts if text.startswith(expected)]) == 1
 
 

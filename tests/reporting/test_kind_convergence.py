@@ -64,7 +64,7 @@ def learnt(tmp_path):
 def test_validation_on_the_way_and_the_epoch_at_which_the_student_is_reached(learnt):
     (lines,), text, _ = written(CONVERGENCE, learnt)
     assert "after these epochs: 2, 3, 5, 6." in text  # 1.5, 3, 4.5 and 6 of 6
-    assert "The validation split is 20 % of the training images" in text
+    assert "The validation split is a part of the training images that no network" in text
     # 25 %, 50 %, 75 %, 100 %, epoch, test
     assert lines["Teacher"] == ["40.00", "50.00", "70.00", "75.00", "2", "50.00"]
     assert lines["Student"][:4] == [

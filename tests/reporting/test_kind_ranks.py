@@ -73,6 +73,8 @@ def test_mean_ranks_and_tests_over_six_cells(tmp_path):
     chi2 = 12 / (6 * 3 * 4) * sum(s**2 for s in sums) - 3 * 6 * 4
     chi2 /= 1 - 6 / (6 * 24)
     assert float(found["Friedman chi square", "", ""]["value"]) == pytest.approx(chi2, abs=1e-6)
+    assert f"chi square {chi2:.2f}, p ≈ " in text and "This p is approximate" in text
+    assert "They are too small, because the best method is chosen on the same data." in text
     assert float(found["Friedman p", "", ""]["value"]) == pytest.approx(np.exp(-chi2 / 2), abs=1e-6)
     critical = 2.343 * (3 * 4 / (6 * 6)) ** 0.5  # Demsar, Table 5a
     assert f"of two mean ranks at 5 %: {critical:.2f}." in text

@@ -35,16 +35,9 @@ def test_every_point_is_shown_with_its_mean_and_the_choice(study):
     points = [(line["method"], line["point"], line["mean"]) for line in lines[2:5]]
     assert points == [("MLD", "1.0", "35.0"), ("MLD", "2.0", "55.0"), ("MLD", "3.0", "50.0")]
     assert "the same budget of 5 points" in text
-    assert "No number is of test images" in text
-
-
-def test_power_is_that_of_the_published_rows(study):
-    """The points of a method are no sample of one distribution."""
-    artefact, results = study
-    finish(results, artefact)
-    text, _ = written(artefact, results)
-    # Student 0, MLD 28.28, MSE 7.07: sqrt of the mean variance
-    assert "the standard deviation over seeds is 16.83 mAP" in text
+    assert "All metrics are of the images set aside, and none is of test images." in text
+    assert text.count("bold") == 1
+    assert "Among the points of one method, the best number is bold" in text
 
 
 def test_nothing_is_called_chosen_before_all_points_of_a_method_have_ended(study):

@@ -1,16 +1,15 @@
 """The notes under tables, in a comparison of known values."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
-from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts
-from reporting_cases import REASON, artefact, markdown_row, planned, row
+from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts, write_record
+from reporting_cases import REASON, artefact, markdown_row, path_of, planned, row
 
 from mdkd import records
 from mdkd.artefacts import Cell, Row
 from mdkd.metrics import METRICS
 from mdkd.reporting.notes import OTHER_SETTINGS, of_dependencies, of_runs
-from mdkd.reporting.statistics import resolvable_difference
 
 
 @pytest.fixture
@@ -98,12 +97,54 @@ def test_a_shared_run_is_counted_once(layout):
     assert "7 of 10 runs" in texts(two, layout)["md"]
 
 
-def test_the_power_line_pools_the_spread_of_rows_not_below_the_student(layout):
-    rows = [r for r in ARTEFACT.rows if r.label in ("Teacher", "Student", "MLD", "RKD")]
-    text = texts(replace(ARTEFACT, rows=rows), layout)["md"]
-    pooled = (100 * (0.1**2 / 2) ** 0.5, 3)  # spreads 0.1 and 0 of three runs; RKD is far below
-    assert f"standard deviation over seeds is {pooled[0]:.2f} mAP (pooled over" in text
-    assert f"difference of {resolvable_difference(*pooled):.2f} mAP" in text
+# The mAP of five seeds each.
+FIVE = {
+    "vanilla": [0.50, 0.52, 0.48, 0.51, 0.49],
+    "mld": [0.60, 0.62, 0.58, 0.61, 0.59],  # student plus 10: the differences do not vary
+    "mdkd": [0.61, 0.62, 0.60, 0.61, 0.61],  # MLD plus 1, 0, 2, 0, 2
+}
+
+
+def of_five_seeds(base, runs):
+    """The page of a comparison of these runs."""
+    seeds = list(range(5))
+    labels = {"vanilla": "Student", "mld": "MLD", "mdkd": "MDKD"}
+    rows = [row("Teacher", "teacher", TEACHER)]
+    for method in runs:
+        role = "student" if method == "vanilla" else "method"
+        paths = [path_of(method, seed) for seed in seeds]
+        rows.append(row(labels[method], role, paths))
+    table = artefact("comparison", rows, seeds=seeds)
+    results = planned(base, table.runs)
+    write_record(results, TEACHER[0], 0.9)
+    for method, values in runs.items():
+        for seed, value in enumerate(values):
+            write_record(results, path_of(method, seed), value)
+    return texts(table, results)["md"]
+
+
+def test_power_is_that_of_paired_tests(tmp_path):
+    text = of_five_seeds(tmp_path, {key: FIVE[key] for key in ("vanilla", "mld", "mdkd")})
+    # MLD − Student: no spread. MDKD − Student: 11, 10, 12, 10, 12 has the variance 4 / 4 = 1.
+    spread = "0.00 (MLD − Student) to 1.00 (MDKD − Student) percentage points."
+    assert f"two runs of one seed has a standard deviation over seeds of {spread}" in text
+    # With 4 degrees of freedom: (2.7764 + 0.9410) / sqrt(5) = 1.66. For 0.5, by G*Power's "matched
+    # pairs" with effect size 0.5: 34 pairs.
+    assert "finds a difference of 0.00 to 1.66 percentage points" in text
+    assert "before correction for the number of tests" in text
+    assert "To find 0.5 percentage points, 5 to 34 seeds are needed." in text
+
+
+def test_the_power_of_one_test_is_one_number(tmp_path):
+    text = of_five_seeds(tmp_path, {key: FIVE[key] for key in ("vanilla", "mld")})
+    (power,) = [line for line in text.splitlines() if line.startswith("- Power: ")]
+    assert "over seeds of 0.00 (MLD − Student) percentage points" in power and " to 0" not in power
+
+
+def test_fewer_seeds_than_an_interval_needs_have_no_power(layout):
+    text = texts(ARTEFACT, layout)["md"]  # three seeds
+    assert "- Fewer than 5 seeds: intervals and tests of differences need 5" in text
+    assert "Power" not in text
 
 
 def test_one_seed_has_no_spread(layout):
@@ -113,9 +154,8 @@ def test_one_seed_has_no_spread(layout):
     alone = replace(ARTEFACT, seeds=[0], rows=rows)
     text = texts(alone, layout)["md"]
     assert "- Percentages: one seed, after the last epoch." in text and "deviation" not in text
-    assert "One seed, after the last epoch. The teacher is one run." in of_dependencies(
-        alone, layout
-    )
+    shared = "One seed, after the last epoch. The teacher is one run that all methods share."
+    assert shared in of_dependencies(alone, layout)
 
 
 def test_a_reason_names_the_pairs_if_others_have_numbers(tmp_path):
@@ -128,3 +168,40 @@ def test_a_reason_names_the_pairs_if_others_have_numbers(tmp_path):
         f"L2D: n/a for Scenes: B → C: {reason}.",
         f"L2D: n/a for Scenes: D → C: {REASON}.",
     ]
+
+
+def test_distinct_teachers_are_not_called_one_run(layout):
+    """Two pairs of networks: with one teacher, and with a teacher each."""
+    two = {"columns": ["one", "two"]}
+    shared = row("Teacher", "teacher", TEACHER, TEACHER)
+    assert ONE_TEACHER in texts(replace(ARTEFACT, rows=[shared], **two), layout)["md"]
+    other = [path_of("teacher", pair=("wrn16_2", "resnet8"))]
+    results = planned(layout.base / "other", [*TEACHER, *other])
+    apart = row("Teacher", "teacher", TEACHER, other)
+    text = texts(replace(ARTEFACT, rows=[apart], **two), results)["md"]
+    assert ONE_TEACHER not in text
+    assert "Each pair of networks has one run of the teacher, which all its methods share." in text
+
+
+ONE_TEACHER = "The teacher is one run that all methods share."
+
+
+def test_epochs_and_images_are_named(tmp_path):
+    rows = [
+        row("Teacher", "teacher", TEACHER),
+        row("Student", "student", STUDENT[:1]),
+        row("Long", "student", ["supervised/scenes/resnet8/epochs-9/seed0"]),
+        row("MLD", "method", of("mld")[:1]),
+    ]
+    made = artefact("comparison", rows, seeds=[0])
+    results = planned(tmp_path, made.runs)
+    epochs = results.runs[STUDENT[0]].recipe.epochs
+    assert f"- Epochs: {epochs}; Long: 9.\n" in texts(made, results)["md"]
+    dataset = results.runs[STUDENT[0]].dataset
+    counts = {"test": {"images": 48}, "train": {"images": 53}, "val": {"images": 11}}
+    meta = {"dataset": asdict(dataset), "classes": ["a"], "splits": counts}
+    records.write_json(results.cache(dataset.name) / "meta.json", meta)
+    images = "Images of scenes: 53 for training, 11 for validation, 48 for the test."
+    assert f"- Epochs: {epochs}; Long: 9. {images}\n" in texts(made, results)["md"]
+    records.write_json(results.cache(dataset.name) / "meta.json", meta | {"dataset": {}})
+    assert "Images of" not in texts(made, results)["md"]  # of a cache with other settings

@@ -23,8 +23,9 @@ from mdkd.metrics import METRICS
 from mdkd.plan import Plan
 from mdkd.reporting import page
 from mdkd.reporting.page import curves, matrices
-from mdkd.reporting.page.differences import differences, paired
+from mdkd.reporting.page.differences import differences
 from mdkd.reporting.page.gather import content
+from mdkd.reporting.statistics import paired_interval
 
 REQUIRED = "MDKD_REQUIRE_BROWSER"  # if 1, a test fails where it would be skipped
 HOSTILE = "</script><script>document.title='broken out'</script><!--&\u2028{{ 7 * 7 }}"
@@ -80,18 +81,26 @@ def test_differences_are_paired_over_the_seeds_that_both_have(tmp_path):
     (pair,) = known(tmp_path)["pairs"]
     found = {(i, j): rest for i, j, *rest in pair["differences"]}
     assert len(found) == 5 * 4 / 2
-    # Student minus MLD: -0.2, -0.1, 0. The deviation is 0.1, t is 4.3027, so ± 0.2484.
+    # Student minus MLD: -0.2, -0.1, 0. Three seeds have no interval.
     seeds, means, halves = found[0, 1]
-    assert (seeds, means[0], halves[0]) == ([0, 1, 2], -1000, 2484)
-    # Student minus RKD, of which two seeds are done: 0.3 and 0.2. t is 12.7062.
+    assert (seeds, means[0], halves) == ([0, 1, 2], -1000, None)
+    # Student minus RKD, of which two seeds are done: 0.3 and 0.2.
     seeds, means, halves = found[0, 4]
-    assert (seeds, means[0], halves[0]) == ([0, 1], 2500, 6353)
+    assert (seeds, means[0], halves) == ([0, 1], 2500, None)
     assert len(means) == len(METRICS) + 3  # and the three labels
+
+
+def test_five_shared_seeds_have_an_interval():
+    one = {seed: np.array([value, np.nan]) for seed, value in enumerate((0.3, 0.5, 0.7, 0.4, 0.6))}
+    other = {seed: np.array([0.25, 0.5]) for seed in range(6)}
+    # The deviation is 0.1581, t with 4 degrees of freedom is 2.7764, so ± 0.1963.
+    ((_, _, seeds, means, halves),) = differences([one, other], [0])
+    assert (seeds, means, halves) == ([0, 1, 2, 3, 4], [2500, None], [1963, None])
 
 
 def test_the_interval_is_that_of_scipy():
     first_SV, second_SV = np.random.default_rng(0).random((2, 5, 3))
-    mean_V, half_V = paired(first_SV, second_SV)
+    mean_V, half_V = paired_interval(first_SV, second_SV)
     for v in range(3):
         test = stats.ttest_rel(first_SV[:, v], second_SV[:, v]).confidence_interval(0.95)
         assert mean_V[v] - half_V[v] == pytest.approx(test.low)
@@ -269,9 +278,9 @@ def test_equal_runs_give_an_equal_page(tmp_path):
 # ---- the page as a browser reads it -----------------------------------------------------------
 
 
-def hostile(base):
+def hostile(base, seeds=(0, 1)):
     """A page in which a method and a label have a name that would break out of a script."""
-    plan, results = page_case.predicted(base)
+    plan, results = page_case.predicted(base, seeds=seeds)
     (artefact,) = plan.artefacts.values()
     (row,) = [row for row in artefact.rows if row.label == "MDKD"]
     object.__setattr__(row, "label", HOSTILE)
@@ -331,7 +340,7 @@ def test_every_view_is_drawn_by_a_browser(tmp_path):
         reason = "chromium is not installed, so no view of the page was drawn"
         assert os.environ.get(REQUIRED) != "1", reason
         pytest.skip(reason)
-    plan, results = hostile(tmp_path)
+    plan, results = hostile(tmp_path, seeds=range(5))
     for path in plan.runs:
         page_case.keep_history(results, path, {"bce": [2.0, 1.0], "mld": [3.0, 1.0]})
     reporting.report_page(plan, results)
@@ -360,13 +369,16 @@ def test_every_view_is_drawn_by_a_browser(tmp_path):
     best = max(data["runs"], key=lambda run: (run["seed"] == 1, run["values"][0]))
     numbers = [text for text in texts["runs"] if re.fullmatch(r"\d+\.\d\d", text)]
     assert numbers[0] == f"{best['values'][0] / 100:.2f}"  # sorted, and only those of seed 1
-    assert "3 of 7 runs; 0 selected. " in texts["runs"]
+    assert "3 of 16 runs; 0 selected. " in texts["runs"]
     assert "loss term bce" in texts["curves"] and "loss term mld" in texts["curves"]
     assert HOSTILE in texts["labels"] and HOSTILE in texts["comparison"]
     ((_, _, _, means, halves), *_) = data["pairs"][0]["differences"]  # Student minus MLD
     gain, half = -means[0], halves[0]
     numbers = [f"{v / 100:+.2f}".replace("-", "−") for v in (gain, gain - half, gain + half)]
-    verdict = "MLD − Student: {} mAP, 95 % interval {} to {}; shared seeds 0, 1.".format(*numbers)
-    assert any(text.startswith(verdict) for text in texts["difference"])
+    verdict = "MLD − Student: {} mAP, 95 % interval {} to {}; shared seeds 0, 1, 2, 3, 4. "
+    verdict = verdict.format(*numbers) + (
+        "Intervals need 5 shared seeds and are not corrected for the number of comparisons."
+    )
+    assert verdict in texts["difference"]
     cells = [a for tag, a in drawn["dependencies"].elements if tag == "rect"]
     assert len(cells) == 5 * (10 + 30)  # five matrices of ten pairs, each with a scale of 30 steps

@@ -59,13 +59,14 @@ def test_cliques(critical, expected):
 
 
 def test_the_smallest_difference_that_can_be_told():
-    # two groups of 3: t quantiles with 4 degrees of freedom are 2.7764 and 0.9410
-    expected = (2.7764451 + 0.9409646) * 0.5 * (2 / 3) ** 0.5
-    assert resolvable_difference(0.5, 3) == pytest.approx(expected, rel=1e-6)
-    assert seeds_needed(0.5, expected + 1e-6) == 3
-    assert seeds_needed(0.5, expected - 1e-6) == 4
-    assert seeds_needed(0.0, 0.5) == 2
-    assert seeds_needed(1.0, 0.5) == 64  # G*Power for a two-sided t-test, d = 0.5
+    # 5 pairs: t quantiles with 4 degrees of freedom are 2.7764 and 0.9410
+    expected = (2.7764451 + 0.9409646) * 0.5 / 5**0.5
+    assert resolvable_difference(0.5, 5) == pytest.approx(expected, rel=1e-6)
+    assert seeds_needed(0.5, expected + 1e-6) == 5
+    assert seeds_needed(0.5, expected - 1e-6) == 6
+    assert seeds_needed(0.0, 0.5) == 5  # fewer have no test
+    assert seeds_needed(1.0, 0.5) == 34  # G*Power, matched pairs, two-sided, dz = 0.5
+    assert resolvable_difference(0.741, 5) == pytest.approx(1.23, abs=0.005)
     for deviation in (1.4, 3.0):
         needed = seeds_needed(deviation, 0.5)
         assert resolvable_difference(deviation, needed) <= 0.5

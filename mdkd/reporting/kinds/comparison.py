@@ -13,7 +13,7 @@ from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact
 from mdkd.kinds import Comparison
 from mdkd.reporting import cells, differences, notes, plots, summary
-from mdkd.reporting.tables import Entry, Table
+from mdkd.reporting.tables import Block, Entry, Table
 from mdkd.results import Results
 
 if TYPE_CHECKING:
@@ -24,17 +24,27 @@ if TYPE_CHECKING:
 def table(artefact: Artefact, results: Results) -> Table:
     """The metrics of every pair; with enough seeds, then the tests of their differences."""
     frame = summary.of_metrics(artefact, results)
-    tests = differences.tests(artefact, frame, results)
-    if tests.empty:
-        return of_frame(artefact, frame, results)
     if Comparison(**artefact.options).marks:
-        signs = differences.signs(artefact, tests, results)
-        plain, further = of_frame(artefact, frame, results, signs), []
-        note = differences.note_of_signs(artefact, tests, results)
-    else:
-        plain = of_frame(artefact, frame, results)
-        further = differences.blocks(artefact, tests, results)
-        note = differences.note(artefact, tests)
+        tests = differences.tests(artefact, frame, results)
+        plain = of_frame(artefact, frame, results, differences.signs(artefact, tests))
+        return _with(plain, tests, [], differences.note_of_signs(artefact, tests))
+    return with_tests(of_frame(artefact, frame, results), artefact, frame, results)
+
+
+def with_tests(plain: Table, artefact: Artefact, frame: pd.DataFrame, results: Results) -> Table:
+    """A table of metrics, and the tests of their differences below it if there are any.
+
+    Args:
+        frame: that of `summary.of_metrics`.
+    """
+    tests = differences.tests(artefact, frame, results)
+    note = differences.note(artefact, tests)
+    return _with(plain, tests, differences.blocks(artefact, tests), note)
+
+
+def _with(plain: Table, tests: pd.DataFrame, further: list[Block], note: str) -> Table:
+    if tests.empty:
+        return plain
     return replace(
         plain,
         blocks=[*plain.blocks, *further],

@@ -155,8 +155,8 @@ def _notes(frame: pd.DataFrame, options: Context) -> list[str]:
     """What was judged, and on which pairs."""
     lines = [
         f"{WITH} and {WITHOUT}: mean average precision of a label A among the test images that "
-        "have a label B, and among those that do not. The mean is over the "
-        f"{options.pairs} pairs whose test labels correlate most (absolute phi), both ways round.",
+        "have a label B, and among those that do not. The mean is over the pairs that are named "
+        "below, both ways round: those whose test labels correlate most (absolute phi).",
         "Head, middle, tail: mAP of the most frequent third of the labels in the test images, of "
         f"the middle third and of the rarest third. Crowded: test images with {options.at_least} "
         "or more labels. Average precision rises with the share of positive images, so compare "
@@ -168,5 +168,6 @@ def _notes(frame: pd.DataFrame, options: Context) -> list[str]:
             tuple(sorted(pair)) for pair in found[["label", "given"]].itertuples(index=False)
         )
         names = ", ".join(" + ".join(pair) for pair in pairs)
-        lines += [f"{column}: {names}."] if names else []
+        count = f"{len(pairs)} pair{'s' if len(pairs) > 1 else ''}"
+        lines += [f"{column}: {count} of labels: {names}."] if names else []
     return lines

@@ -49,7 +49,7 @@ def table(artefact: Artefact, results: Results) -> Table:
             *(f"test {metric}" for metric in artefact.metrics),
         ],
         blocks=cells.blocks(artefact, entries),
-        notes=[*notes.of_metrics(artefact, test, results), *_notes(artefact, results, shown)],
+        notes=[*notes.of_metrics(artefact, test, results), *_notes(shown)],
         frame=pd.concat(frames).astype({"epoch": "Int64"}),
     )
 
@@ -122,13 +122,11 @@ def _first(cell: dict) -> Entry:
     return Entry(f"{cell['epoch']:.0f}{cells.dagger(cell['state'])}", cells.mark(cell["rank"]))
 
 
-def _notes(artefact: Artefact, results: Results, shown: list[int]) -> list[str]:
-    fractions = sorted({results.runs[path].dataset.val for path in artefact.runs})
-    aside = " or ".join(f"{100 * fraction:g} %" for fraction in fractions)
+def _notes(shown: list[int]) -> list[str]:
     return [
         f"val 25 % and so on: mAP on the validation split, after these epochs: "
-        f"{', '.join(map(str, shown))}. The validation split is {aside} of the training images; "
-        "no network is trained on it.",
+        f"{', '.join(map(str, shown))}. The validation split is a part of the training images that "
+        "no network is trained on.",
         "reaches Student: the first epoch after which the mean over seeds is at least the "
         f"student's mean after its last epoch; {GAP} if that never happens or the student has no "
         "runs.",

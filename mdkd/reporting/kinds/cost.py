@@ -6,11 +6,10 @@ from typing import Any
 import pandas as pd
 
 from mdkd.artefacts import Artefact, Row
-from mdkd.reporting import cells, notes, summary
+from mdkd.reporting import cells, differences, notes, summary
 from mdkd.reporting.summary import Measure, Values
 from mdkd.reporting.tables import Entry, Table
 from mdkd.results import Results, State
-from mdkd.runpath import DEFAULT, RunPath
 
 HOURS_FROM_S = 7200.0  # longer trainings are printed in hours
 MILLIONS_FROM = 1e6
@@ -26,10 +25,11 @@ def table(artefact: Artefact, results: Results) -> Table:
     largest = frame.groupby("quantity")["mean"].max()
     time = ("h", 3600.0) if largest["wall_s"] > HOURS_FROM_S else ("s", 1.0)
     count = ("M", 1e6) if largest["parameters"] > MILLIONS_FROM else ("k", 1e3)
+    references = _references(artefact, results)
     columns = [  # heading, quantity, unit
         (f"time ({time[0]})", "wall_s", time[1]),
         ("images/s", SPEED, 1.0),
-        *((f"× {row.label}", f"cost_over_{row.label}", 1.0) for row in references(artefact)),
+        *((f"× {row.label}", f"cost_over_{row.label}", 1.0) for row in references),
         ("memory (GB)", "peak_memory_bytes", 1e9),
         (f"parameters ({count[0]})", "parameters", count[1]),
         (f"connectors ({count[0]})", "connectors", count[1]),
@@ -72,22 +72,16 @@ def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
                 cell
                 | {"quantity": f"cost_over_{reference.label}"}
                 | _cost_ratio(cell, row, reference, i, results)
-                for reference in references(artefact)
+                for reference in _references(artefact, results)
             ]
             machines = "; ".join(sorted(_machines(row, i, results)))
             parts.append(pd.concat([own, pd.DataFrame(ratios)]).assign(machines=machines))
     return pd.concat(parts, ignore_index=True)
 
 
-def references(artefact: Artefact) -> list[Row]:
-    """The rows that costs are divided by: the student, and MLD with its default settings."""
-
-    def is_mld(path: str) -> bool:
-        run = RunPath.parse(path)
-        return (run.method, run.variant) == ("mld", DEFAULT)
-
-    mlds = [row for row in artefact.rows if any(is_mld(r) for c in row.cells for r in c.runs)]
-    return [row for row in artefact.rows if row.role == "student"][:1] + mlds[:1]
+def _references(artefact: Artefact, results: Results) -> list[Row]:
+    """The rows that costs are divided by: the first of the student, and the first of MLD."""
+    return [rows[0] for rows in differences.baselines(artefact, results) if rows]
 
 
 def machine(record: dict[str, Any]) -> str:

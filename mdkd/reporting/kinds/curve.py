@@ -46,14 +46,16 @@ def table(artefact: Artefact, results: Results) -> Table:
         texts = [f"{cell['row']} {cells.entry(cell).text}" for cell in level.to_dict("records")]
         heading = f"{group}, {metric}" if len(artefact.columns) > 1 else metric
         blocks.append(Block(heading=": ".join([heading, *texts]), lines=lines))
-    at_points = frame.assign(column=frame["column"] + frame["place"].fillna(""))
     in_points = {key: (100 * frame[key]).round(4) for key in ("difference", "difference_std")}
     return Table(
         name=artefact.name,
         title=cells.title(artefact),
         headings=places,
         blocks=blocks,
-        notes=[*notes.of_metrics(artefact, at_points, results), _note(artefact)],
+        notes=[
+            *notes.of_metrics(artefact, frame, results, "Among the methods in a column"),
+            _note(artefact),
+        ],
         frame=summary.hundredfold(frame).assign(**in_points),
     )
 
@@ -134,15 +136,14 @@ def _differences(artefact: Artefact, results: Results) -> pd.DataFrame:
 
 
 def _note(artefact: Artefact) -> str:
-    compare = "Bold and underlined compare the methods in a column."
     if _over_teachers(artefact):
         return (
             f"Each column has another teacher. {SIZE.capitalize()}: of its backbone and head. "
-            f"The runs of the student are the same in all columns. {compare}"
+            "The runs of the student are the same in all columns."
         )
     return (
         f"Each column is a value of {artefact.options['x']} in the recipe of the student and of "
-        f"all methods. The teacher keeps the recipe of the protocol. {compare}"
+        "all methods. The teacher keeps the recipe of the protocol."
     )
 
 

@@ -37,7 +37,7 @@ def table(artefact: Artefact, results: Results) -> Table:
         title=cells.title(artefact),
         headings=[row.label for row in artefact.rows],
         blocks=blocks,
-        notes=[*notes.of_metrics(artefact, of_metrics, results), *_notes(frame)],
+        notes=[*notes.of_metrics(artefact, of_metrics, results, "In each row"), *_notes(frame)],
         frame=written[[*keys, *written.columns.difference(keys, sort=False)]],
     )
 

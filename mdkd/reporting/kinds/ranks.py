@@ -184,9 +184,12 @@ def _notes(artefact: Artefact, results: Results, ranking: Ranking, resamples: in
     else:
         chi2, p = statistics.friedman(ranking.means_KM)
         lines.append(
-            f"Friedman's test: chi square {chi2:.2f}, p = {p:.2g}. Nemenyi's critical difference "
-            f"of two mean ranks at 5 %: {ranking.critical_difference:.2f}. Both assume independent "
-            "cells; cells that share data or networks are not fully independent."
+            f"Friedman's test: chi square {chi2:.2f}, p ≈ {p:.2g}. This p is approximate: it is "
+            "exact for very many cells only. Nemenyi's critical difference of two mean ranks at "
+            f"5 %: {ranking.critical_difference:.2f}. Both assume independent cells; cells that "
+            "share data or networks are not fully independent. The CSV has p-values of Wilcoxon's "
+            "test of the best method against each other one, corrected for their number (Holm). "
+            "They are too small, because the best method is chosen on the same data."
         )
     return [
         *lines,

@@ -13,7 +13,7 @@ from mdkd.artefacts import Artefact
 from mdkd.reporting import cells, plots, summary
 from mdkd.reporting.kinds import comparison
 from mdkd.reporting.summary import Measure, Values
-from mdkd.reporting.tables import Entry, Table
+from mdkd.reporting.tables import Block, Entry, Table
 from mdkd.results import Results
 
 if TYPE_CHECKING:
@@ -26,11 +26,15 @@ MARKERS = {"MLD": ("D", 0), "BD": ("o", -0.15), "ID": ("^", 0.15), "": ("x", 0)}
 
 
 def table(artefact: Artefact, results: Results) -> Table:
-    """A comparison, and the largest gradient of each kind of term at the end of training."""
-    plain = comparison.of_frame(artefact, summary.of_metrics(artefact, results), results)
+    """A comparison, and the largest gradient of each kind of term at the end of training.
+
+    Tests of differences are made only if the experiment names their rows (``against``).
+    """
+    frame = summary.of_metrics(artefact, results)
+    plain = comparison.of_frame(artefact, frame, results)
     ratios = gradient_ratios(artefact, results)
     states = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
-    blocks = []
+    blocks: list[Block] = []
     for column, block in zip(artefact.columns, plain.blocks, strict=True):
         lines = []
         for line in block.lines:
@@ -40,7 +44,7 @@ def table(artefact: Artefact, results: Results) -> Table:
         blocks.append(replace(block, lines=lines))
     sizes = sorted({results.runs[path].recipe.batch_size for path in artefact.runs})
     batch = " or ".join(map(str, sizes))
-    return replace(
+    made = replace(
         plain,
         headings=[*plain.headings, *(f"{kind} / BCE" for kind in TERMS)],
         blocks=blocks,
@@ -54,6 +58,7 @@ def table(artefact: Artefact, results: Results) -> Table:
         ],
         frame=pd.concat([plain.frame.assign(unit="%"), ratios.assign(unit="1")]),
     )
+    return comparison.with_tests(made, artefact, frame, results) if artefact.against else made
 
 
 def gradient_ratios(artefact: Artefact, results: Results) -> pd.DataFrame:

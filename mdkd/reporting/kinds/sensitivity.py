@@ -46,8 +46,6 @@ def table(artefact: Artefact, results: Results) -> Table:
             for value in values
         ]
         blocks.append(Block(heading=f"{pair}{metric}: {', '.join(texts)}", lines=lines))
-    shared = [row.label for row in artefact.rows if row.panel and _level(artefact, row)]
-    distinct = frame[~frame["row"].isin(shared)]  # a run is one piece of evidence
     in_points = {key: (100 * frame[key]).round(4) for key in ("difference", "difference_std")}
     return Table(
         name=artefact.name,
@@ -55,9 +53,9 @@ def table(artefact: Artefact, results: Results) -> Table:
         headings=settings,
         blocks=blocks,
         notes=[
-            *notes.of_metrics(artefact, distinct, results),
-            "Each column varies one setting. It takes the value at the left; all other settings "
-            "keep their defaults. Bold and underlined compare the values of one setting.",
+            *notes.of_metrics(artefact, frame, results, "Among the values of one setting"),
+            "Each column varies one setting. It takes the value at the left. All other settings "
+            "keep their defaults.",
         ],
         frame=summary.hundredfold(frame).assign(**in_points),
     )
@@ -116,7 +114,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
     frame = of_points(artefact, results)
     settings, values = _grid(artefact)
     first = artefact.metrics[0]
-    # equal distances: the values are 0 and powers of two
+    # equal distances: values are often chosen by factors, and 0 has no logarithm
     frame["x"] = frame["value"].map({value: x for x, value in enumerate(values)})
     across, down = min(ACROSS, len(settings)), -(-len(settings) // ACROSS)
     strips = down * len(artefact.columns)

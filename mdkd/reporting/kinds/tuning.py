@@ -38,13 +38,15 @@ def table(artefact: Artefact, results: Results) -> Table:
                 entries = [*map(cells.entry, found), Entry(mark)]
                 lines.append(Line(label=row.label, entries=entries))
             blocks.append(Block(heading=": ".join(filter(None, names)) or None, lines=lines))
-    distinct = frame[frame["choice"].str.contains(PUBLISHED) | (frame["role"] != "method")]
     return Table(
         name=artefact.name,
         title=cells.title(artefact),
         headings=[*(f"val {metric}" for metric in artefact.metrics), ""],
         blocks=blocks,
-        notes=[*notes.of_metrics(artefact, distinct, results), *_notes(artefact)],
+        notes=[
+            *notes.of_metrics(artefact, frame, results, "Among the points of one method"),
+            *_notes(artefact),
+        ],
         frame=summary.hundredfold(frame),
     )
 
@@ -102,8 +104,7 @@ def _notes(artefact: Artefact) -> list[str]:
         f"with the highest mAP on the validation images, as a mean over {pairs}; of equal ones the "
         "published one, else the first. It is marked when all points of the method have ended, and "
         "a point that failed is not chosen. One choice for each method: it is used for all pairs. "
-        "published: the default settings, in parentheses behind the name of the method. Bold and "
-        "underlined compare the points of one method."
+        "published: the default settings, in parentheses behind the name of the method."
     ]
 
 

@@ -7,36 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy import special
 
-LEVEL = 0.95  # of the intervals
+from mdkd.reporting.statistics import paired_interval
+
 # Methods of one pair of networks. Of more, only those of the main table and those with unchanged
 # settings are compared with all others.
 MANY = 100
 
 
-def paired(first_SV: np.ndarray, second_SV: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of first minus second, and half the width of its 95 % interval, ``[V]`` each.
-
-    The interval is that of Student's t for paired values: mean ± t_0.975 s / sqrt(S) with S - 1
-    degrees of freedom. It is NaN for one seed.
-
-    >>> mean, half = paired(np.array([[0.3], [0.5], [0.7]]), np.array([[0.2], [0.3], [0.4]]))
-    >>> mean.round(4).tolist(), half.round(4).tolist()  # 0.1 * 4.3027 / sqrt(3)
-    ([0.2], [0.2484])
-    """
-    difference_SV = first_SV - second_SV
-    mean_V, seeds = difference_SV.mean(axis=0), len(difference_SV)
-    if seeds < 2:
-        return mean_V, np.full_like(mean_V, np.nan)
-    quantile = special.stdtrit(seeds - 1, (1 + LEVEL) / 2)
-    return mean_V, quantile * difference_SV.std(axis=0, ddof=1) / np.sqrt(seeds)
-
-
 def differences(
     by_seed: Sequence[dict[int, np.ndarray]], references: Sequence[int]
 ) -> list[list[Any]]:
-    """`paired` of every two methods of which one is a reference and which share a seed.
+    """`paired_interval` of every two methods of which one is a reference and which share a seed.
 
     Args:
         by_seed: for each method its values ``[V]`` (fractions) by seed.
@@ -54,12 +36,13 @@ def differences(
             seeds = [seed for seed in first if seed in by_seed[j]]
             if not seeds or not chosen & {i, j}:
                 continue
-            mean_V, half_V = paired(
+            mean_V, half_V = paired_interval(
                 np.stack([first[seed] for seed in seeds]),
                 np.stack([by_seed[j][seed] for seed in seeds]),
             )
-            halves = _hundredths(half_V) if len(seeds) > 1 else None
-            found.append([i, j, seeds, _hundredths(mean_V), halves])
+            halves = _hundredths(half_V)
+            there = any(half is not None for half in halves)
+            found.append([i, j, seeds, _hundredths(mean_V), halves if there else None])
     return found
 
 

@@ -17,6 +17,7 @@ from mdkd.plan import Plan
 from mdkd.reporting import summary
 from mdkd.reporting.page import curves, matrices
 from mdkd.reporting.page.differences import MANY, differences
+from mdkd.reporting.statistics import FEWEST_SEEDS
 from mdkd.results import Results
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.store import RunState
@@ -79,6 +80,7 @@ def content(plan: Plan, results: Results) -> dict[str, Any]:
         "validation": len(done - found.keys()),
         "unplanned": len(found.keys() - results.runs.keys()),
         "states": {state: states.count(state) for state in get_args(RunState) if state in states},
+        "fewest_seeds": FEWEST_SEEDS,  # of an interval
         "metrics": [{"name": name, "note": metric.note} for name, metric in METRICS.items()],
         "datasets": datasets,
         "runs": [_run(path, run, order[group_of(path)]) for path, run in found.items()],

@@ -20,9 +20,9 @@ function interval(mean, half) {
   return [signed(mean), make("span", { class: "spread" }, ` [${signed(mean - half)}, ${signed(mean + half)}]`)];
 }
 
-const INTERVALS = "In brackets: the 95 % interval of the mean of paired differences over the shared seeds " +
-  "(Student's t). It tells how far seeds may move the difference, not test images or another teacher. " +
-  "It is not corrected for the number of comparisons.";
+const ENOUGH = `Intervals need ${DATA.fewest_seeds} shared seeds and are not corrected for the number of comparisons.`;
+const INTERVALS = "In brackets: the 95 % confidence interval of the mean of paired differences over the shared seeds " +
+  `(Student's t). It tells how far seeds may move the difference, not test images or another teacher. ${ENOUGH}`;
 
 // ---- comparison -----------------------------------------------------------------------------------
 
@@ -77,8 +77,8 @@ function comparisonView() {
       looks, rule: (row) => row.name !== "Teacher" && row.name !== "Student" && row === rows.find((one) => one.group.teacher),
     }),
     make("p", { class: "soft" }, "Percentages on the test images after the last epoch: mean ± standard deviation over " +
-      "seeds. The best number is bold, the second underlined; the teacher is not compared. " + INTERVALS +
-      " It is marked where it does not contain 0."),
+      "seeds. In each column, the best number is bold and the second is underlined. The teacher is not part of this ranking. " +
+      `${INTERVALS} A difference is marked where its interval does not contain 0.`),
     chart,
     ...[...notes].map(([note, names]) => make("p", { class: "soft" }, `${names.join(", ")}: ${note}.`)),
   ];
@@ -229,27 +229,25 @@ function differenceView() {
   const looks = (row) => (isClear(found.mean[row.i], half(row.i)) ? "clear" : "");
   const count = (test) => labels.filter((row) => test(found.mean[row.i])).length;
   const clear = labels.filter((row) => isClear(found.mean[row.i], half(row.i))).length;
-  const few = found.seeds.length < 2 ? "One shared seed has no interval." : found.seeds.length < 5
-    ? `With ${found.seeds.length} seeds the interval is very wide: the spread itself is hardly known.` : "";
   const title = `${a} − ${b}`;
   const seeds = `${found.seeds.length === 1 ? "seed" : "seeds"} ${found.seeds.join(", ")}`;
   return [
     make("div", { class: "controls" }, controls),
     make("p", { id: "verdict" }, `${title}: ${signed(found.mean[0])} mAP` +
       (known(half(0)) ? `, 95 % interval ${signed(found.mean[0] - half(0))} to ${signed(found.mean[0] + half(0))}` : "") +
-      `; shared ${seeds}. ${few}`),
+      `; shared ${seeds}. ${ENOUGH}`),
     make("h2", {}, "Metrics"),
     dotChart("", metrics.map((row) => ({ name: row.name, dots: [dot(row.name, row.i)] })),
       { print: plain, axis: `${title}, percentage points`, zero: true }),
     table(`Metrics, ${title}`, metrics, columns("metric"), "order", { looks }),
     make("h2", {}, "Labels"),
-    make("p", {}, `${count((v) => v > 0)} labels gain and ${count((v) => v < 0)} lose; the interval of ${clear} does not ` +
-      `contain 0. By chance alone, about ${(labels.length * 0.05).toFixed(0)} of ${labels.length} would not.`),
+    make("p", {}, `${count((v) => v > 0)} labels gain and ${count((v) => v < 0)} lose` + (found.half ? `; the interval of ${clear} does not contain 0. By chance alone, about ` +
+      `${(labels.length * 0.05).toFixed(0)} of ${labels.length} would not.` : ".")),
     dotChart("", labels.map((row) => ({ name: row.name, dots: [dot(row.name, row.i)] })),
       { print: plain, axis: `average precision: ${title}, percentage points`, zero: true }),
     make("p", { class: "soft" }, `Circles: ${a} is better. Squares: ${b} is better. Filled: the interval does not contain 0. ` +
-      "Lines are 95 % intervals of the mean of paired differences over the shared seeds (Student's t). They tell how far " +
-      "seeds may move a difference, not test images or another teacher, and are not corrected for the number of comparisons."),
+      "Lines are 95 % confidence intervals of the mean of paired differences over the shared seeds (Student's t). They tell " +
+      `how far seeds may move a difference, not test images or another teacher. ${ENOUGH}`),
     make("details", { open: state.numbers === "1", toggle: keepOpen("numbers") },
       make("summary", { "data-key": "numbers" }, "The labels in numbers"),
       table(`Labels, ${title}`, labels, columns("label"), "gain", { looks })),
