@@ -286,6 +286,16 @@ def label_of(mld, bd, id_):
         ({"pairs_of": ["nothing"]}, "pairs_of: no experiment 'nothing'"),
         ({"pairs": []}, "pairs, methods and metrics must name at least one each"),
         ({"metrics": ["map"]}, "unknown metric 'map'"),
+        ({"against": {"MLD": ["Studnt"]}, "methods": ["vanilla", "mld"]}, "mean 'Student'?"),
+        ({"against": {"MDKD": ["MLD"]}}, "mine.yaml: against: MDKD: no row is called 'MDKD'"),
+        ({"against": {"MLD": ["Teacher"]}}, "against: MLD: no row is called 'Teacher'"),
+        ({"against": {"MLD": ["MLD"]}}, "against: MLD: remove the row itself from its list"),
+        ({"against": {"MLD": []}}, "against: MLD: is empty; name at least one"),
+        ({"against": {"MLD": ["MLD"]}, "kind": "per_label"}, "kinds that do: comparison, scale"),
+        (
+            {"against": {"MLD": ["Student"]}, "options": {"marks": True}},
+            "against: option marks has signs for the student and MLD alone",
+        ),
     ],
 )
 def test_mistakes_name_the_file_the_key_and_the_fix(config, keys, message):
@@ -295,6 +305,16 @@ def test_mistakes_name_the_file_the_key_and_the_fix(config, keys, message):
     assert message in text
     assert "\n" not in text
     assert str(config) in text
+
+
+def test_the_controls_are_tested_against_mdkd_of_their_weights(quick):
+    against = quick.artefacts["controls"].against
+    assert against["MDKD"] == ["MLD, as strong", "MDKD, permuted"]
+    assert against["MDKD x 100"] == ["MLD, as strong as x 100", "MDKD x 100, permuted"]
+    long = quick.artefacts["equal_compute"].against
+    assert long == {f: [f"Student, as long as {f}"] for f in ("MDKD", "ReviewKD")}
+    assert quick.artefacts["agreement"].against == {}
+    assert quick.artefacts["comparison"].against is None
 
 
 def test_a_protocol_that_changes_an_unknown_experiment_is_refused(config):
