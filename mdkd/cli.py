@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from mdkd import (
-    devices,
     faults,
     given,
     kinds,
@@ -124,9 +123,9 @@ def predict(args: argparse.Namespace) -> None:
     """Print the labels of pictures."""
     entry, place = _finished(args)
     maps = args.output if args.cam else None
-    with devices.claim(args.device or place.device, place.trainings_per_gpu) as device_type:
-        from mdkd.training import labelling  # imports torch, now that the device is chosen
+    from mdkd.training import execution, labelling  # imports torch, which takes a second
 
+    with execution.claimed(args.device or place.device, place.trainings_per_gpu) as device_type:
         pictures = labelling.label(entry, args.images, device_type, maps)
         if args.json:
             show(json.dumps([picture.content() for picture in pictures], indent=1))
@@ -146,9 +145,9 @@ def export(args: argparse.Namespace) -> None:
 def attend(args: argparse.Namespace) -> None:
     plan = given.plan(args)
     artefact = find(plan.artefacts, args.target)
-    with devices.claim(args.device or plan.device, plan.trainings_per_gpu) as device_type:
-        from mdkd.training import gradcam  # imports torch, now that the device is chosen
+    from mdkd.training import execution, gradcam  # imports torch, which takes a second
 
+    with execution.claimed(args.device or plan.device, plan.trainings_per_gpu) as device_type:
         gradcam.attend(artefact, given.results(plan), device_type)
 
 

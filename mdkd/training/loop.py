@@ -28,7 +28,7 @@ from mdkd.needs import problems
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
 from mdkd.training.average import Average
-from mdkd.training.execution import DEFAULT, Execution, autocast, forward_of, prepare
+from mdkd.training.execution import DEFAULT, Execution, autocast, claimed, forward_of, prepare
 from mdkd.training.imported import imported_network
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
@@ -70,7 +70,7 @@ def train(
             entry.forget_progress()  # a process was killed just after writing the record
             log.info("already trained; nothing is trained again")
         else:
-            with devices.claim(device, trainings_per_gpu) as device_type:
+            with claimed(device, trainings_per_gpu) as device_type:
                 entry.sign(devices.describe(device_type))
                 _train_entry(
                     run,

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdkd import devices, locks, logits, records, slurm, store
+from mdkd import locks, logits, records, slurm, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
@@ -21,7 +21,7 @@ from mdkd.models.build import Network
 from mdkd.models.frozen import frozen
 from mdkd.outputs import Output, Spec
 from mdkd.training import checkpoint
-from mdkd.training.execution import DEFAULT, Execution, prepare
+from mdkd.training.execution import DEFAULT, Execution, claimed, prepare
 from mdkd.training.networks import load_network
 
 log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ def store_logits(
         if logits.complete(entry, cache.fingerprint, weights):
             log.info("already stored")
         else:
-            with devices.claim(device, trainings_per_gpu) as device_type:
+            with claimed(device, trainings_per_gpu) as device_type:
                 network = load_network(teacher_entry, cache, torch.device(device_type))
                 facts = {"cache": cache.fingerprint, "teacher": weights}
                 facts["planned"] = logits.planned(run)

@@ -10,8 +10,9 @@ import torch
 from conftest import ROOT, edit_yaml, python
 from trainings import MDKD, REVIEW, STUDENT, losses, read
 
-from mdkd import records, store
-from mdkd.training import loop
+from mdkd import devices, records, store
+from mdkd.errors import UserError
+from mdkd.training import loop, teacher
 from mdkd.training.execution import DEFAULT, Execution, prepare
 
 COMPILED, DETERMINISTIC = Execution(compile="default"), Execution(deterministic=True)
@@ -123,3 +124,36 @@ def test_both_are_settings_of_the_user(bench):
     )
     assert result.returncode == 2
     assert "compile: 'fast' is not valid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cuda", "says"),
+    [
+        (None, "was built without CUDA; install PyPI's default build, or set device: cpu"),
+        ("12.8", "cannot use this GPU; update the driver, or set device: cpu"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_one_line(bench, monkeypatch, tmp_path, cuda, says):
+    """The device file is there, but torch or the driver is not made for the GPU."""
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(devices, "DEV", tmp_path)
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    for variable in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(variable, "")  # restored after the test
+        monkeypatch.delenv(variable)
+    run = bench.resolve(MDKD)
+    with pytest.raises(UserError, match=f"^cuda 0: torch .* {says}$"):
+        loop.train(run, bench.layout, "auto")
+    assert not (store.entry(run, bench.layout).folder / "failed.json").exists()
+    with pytest.raises(UserError, match=says):
+        teacher.store_logits(run, bench.layout, "logits", "auto")
+    loop.train(run, bench.layout, "cpu")
+
+
+def test_every_verb_that_claims_a_gpu_checks_it():
+    files = (ROOT / "mdkd").rglob("*.py")
+    callers = [f.name for f in files if "devices.claim(" in f.read_text(encoding="utf-8")]
+    assert callers == ["execution.py"]
