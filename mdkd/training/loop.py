@@ -281,12 +281,12 @@ def _fit(
                 progress.step, last_step, recipe.epochs, images_per_s, left_s, progress.history
             )
             if stop.received:
-                log.warning(
+                if stop.limit_is_near:
+                    slurm.requeue()
+                log.warning(  # the last line of a log says how the job ended
                     "interrupted by %s; a checkpoint was saved at step %d of %d",
                     *(stop.received, progress.step, last_step),
                 )
-                if stop.limit_is_near:
-                    slurm.requeue()
                 raise SystemExit(stop.status)
     if average:
         student.load_state_dict(average.network.state_dict())

@@ -201,9 +201,10 @@ def _epochs(
                 output = live(epoch, step, batch.images_BCHW)
                 rows.append(torch.cat((output.logits_BC, output.pooled_BD)[:parts], dim=1))
                 if stop.received:
-                    log.warning("%s: %d epochs are stored", stop.received, epoch)
                     if stop.limit_is_near:
                         slurm.requeue()
+                    # The last line of a log says how the job ended.
+                    log.warning("interrupted by %s; %d epochs are stored", stop.received, epoch)
                     raise SystemExit(stop.status)
             outputs_NX = torch.cat(rows).to(dtype).cpu().numpy()
             with records.atomic(entry.epoch(epoch)) as file:

@@ -128,6 +128,7 @@ def test_near_the_limit_of_its_slurm_job_it_saves_and_is_requeued(bench, finishe
     assert result.returncode == 143, result.stderr
     assert "interrupted by SIGALRM; a checkpoint was saved at step" in result.stderr
     assert (tmp_path / "asked").read_text() == "requeue 17\n"
+    assert "interrupted by SIGALRM" in result.stderr.splitlines()[-1]  # also after a refusal
     bench.train(REVIEW)
     assert_equal_to_uninterrupted(bench, finished, REVIEW)
 

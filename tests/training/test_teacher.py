@@ -185,18 +185,26 @@ def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, kind
     assert entry.record().images_per_s > 0
 
 
-def test_a_signal_stops_between_two_batches_and_keeps_whole_epochs(bench, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])  # the second one requeues
+def test_a_signal_stops_between_two_batches_and_keeps_whole_epochs(
+    bench, monkeypatch, caplog, number
+):
     call = teaching.LiveTeacher.__call__
 
     def stopped(self, epoch, step, images_BCHW):
         if (epoch, step) == (1, 1):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return call(self, epoch, step, images_BCHW)
 
     monkeypatch.setattr(teaching.LiveTeacher, "__call__", stopped)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("PATH", str(bench.base))  # no scontrol: the requeue is refused
     with pytest.raises(SystemExit) as stop:
         write(bench)
     assert stop.value.code == 143
+    assert caplog.messages[-1] == f"interrupted by {number.name}; 1 epochs are stored"
+    requeued = any("could not be requeued" in message for message in caplog.messages)
+    assert requeued == (number == signal.SIGUSR1)
     entry = logits.entry(bench.resolve(MLD), bench.layout)
     assert sorted(file.name for file in entry.folder.iterdir()) == ["begun.json", "epoch0001.npy"]
     assert not bench.layout.published(
