@@ -1,6 +1,6 @@
 """What users write in the files of ``config/``, as dataclasses; `mdkd.spec` puts them together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -162,9 +162,16 @@ class ArchEntry:
 
 def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
     """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere."""
-    content = read_yaml(file)
+    return user_of(read_yaml(file), overrides, str(file))
+
+
+def user_of(content: Any, overrides: dict[str, Any], where: str) -> UserConfig:
+    """The settings of a user. An override that is None stands for the default of its key."""
     if isinstance(content, dict):
         content = content | overrides
+        for setting in fields(UserConfig):
+            if overrides.get(setting.name, ...) is None:
+                del content[setting.name]
         for key in ("experiments", "seeds", "plugins"):  # one bare value is a list of one
             if isinstance(content.get(key), str | int):
                 content[key] = [content[key]]
@@ -173,4 +180,4 @@ def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
                 int(s) if isinstance(s, str) and s.isdecimal() and len(s) < 20 else s
                 for s in content["seeds"]
             ]
-    return parse(UserConfig, content, str(file))
+    return parse(UserConfig, content, where)
