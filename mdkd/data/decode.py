@@ -126,7 +126,8 @@ class Progress:
     """The state of every row of every file, saved on disk with a fingerprint of the work.
 
     Files are reused only if their fingerprint matches. Otherwise they are created again; a
-    `UserError` is raised if the disk has not enough free space.
+    `UserError` is raised if the disk has not enough free space. Images that were damaged are
+    decoded again: their files may have been replaced.
     """
 
     def __init__(self, record: Path, fingerprint: str, files: dict[str, PixelFile]):
@@ -154,7 +155,10 @@ class Progress:
                     for name, state_N in states.items()
                 ):
                     return False
-                self.states = states
+                self.states = {
+                    name: np.where(state_N == DAMAGED, TO_DO, state_N).astype(np.uint8)
+                    for name, state_N in states.items()
+                }
         except Exception:  # the file is missing or damaged; damage can raise almost any exception
             return False
         return True

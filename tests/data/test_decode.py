@@ -129,6 +129,26 @@ def test_a_repaired_image_continues_the_build(make_cache, decode_log, tmp_path):
     assert len(decoded(decode_log)) == 150 + 40 - 96
 
 
+def test_a_replaced_image_is_not_left_out(make_cache, decode_log, tmp_path):
+    """One was left out as damaged before the build was interrupted; the user replaces its file."""
+    drawn = table(decode_log, 150, damaged=(7,))
+    image = drawn.splits["train"].image
+
+    def ends(i):
+        if i == 100:
+            raise KeyboardInterrupt
+        return image(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_cache(swapped(drawn, image=ends), damaged="drop")
+    with np.load(tmp_path / "cache" / "progress.npz") as saved:
+        assert saved["state_train"][7] == decode.DAMAGED
+    decoded(decode_log)
+    cache = make_cache(table(decode_log, 150), damaged="drop")
+    assert len(decoded(decode_log)) == 150 + 40 - 95
+    assert cache.fingerprint == make_cache(table(decode_log, 150), "w", damaged="drop").fingerprint
+
+
 def test_other_work_starts_anew(make_cache, decode_log, tmp_path):
     drawn = table(decode_log, 150)
     others = {
