@@ -127,8 +127,11 @@ def test_a_cache_that_cannot_be_written_is_completed_later(call, bench, monkeypa
         failing(patched, name, code)
         message = only_error(call("cache", "scenes", "--jobs", "1"))
     assert name in message and faults.FIXES[code] in message
-    assert (folder / "meta.json").exists() == (name == "contact_sheet.png")
-    assert call("cache", "scenes", "--jobs", "1")[0] == 0
+    assert not (folder / "meta.json").exists()
+    status, _, lines = call("cache", "scenes", "--jobs", "1")
+    assert status == 0
+    if name in ("meta.json", "contact_sheet.png"):  # written last
+        assert any("resuming: 80 of 80 images are done" in line for line in lines)
     assert files(folder) == expected
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from mdkd import locks, records, registry
 from mdkd.config import Dataset, one_line, parse
 from mdkd.data import checks, contact_sheet, digests
-from mdkd.data.cache import FORMAT, SPLITS, open_cache
+from mdkd.data.cache import FORMAT, SPLITS
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
@@ -117,13 +117,11 @@ def _write(
     meta["fingerprint"] = digests.fingerprint(meta)
     if table.extras is not None:
         table.extras(folder)
+    images_NSSC = np.load(files["train"].path, mmap_mode="r")
+    targets_NC = np.load(folder / "labels_train.npy")
+    contact_sheet.write(folder / "contact_sheet.png", images_NSSC, targets_NC, table.classes)
     records.write_json(folder / "meta.json", meta)
     progress.delete()
-    cache = open_cache(folder)
-    train = cache.splits["train"]
-    contact_sheet.write(
-        folder / "contact_sheet.png", train.images_NSSC, train.targets_NC, cache.classes
-    )
 
 
 def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
