@@ -151,7 +151,7 @@ def store_logits(
         else:
             with claimed(device, trainings_per_gpu) as device_type:
                 network = load_network(teacher_entry, cache, torch.device(device_type))
-                facts = {"cache": cache.fingerprint, "teacher": weights}
+                facts = {"cache": cache.fingerprint, "teacher": weights, "device": device_type}
                 facts["planned"] = logits.planned(run)
                 _write(entry, run, kind, network, cache, facts)
         logits.publish(run, layout, kind)
@@ -170,13 +170,24 @@ def _write(
 
 
 def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
-    """Delete outputs of other data or of another teacher, and write whose these will be."""
+    """Delete outputs of other data, of another teacher or device; write whose these will be.
+
+    On another device all epochs are stored again, so that a store never mixes the roundings of two.
+    That costs the work of an interrupted call; to refuse would cost a whole workflow.
+    """
     begun = entry.folder / logits.BEGUN
-    if begun.exists() and records.read_json(begun, f"delete {entry.folder}") == facts:
+    before = records.read_json(begun, f"delete {entry.folder}") if begun.exists() else None
+    if before == facts:
         return
     (entry.folder / logits.RECORD).unlink(missing_ok=True)
     begun.unlink(missing_ok=True)
-    for file in entry.folder.glob("epoch*.npy"):
+    old = list(entry.folder.glob("epoch*.npy"))
+    if old:
+        log.warning(
+            "%s: %d epochs of other data, or of another teacher or device, are stored again",
+            *(entry.folder, len(old)),
+        )
+    for file in old:
         file.unlink()
     records.write_json(begun, facts)
 

@@ -212,6 +212,21 @@ def test_a_signal_stops_between_two_batches_and_keeps_whole_epochs(
     ).exists()
 
 
+def test_a_store_holds_the_outputs_of_one_device(bench, passes, caplog):
+    """Some epochs were stored on a GPU; then the job goes on where there is none."""
+    entry = write(bench)
+    assert entry.record().device == "cpu"
+    (entry.folder / logits.RECORD).unlink()
+    entry.epoch(1).unlink()
+    begun = records.read_json(entry.folder / logits.BEGUN)
+    records.write_json(entry.folder / logits.BEGUN, begun | {"device": "cuda"})
+    passes.clear()
+    write(bench)
+    assert len(passes) == LAST_STEP  # all of them are made again
+    assert "1 epochs of other data, or of another teacher or device, are stored" in caplog.text
+    assert records.read_json(entry.folder / logits.BEGUN) == begun
+
+
 def test_logits_of_another_teacher_or_cache_are_not_used(bench, passes):
     entry = write(bench)
     for fact in ("teacher", "cache"):
