@@ -174,8 +174,8 @@ def _check_lists(
     """
     meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
     for label, name in enumerate(classes):
-        path = file.with_name(f"{name}_{file.name}")
-        if not path.exists():
+        path = file.parent / f"{name}_{file.name}"
+        if "/" in name or not path.exists():  # a file cannot have such a name
             continue
         lines = [line.split() for line in read_lines(path)]
         if [words[0] for words in lines] != ids:
