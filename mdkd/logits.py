@@ -157,7 +157,7 @@ def _current(run: Run, layout: Layout, kind: str) -> bool:
     if teacher and teacher.finished and teacher.record()["weights_sha256"] != record.teacher:
         return False
     meta = layout.cache(run.dataset.name) / "meta.json"
-    return not meta.exists() or records.read_json(meta).get("fingerprint") == record.cache
+    return not meta.exists() or records.read_object(meta).get("fingerprint") == record.cache
 
 
 def groups(plan: Plan) -> dict[str, list[str]]:

@@ -112,7 +112,7 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
     failed, log = entry.folder / store.FAILED, layout.train_log(path, keys.key(run))
     if failed.exists():
         log = log if log.exists() else entry.folder / store.LOG
-        note = one_line(records.read_json(failed).get("error"))
+        note = one_line(records.read_object(failed).get("error"))
         return Status(path=path, state="failed", note=note, log=log, progress=progress)
     if error := joblog.failure(log):  # it failed before the training began
         return Status(path=path, state="failed", note=one_line(error), log=log, progress=progress)
