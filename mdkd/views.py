@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from mdkd import completion, given, precheck, records
+from mdkd import completion, faults, given, precheck, records
 from mdkd.arguments import parser
 from mdkd.config import Run
 from mdkd.errors import UserError, find, nearest
@@ -178,9 +178,9 @@ def status(args: argparse.Namespace) -> None:
             as_line=args.line,
             as_json=args.json,
         )
-    except KeyboardInterrupt:  # the usual end of --watch
-        if args.watch is None:
-            raise
+    except KeyboardInterrupt:
+        if args.watch is None or faults.stopped_from_outside():
+            raise  # else it was Ctrl-C, the usual end of --watch
 
 
 def _part(plan: Plan, target: str | None) -> Plan:
