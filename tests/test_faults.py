@@ -12,7 +12,7 @@ import pytest
 from conftest import TEACHER
 from trainings import STUDENT, read
 
-from mdkd import cli, faults, locks
+from mdkd import cli, faults, locks, records
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.training import loop
@@ -238,6 +238,19 @@ def file_in_place_of(folder):
     folder.write_text("")
 
 
+def test_two_processes_may_write_a_file_at_once(tmp_path, monkeypatch):
+    file = tmp_path / "a.json"
+    with records.atomic(file) as first:
+        first.write(b"first")
+        with monkeypatch.context() as other:
+            other.setattr(os, "getpid", lambda: -1)
+            with records.atomic(file) as second:
+                second.write(b"second")
+        assert file.read_bytes() == b"second"
+    assert file.read_bytes() == b"first"
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def loop_in_place_of(file):
     shutil.rmtree(file, ignore_errors=True)
     file.symlink_to(file)
@@ -251,7 +264,7 @@ def gone(file):
     ("spoil", "place", "verb", "reason"),
     [
         (folder_in_place_of, PRINTED, TABLE, "a folder lies where"),
-        (folder_in_place_of, f"{PRINTED}.part", TABLE, "a folder lies where"),
+        (folder_in_place_of, f"{PRINTED}.{os.getpid()}.part", TABLE, "a folder lies where"),
         (file_in_place_of, "results", "report metrics", "move it away"),
         (file_in_place_of, "results/smoke/tables", TABLE, "move it away"),
         (file_in_place_of, "logs", "report metrics --log logs/a/b.log", "a file lies where"),

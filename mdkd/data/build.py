@@ -81,6 +81,8 @@ def _write(
         "classes": list(table.classes),
     }
     (folder / "meta.json").unlink(missing_ok=True)
+    for half in folder.glob(f"*{records.PART}"):  # of a build that was killed
+        half.unlink()
     if "val" not in splits:  # an earlier build with a val split may have left gigabytes
         for file in folder.glob("*_val.*"):
             file.unlink()

@@ -175,6 +175,8 @@ def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
     On another device all epochs are stored again, so that a store never mixes the roundings of two.
     That costs the work of an interrupted call; to refuse would cost a whole workflow.
     """
+    for half in entry.folder.glob(f"*{records.PART}"):  # of a process that was killed
+        half.unlink()
     begun = entry.folder / logits.BEGUN
     before = records.read_json(begun, f"delete {entry.folder}") if begun.exists() else None
     if before == facts:

@@ -108,6 +108,7 @@ def test_a_killed_build_goes_on_where_it_stopped(make_cache, decode_log, tmp_pat
     with pytest.raises(UserError, match=r"meta\.json"):
         open_cache(folder)
 
+    (folder / "labels_train.npy.1.part").write_bytes(b"half")
     make_cache(table(decode_log, 600), "killed")
     assert decoded(decode_log).keys() == left
     assert len(left) <= 540

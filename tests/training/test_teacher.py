@@ -173,8 +173,10 @@ def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, kind
     whole = {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")}
     (entry.folder / logits.RECORD).unlink()
     entry.epoch(1).unlink()
+    (entry.folder / "epoch0002.npy.1.part").write_bytes(b"half")
     passes.clear()
     write(bench, MLD, kind)
+    assert not list(entry.folder.glob("*.part"))
     assert len(passes) == STEPS  # of the epoch that was missing
     assert {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")} == whole
     write(bench, MLD, kind)
