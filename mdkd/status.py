@@ -38,8 +38,8 @@ class Progress:
     steps: int
     epoch: int  # the number of finished ones
     epochs: int
-    images_per_s: float
-    left_s: float  # from ``time`` on
+    images_per_s: float  # of training steps alone
+    left_s: float  # from ``time`` on, at this speed: without validation and scores
     time: str  # ISO 8601
 
 
