@@ -99,7 +99,7 @@ if workflow.is_main_process:
         raise WorkflowError(faults.describe(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
-            # A call that starts jobs deletes this file first. Show what it then plans.
+            # Pretend that the record is missing, as the real call would delete it.
             RECORDS[path] = record.replace(".json", "0.json")
     # A target on the command line must be the output of a rule.
     FINISHED = [key for key in FINISHED if key not in " ".join(sys.argv)]

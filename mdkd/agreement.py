@@ -27,7 +27,7 @@ def binary_kl(first_NC: np.ndarray, second_NC: np.ndarray) -> np.ndarray:
     """
     first_NC, second_NC = first_NC.astype(np.float64), second_NC.astype(np.float64)
     p_NC = np.exp(-np.logaddexp(0, -first_NC))
-    # ln(p / q) is that of (1 - p) / (1 - q) plus first - second.
+    # ln(p / q) = first - second + ln((1 - p) / (1 - q))
     others_NC = np.logaddexp(0, second_NC) - np.logaddexp(0, first_NC)
     return np.maximum(p_NC * (first_NC - second_NC) + others_NC, 0.0)
 

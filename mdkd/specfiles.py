@@ -54,9 +54,9 @@ class UserConfig:
     compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
     deterministic: bool = False  # the same bits in every repetition on the same GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
-    stored_pooled_gb: float = number(
-        0, 10**6, default=5.0
-    )  # and its pooled vectors, at most so much
+    # Pooled vectors are stored too if they take at most this many GB for a teacher and a seed;
+    # 0: never.
+    stored_pooled_gb: float = number(0, 10**6, default=5.0)
     tuned: str | None = location(None)  # a protocol or a file; None: the protocol's (mdkd/tuned.py)
     job_limits: JobLimits = field(default_factory=JobLimits)
     container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address

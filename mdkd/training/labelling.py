@@ -73,7 +73,7 @@ def label(
 
     Raises:
         UserError: the run has no weights, a picture is missing or damaged, or the network has no
-            attention maps. All is checked first that needs no network.
+            attention maps. Whatever needs no network is checked first.
     """
     for file in files:
         if (reason := no_image(file)) is not None:
