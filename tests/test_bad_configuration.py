@@ -191,7 +191,7 @@ BROKEN = {
     "no seeds": (MINE, put("seeds", []), "seeds: is empty; name at least one"),
     "seed twice": (MINE, put("seeds", [1, 1]), "seeds: 1 appears twice"),
     "changed seeds": (SMOKE, put("changes", {"mine": {"seeds": [-1]}}), "mine: seeds[0]: -1"),
-    "title is missing": (MINE, put("title", None), "title: expected text, found nothing"),
+    "title is missing": (MINE, put("title", None), "title: expected text, found null"),
     "date as title": (MINE, swap("title: Mine", "title: 2024-01-01"), "title: expected text"),
     "options is a list": (MINE, put("options", []), "options: expected keys and values"),
     "deep options": (MINE, put("options", {"x": 1}), "options: unknown key 'x'"),
@@ -211,7 +211,7 @@ BROKEN = {
     "protocol's methods": (SMOKE, put("methods", {"mld": [1]}), "methods: mld: expected keys"),
     "methods is a text": (METHODS, text("mdkd"), "expected settings by method"),
     "method without code": (METHODS, put("mine", {}), "unknown method 'mine'"),
-    "setting of no method": (METHODS, put("mdkd", {None: 1}), "unknown setting nothing"),
+    "setting of no method": (METHODS, put("mdkd", {None: 1}), "unknown setting null"),
     "setting is a list": (METHODS, put("mdkd", {"bd3": [1]}), "mdkd: bd3: expected float"),
     # published numbers
     "no number": (TABLE, swap(",73.02,73.81,68.24", ",high,1,1"), "line 2: mAP", "'high'"),

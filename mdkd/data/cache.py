@@ -26,8 +26,8 @@ import numpy as np
 from mdkd import records
 from mdkd.config import Dataset, number, parse, parse_known
 from mdkd.data import checks, digests
-from mdkd.data.reading import problem, read_json, reason_of, show
-from mdkd.errors import UserError
+from mdkd.data.reading import problem, read_json, reason_of
+from mdkd.errors import UserError, show
 from mdkd.layout import Layout
 
 FORMAT = 2  # increase it when the layout of the folder changes

@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated, show
+from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated
 from mdkd.data.sources import ADDED, Split, Table, common, facts
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
