@@ -23,6 +23,7 @@ from mdkd import (
     views,
 )
 from mdkd.arguments import parser
+from mdkd.config import Run
 from mdkd.errors import UserError, find
 from mdkd.faults import show, show_json
 from mdkd.layout import Layout
@@ -74,19 +75,7 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    place: Plan | UserConfig  # what says where things lie
-    if args.plan:
-        place = given.plan(args)
-        run, layout = find(place.runs, args.target), place.layout()
-    elif args.target.endswith(runfiles.SUFFIXES):
-        place = given.user(args)
-        registry.use(place.plugins)
-        run = runfiles.read(Path(args.target))
-        layout = Layout(run.protocol, store_folder=place.store)
-    else:
-        spec = given.specification(args)
-        place, run = spec.user, resolve_run(spec, args.target)
-        layout = Layout(run.protocol, store_folder=place.store)
+    run, layout, place = _chosen(args)
     from mdkd.training import loop  # imports torch, which takes a second
 
     loop.train(
@@ -242,27 +231,35 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
 }
 
 
+def _chosen(args: argparse.Namespace) -> tuple[Run, Layout, Plan | UserConfig]:
+    """The run that a run path or a run file names, and what says where things lie."""
+    if args.plan:
+        plan = given.plan(args)
+        return find(plan.runs, args.target), plan.layout(), plan
+    if args.target.endswith(runfiles.SUFFIXES):
+        user = given.user(args)
+        registry.use(user.plugins)
+        run = runfiles.read(Path(args.target))
+    else:
+        spec = given.specification(args)
+        user, run = spec.user, resolve_run(spec, args.target)
+    return run, Layout(run.protocol, store_folder=user.store), user
+
+
 def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]:
     """The entry that a run path or a run.json names, and what says where things lie.
 
     Raises:
         UserError: the run is not finished, or was trained with other settings than planned.
     """
-    place: Plan | UserConfig
     file = Path(args.target)
     if file.name == store.RECORD:
-        place = given.user(args)
-        registry.use(place.plugins)
-        return store.Entry(file.parent), place
+        user = given.user(args)
+        registry.use(user.plugins)
+        return store.Entry(file.parent), user
     if args.target.endswith(runfiles.SUFFIXES):
         raise UserError(f"{file}: give the path of a run, or the run.json of a finished run")
-    if args.plan:
-        place = given.plan(args)
-        run, layout = find(place.runs, args.target), place.layout()
-    else:
-        spec = given.specification(args)
-        place, run = spec.user, resolve_run(spec, args.target)
-        layout = Layout(run.protocol, store_folder=place.store)
+    run, layout, place = _chosen(args)
     entry = store.entry(run, layout)
     if not entry.finished:
         fix = neighbours.hint(run, layout, file=True) or f"train it first: mdkd train {run.path}"
