@@ -31,7 +31,8 @@ def imported_network(run: Run, cache: Cache, device: torch.device) -> Network:
             f"checkpoint '{file}': gone, or changed since the plan was made; plan again"
         )
     _check_labels(file, run, cache)
-    network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
+    scratch = dataclasses.replace(run, weights=None)
+    network = new_network(scratch, len(cache.classes), device, seed=0)
     load_whole(network, file)
     log.info("weights are those of %s; nothing is trained", file)
     return network

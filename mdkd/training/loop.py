@@ -143,7 +143,7 @@ def _train(
 ) -> None:
     """Build the networks, train, and write all files of the entry."""
     seed = rng.torch_seed(run.seed, "init", run.arch)
-    student = new_network(run, cache, device, seed, weights_folder)
+    student = new_network(run, len(cache.classes), device, seed, weights_folder)
     torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
     method = methods.build(
         run.method.name, student.spec, (teacher or student).spec, run.method.settings

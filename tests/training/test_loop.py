@@ -166,7 +166,7 @@ def test_connectors_are_trained_and_counted_but_not_saved(finished):
     assert plain["backbone"] + plain["head"] < sum(shapes)  # queries are a buffer
     cache = open_cache(finished.layout.cache("scenes"))
     run = finished.resolve(STUDENT)
-    network = new_network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, len(cache.classes), torch.device("cpu"), 0)
     assert plain["backbone"] == sum(p.numel() for p in network.backbone.parameters())
     assert plain["head"] == sum(p.numel() for p in network.head.parameters())
 
@@ -205,7 +205,7 @@ def test_the_record_vouches_for_files_teacher_and_data(finished):
 def test_predictions_are_the_networks_on_the_test_images(finished):
     run = finished.resolve(MLD)
     cache = open_cache(finished.layout.cache("scenes"))
-    network = new_network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, len(cache.classes), torch.device("cpu"), 0)
     network.load_state_dict(weights(finished.layout.run(MLD)))
     network.eval()
     loaded = load_network(finished.entry(MLD), cache, torch.device("cpu"))
