@@ -283,7 +283,7 @@ class Specification:
             self.lookup("methods", name, where.replace(": methods", ": base"))
         rows = []
         for written in experiment.methods:
-            entry = _entry(written, where)
+            entry = _row_of(written, where)
             self.lookup("methods", entry.method, where)
             changes = experiment.base.get(entry.method, {}) | entry.set
             rows.append(self.checked(replace(entry, set=changes), where))
@@ -341,7 +341,7 @@ class Specification:
         return published.read(self.folder / "reported" / f"{experiment.reported}.csv")
 
 
-def _entry(written: Any, where: str) -> Entry:
+def _row_of(written: Any, where: str) -> Entry:
     """A row in any of the three ways in which an experiment may write it."""
     if isinstance(written, str):
         return Entry(method=written)

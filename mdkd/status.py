@@ -31,8 +31,8 @@ CLOCK_S = 60  # a process may seem to begin so much after its lock: clocks are a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The content of ``progress.json``."""
+class Told:
+    """What a training tells of itself: the content of ``progress.json``."""
 
     step: int
     steps: int
@@ -65,7 +65,7 @@ class Status:
     state: State
     note: str = ""
     log: Path | None = None  # of a failed run
-    progress: Progress | None = None  # of a run that has begun and is not done
+    progress: Told | None = None  # of a run that has begun and is not done
     holder: Holder | None = None  # of a running one
     silent_s: float = 0.0  # of a running one: seconds since its last sign of life
     dead: bool = False  # it counts as running, but it has been silent for too long
@@ -121,7 +121,7 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
 
 
 def _running(
-    path: str, holder: Holder, progress: Progress | None, now: float, limit_s: float
+    path: str, holder: Holder, progress: Told | None, now: float, limit_s: float
 ) -> Status:
     told = (_seconds(holder.since), _seconds(progress.time) if progress else None)
     silent_s = max(now - max(each or 0 for each in told), 0)
@@ -182,11 +182,11 @@ def _exists(pid: int | None, since: float | None) -> bool:
     return since is None or time.time() - age_s <= since + CLOCK_S
 
 
-def _progress(file: Path) -> Progress | None:
+def _progress(file: Path) -> Told | None:
     """The content of the file, None if it is not there or another version has written it."""
     try:
         content = records.read_json(file)
-        return Progress(**{field.name: content[field.name] for field in fields(Progress)})
+        return Told(**{field.name: content[field.name] for field in fields(Told)})
     except (UserError, KeyError, TypeError):
         return None
 

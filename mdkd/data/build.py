@@ -17,7 +17,7 @@ from mdkd import locks, records, registry
 from mdkd.config import Dataset, one_line, parse
 from mdkd.data import checks, contact_sheet, digests
 from mdkd.data.cache import FORMAT, SPLITS
-from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
+from mdkd.data.decode import DAMAGED, DONE, PixelFile, Rows, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
@@ -93,21 +93,21 @@ def _write(
         for name, split in splits.items()
     }
     work = {name: [split.ids, digests.labels(split.targets_NC)] for name, split in splits.items()}
-    progress = Progress(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
-    decode(progress, dataset.damaged == "drop", jobs)
+    decoded = Rows(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
+    decode(decoded, dataset.damaged == "drop", jobs)
 
-    if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
-        progress.delete()  # _finish moves rows, so the saved row states become wrong
+    if any((state_N == DAMAGED).any() for state_N in decoded.states.values()):
+        decoded.delete()  # _finish moves rows, so the saved row states become wrong
     meta: dict = facts | {"splits": {}, "dropped": {}}
     rows: dict[str, list[bytes]] = {}  # a digest of the pixels of each image
     ids: dict[str, list[str]] = {}
     for name, split in splits.items():
-        damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
+        damaged = np.flatnonzero(decoded.states[name] == DAMAGED).tolist()
         counts = {"missing": 0, "damaged": len(damaged)} | table.dropped.get(name, {})
         meta["dropped"][name] = counts
         if damaged:
             log.warning("%s: %d damaged images left out", name, len(damaged))
-        kept = np.flatnonzero(progress.states[name] == DONE).tolist()
+        kept = np.flatnonzero(decoded.states[name] == DONE).tolist()
         part = select(split, kept)
         meta["splits"][name], rows[name] = _finish(name, part, kept, files[name], folder)
         ids[name] = part.ids
@@ -123,7 +123,7 @@ def _write(
     targets_NC = np.load(folder / "labels_train.npy")
     contact_sheet.write(folder / "contact_sheet.png", images_NSSC, targets_NC, table.classes)
     records.write_json(folder / "meta.json", meta)
-    progress.delete()
+    decoded.delete()
 
 
 def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:
