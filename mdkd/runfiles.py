@@ -4,12 +4,13 @@ A run file is YAML or JSON: the keys of `mdkd.config.Run`, or a record with them
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mdkd import methodfiles, records, registry
 from mdkd.config import Dataset, Run, parse
+from mdkd.data.sources import facts
 from mdkd.errors import UserError
 from mdkd.runpath import DEFAULT, RunPath, changes_of, written
 from mdkd.yamlfiles import read_yaml
@@ -40,7 +41,7 @@ def read(file: Path) -> Run:
 def _complete(run: Run, where: str) -> Run:
     """The run with its settings and options in the types that a plan gives them."""
     method, place = methodfiles.read(run.method.name), f"{where}: method: settings"
-    options = asdict(check_options(run.dataset, f"{where}: dataset"))
+    options = facts(check_options(run.dataset, f"{where}: dataset"))
     return replace(
         run,
         method=replace(run.method, settings=method.complete(run.method.settings, place)),
