@@ -15,8 +15,9 @@
 
 An entry without ``run.json`` is unfinished. A finished entry never changes: it is used as often as
 its key is planned, and a run whose measured facts differ (another cache, another teacher) moves it
-aside. What a workflow engine declares as its output is a small file that names the entry, so the
-engine may delete its outputs and ask for them again at no cost.
+aside (`mdkd.aside`), until they are restored. What a workflow engine declares as its output is a
+small file that names the entry, so the engine may delete its outputs and ask for them again at no
+cost.
 """
 
 import functools
@@ -246,18 +247,6 @@ class Entry:
         halves = self.folder.glob(f"*{records.PART}")
         for file in (self.folder / CHECKPOINT, self.folder / PROGRESS, *halves):
             file.unlink(missing_ok=True)
-
-    def move_aside(self) -> Path:
-        """Move the files of a finished entry whose data or teacher is not the planned one any more.
-
-        The record is moved last, so that this can be interrupted. The lock of the entry stays.
-        """
-        aside = self.folder.with_name(f"{self.folder.name}.{self.record()['weights_sha256'][:8]}")
-        aside.mkdir(exist_ok=True)
-        files = [file for file in self.folder.iterdir() if file.name != "lock"]
-        for file in sorted(files, key=lambda f: f.name == RECORD):
-            file.replace(aside / file.name)
-        return aside
 
 
 def entry(run: Run, layout: Layout) -> Entry:

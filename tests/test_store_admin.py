@@ -8,6 +8,7 @@ from store_case import finish, listing, rewrite
 from trainings import MLD, REVIEW, STUDENT, tamper
 
 from mdkd import logits, records, store
+from mdkd.aside import move_aside
 from mdkd.training.teacher import store_logits
 
 
@@ -145,7 +146,7 @@ def test_prune_keeps_an_entry_that_a_process_holds(kept, keep):
 
 def test_prune_finds_runs_that_were_moved_aside_and_half_copied_ones(kept, keep):
     finish(kept, STUDENT)
-    kept.entry(STUDENT).move_aside()
+    move_aside(kept.entry(STUDENT))
     finish(kept, MLD)
     half = kept.entry(MLD).folder.with_name("0123456789abcdef")
     half.mkdir()

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mdkd import devices, faults, keys, methods, metrics, records, rng, score, slurm, store
+from mdkd.aside import bring_back, move_aside
 from mdkd.config import Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Batch, Loader
@@ -66,6 +67,8 @@ def train(
     prepare(execution, layout.compiled)
     entry = store.entry(run, layout)
     with entry.held():
+        if store.state(run, layout) != "done" and (found := bring_back(run, entry, layout)):
+            log.info("data and teacher are those of an earlier training; %s was moved back", found)
         if store.state(run, layout) == "done":
             entry.forget_progress()  # a process was killed just after writing the record
             log.info("already trained; nothing is trained again")
@@ -103,14 +106,15 @@ def _train_entry(
         raise UserError(f"data set '{run.dataset.name}': {what}; give it a larger val")
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
-    if entry.finished:
+    with _recorded(entry, facts):
+        teacher = open_teacher(run, layout, cache, device)
+    if entry.finished:  # only now it is known that the teacher can be used
         reason = store.disagreement(run, entry.record(), layout)
-        log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
-    with entry.logged(), _failure_recorded(entry, facts):
+        log.warning("%s; the finished run was moved to %s", reason, move_aside(entry))
+    with _recorded(entry, facts):
         if run.checkpoint is not None:
             _score_checkpoint(run, entry, cache, device, facts)
             return
-        teacher = open_teacher(run, layout, cache, device)
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
         fingerprint = records.digest(shared | execution.changed() | {"device": device.type})
@@ -169,16 +173,21 @@ def _score_checkpoint(
 
 
 @contextmanager
-def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
-    """If the block raises an error, write ``failed.json``, so that tables can print 'failed'."""
-    file = entry.folder / "failed.json"
+def _recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
+    """Append all messages of the block to the entry's log; an error goes into ``failed.json`` too.
+
+    Tables then print 'failed'. A finished entry stays as it is.
+    """
+    file = entry.folder / store.FAILED
     file.unlink(missing_ok=True)
-    try:
-        yield
-    except Exception as error:
-        with suppress(OSError):  # the first error says more
-            records.write_json(file, facts | {"error": faults.describe(error)})
-        raise
+    with entry.logged():
+        try:
+            yield
+        except Exception as error:
+            with suppress(OSError):  # the first error says more
+                if not entry.finished:
+                    records.write_json(file, facts | {"error": faults.describe(error)})
+            raise
 
 
 def _fit(
