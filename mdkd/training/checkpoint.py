@@ -32,17 +32,29 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None. A checkpoint with other settings is renamed and not used.
+        """The saved state, or None.
+
+        A checkpoint with another fingerprint is renamed. One that was renamed earlier is used again
+        if its fingerprint is that of now. Without a state, the history of the run is deleted.
 
         Raises:
             UserError: the file was damaged.
         """
-        state = self._read()
+        own, state = self._renamed(self.fingerprint), self._read()
+        if state is None and own.exists():
+            own.replace(self.file)
+            log.info("the checkpoint of an earlier training fits; %s is used", own)
+            state = self._read()
         if state is None:  # the epochs of an earlier training are not those of this one
             self.file.with_name(store.HISTORY).unlink(missing_ok=True)
         return state
 
+    def _renamed(self, fingerprint: str) -> Path:
+        """Where a checkpoint lies that another training of the run has found."""
+        return self.file.with_name(f"checkpoint-{fingerprint[:12]}.pt")
+
     def _read(self) -> dict[str, Any] | None:
+        """The state in the file if it has the fingerprint of now; otherwise the file is renamed."""
         if not self.file.exists():
             return None
         content = self.file.read_bytes()
@@ -57,9 +69,10 @@ class Checkpoint:
             raise UserError(f"{self.file}: {what}; delete it and run again") from None
         if state["fingerprint"] == self.fingerprint:
             return state
-        aside = self.file.with_name(f"checkpoint-{state['fingerprint'][:12]}.pt")
+        aside = self._renamed(state["fingerprint"])
         self.file.replace(aside)
-        log.warning("the checkpoint has other data or weights; it was moved to %s", aside)
+        what = "other data, weights, device or execution settings"
+        log.warning("the checkpoint has %s; it was moved to %s", what, aside)
         return None
 
     def save(self, state: dict[str, Any]) -> None:

@@ -225,6 +225,7 @@ def _fit(
             if average:
                 average.network.load_state_dict(state["average"])
             progress = Progress.of_state(state["progress"], device)
+            checkpoint.write_history(saved.file.parent, progress.history)
         except Exception as error:  # saved by another version of a network or of torch
             what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
             raise UserError(f"{saved.file}: {what}; delete it and run again") from None

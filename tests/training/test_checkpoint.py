@@ -225,7 +225,9 @@ def test_a_checkpoint_of_another_teacher_is_moved_aside(bench, caplog):
     stopped(bench, MLD, 0)
     aside = bench.layout.run(MLD) / f"checkpoint-{before[:12]}.pt"
     assert aside.exists()
-    assert f"other data or weights; it was moved to {aside}" in caplog.text
+    assert f"other data, weights, device or execution settings; it was moved to {aside}" in (
+        caplog.text
+    )
     assert saved_state(bench, MLD)["progress"]["step"] == 1  # it began again
 
 
