@@ -31,8 +31,8 @@ def move_aside(entry: Entry) -> Path:
 def bring_back(run: Run, entry: Entry, layout: Layout) -> Path | None:
     """Move a run back that has the data and the teacher of now; returns where it was.
 
-    The entry must be held, and not done. If another finished run is there, it is moved aside. The
-    checkpoint of an unfinished run is deleted.
+    The entry must be held, and not done. If another finished run is there, it is moved aside. What
+    an unfinished run has is deleted.
     """
     teacher = store.teacher_entry(run, layout)
     is_known = (layout.cache(run.dataset.name) / "meta.json").exists()
@@ -48,7 +48,6 @@ def bring_back(run: Run, entry: Entry, layout: Layout) -> Path | None:
             with (folder / LOG).open("ab") as log:
                 log.write((entry.folder / LOG).read_bytes())
         entry.forget_progress()
-        (entry.folder / store.FAILED).unlink(missing_ok=True)
         _move(folder, entry.folder)
         with suppress(OSError):  # something else lies there
             folder.rmdir()

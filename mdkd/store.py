@@ -242,10 +242,10 @@ class Entry:
     def forget_progress(self) -> None:
         """Delete what only an unfinished run has. Renamed checkpoints are kept.
 
-        A process that was killed while it wrote a file has left the half of it.
+        A killed process may leave half-written files.
         """
         halves = self.folder.glob(f"*{records.PART}")
-        for file in (self.folder / CHECKPOINT, self.folder / PROGRESS, *halves):
+        for file in (*(self.folder / name for name in (CHECKPOINT, PROGRESS, FAILED)), *halves):
             file.unlink(missing_ok=True)
 
 
