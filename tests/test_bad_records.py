@@ -334,6 +334,19 @@ def test_what_a_method_needs_is_known_from_the_cache(project, config, capsys):
     assert caught.value.args == (batch,)
 
 
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_positive_images_is_known_from_the_cache(project, config, split):
+    plan = make_plan(Specification(config))
+    meta = cache_meta(plan.datasets["scenes"], ["a", "b", "c", "d"], train=48, val=9, test=9)
+    meta["splits"][split]["images_per_label"] = [0, 0, 0, 0]
+    records.write_json(plan.layout().cache("scenes") / "meta.json", meta)
+    with pytest.raises(UserError) as caught:
+        precheck.check(plan, ["comparison"], plan.layout())
+    (line,) = caught.value.args
+    what = f"no label has a positive {split} image; use a larger {split} split"
+    assert line == f"experiment comparison: data set 'scenes': {what}"
+
+
 def test_what_a_method_needs_is_known_before_a_cache_is_made(config, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     edit_yaml(config / "protocols/smoke.yaml", lambda p: p["recipe"].update(batch_size=49))

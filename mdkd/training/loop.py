@@ -25,7 +25,7 @@ from mdkd.data.loader import Batch, Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
-from mdkd.needs import problems
+from mdkd.needs import problems, without_positives
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
 from mdkd.training.average import Average
@@ -99,11 +99,10 @@ def _train_entry(
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
     cache = open_planned(run.dataset, layout.cache(run.dataset.name))
-    if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
+    lines = problems(run, len(cache.classes), len(cache.splits["train"].ids))
+    positives = {name: bool(split.targets_NC.any()) for name, split in cache.splits.items()}
+    if lines := [*lines, *without_positives(run.dataset.name, positives)]:
         raise UserError(*lines)
-    if (val := cache.splits.get("val")) and not val.targets_NC.any():
-        what = f"no label has a positive validation image ({len(val.ids)} images)"
-        raise UserError(f"data set '{run.dataset.name}': {what}; give it a larger val")
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
     with _recorded(entry, facts):
