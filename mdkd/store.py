@@ -289,7 +289,19 @@ def state(run: Run, layout: Layout) -> RunState:
         return "other settings" if disagreement(run, record, layout) else "done"
     if own.running:
         return "running"
-    return "failed" if (own.folder / "failed.json").exists() else "to do"
+    return "failed" if (own.folder / FAILED).exists() else "to do"
+
+
+def diverged(run: Run, layout: Layout) -> bool:
+    """Whether a run has failed because its numbers were not finite any more.
+
+    Any other failure, such as too little memory, says nothing about the settings of the run.
+    """
+    own = entry(run, layout)
+    if state(run, layout) != "failed":
+        return False
+    hint = f"delete {own.folder} and train the run again"
+    return records.read_object(own.folder / FAILED, hint).get("diverged") is True
 
 
 def damage(runs: Mapping[str, Run], layout: Layout) -> list[str]:
@@ -354,6 +366,6 @@ def _withdraw(run: Run, layout: Layout, file: Path) -> None:
     if not own.folder.exists():
         file.unlink(missing_ok=True)
         return
-    with suppress(locks.Busy), locks.held(own.folder / "lock", "busy"):
+    with suppress(locks.Busy), locks.held(own.folder / LOCK, "busy"):
         if state(run, layout) != "done":
             file.unlink(missing_ok=True)

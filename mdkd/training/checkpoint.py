@@ -16,12 +16,12 @@ import torch
 
 from mdkd import records, store
 from mdkd.errors import UserError
+from mdkd.training.progress import Diverged
 
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
 SAVING_S = 120  # before the end of a job: for the last step and the checkpoint
-NOT_FINITE = "{}; lower the method's weights, or recipe: lr"
 
 
 class Checkpoint:
@@ -76,10 +76,10 @@ class Checkpoint:
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, or raise a UserError if its weights are not finite."""
+        """Write the state, or raise `Diverged` if its weights are not finite."""
         weights = [value for value in state["student"].values() if value.is_floating_point()]
         if not torch.stack([value.isfinite().all() for value in weights]).all():  # sync
-            raise UserError(NOT_FINITE.format("the student's weights are not finite"))
+            raise Diverged("the student's weights are not finite")
         buffer = io.BytesIO()
         torch.save(state | {"fingerprint": self.fingerprint}, buffer)
         with records.atomic(self.file) as file:

@@ -34,7 +34,7 @@ from mdkd.training.imported import imported_network
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import new_optimizer
-from mdkd.training.progress import Progress, describe
+from mdkd.training.progress import Diverged, Progress, describe
 from mdkd.training.schedule import learning_rate, momentum, probed_epochs
 from mdkd.training.teacher import Teacher, open_teacher
 
@@ -185,7 +185,8 @@ def _recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
         except Exception as error:
             with suppress(OSError):  # the first error says more
                 if not entry.finished:
-                    records.write_json(file, facts | {"error": faults.describe(error)})
+                    why = {"error": faults.describe(error), "diverged": isinstance(error, Diverged)}
+                    records.write_json(file, facts | why)
             raise
 
 

@@ -281,6 +281,7 @@ def test_weights_that_are_not_finite_are_never_saved(bench):
     folder = store.entry(wild, bench.layout).folder
     assert not (folder / "checkpoint.pt").exists()
     assert "step 1: mld" in records.read_json(folder / "failed.json")["error"]
+    assert store.diverged(wild, bench.layout)
 
 
 def test_the_history_grows_while_the_run_is_trained(bench, monkeypatch):
