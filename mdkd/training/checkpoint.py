@@ -1,13 +1,10 @@
 """Checkpoints of an unfinished run: atomic, with a digest, and valid for the same facts only."""
 
-import contextlib
 import hashlib
 import io
 import json
 import logging
-import signal
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,7 +18,6 @@ from mdkd.training.progress import Diverged
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
-SAVING_S = 120  # before the end of a job: for the last step and the checkpoint
 
 
 class Checkpoint:
@@ -130,39 +126,3 @@ def _check(state: Any) -> None:
             raise ValueError(f"'{name}' is missing or of another type")
     if not state["fingerprint"].isalnum():  # it becomes a part of the name of a file
         raise ValueError("'fingerprint' is not a digest")
-
-
-class Stop:
-    """A signal handler that only remembers the signal. The training loop then stops by itself."""
-
-    received: str | None = None  # the signal's name
-    status = 143  # exit status; Slurm and Snakemake read it as an interrupted job
-
-    def __call__(self, number: int, frame: object) -> None:
-        self.received = signal.Signals(number).name
-        self.status = 130 if number == signal.SIGINT else 143
-
-    @property
-    def limit_is_near(self) -> bool:
-        """Whether the signal means that the job reaches its time limit."""
-        return self.received in ("SIGALRM", "SIGUSR1")
-
-
-@contextlib.contextmanager
-def stop_signals(limit_s: float | None = None) -> Iterator[Stop]:
-    """Inside the block, remember SIGTERM, SIGUSR1 and Ctrl-C instead of ending the process.
-
-    Args:
-        limit_s: the time until the job is ended, in seconds. Some time before, SIGALRM is received.
-    """
-    stop = Stop()
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    if limit_s is not None:
-        signal.setitimer(signal.ITIMER_REAL, max(limit_s - min(SAVING_S, limit_s / 5), 0.1))
-    try:
-        yield stop
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -9,6 +9,8 @@ from torch import Tensor
 
 from mdkd.errors import UserError
 
+SHORTEST_S = 1e-6  # a clock may stand still
+
 
 class Diverged(UserError):
     """The settings of a run let its numbers grow without bound: another attempt ends alike."""

@@ -137,7 +137,7 @@ def test_a_crash_before_the_record_does_not_repeat_the_training(bench, finished,
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_write_results", crash)
+        patch.setattr(training, "write_results", crash)
         with pytest.raises(KeyboardInterrupt):
             bench.train(MLD)
     steps = []

@@ -90,7 +90,7 @@ def test_a_checkpoint_of_other_settings_is_set_aside(bench, monkeypatch, caplog)
     def kill(*args):
         raise Killed
 
-    monkeypatch.setattr(loop, "_write_results", kill)
+    monkeypatch.setattr(loop, "write_results", kill)
     for execution in (DEFAULT, DEFAULT, DETERMINISTIC, DETERMINISTIC):
         with pytest.raises(Killed):
             train(bench, STUDENT, execution)
