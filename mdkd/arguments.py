@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
     verb("verify", "check all files and metrics of finished runs", None, kinds)
     pruning = verb("prune", "print what no protocol uses", None, kinds)
     pruning.add_argument("--yes", action="store_true", help="delete it")
-    source = {"help": "another store, or results/PROTOCOL/runs of an older version"}
+    source = {"help": "another store, or copies of its entries"}
     verb("import", "copy finished runs from another folder", source, kinds)
     folder = {"help": "a folder, which gets the layout of a store"}
     exporting = verb("export", "copy the records of finished runs to publish them", folder, kinds)

@@ -91,15 +91,6 @@ def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> F1:
     return F1(float(overall), float(harmonic), float(macro))
 
 
-def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
-    """Mark exactly the ``k_N[i]`` highest scores of image i; ties go to the lower label.
-
-    >>> top_k(np.array([[0.2, 0.9, 0.5]]), np.array([2])).tolist()
-    [[False, True, True]]
-    """
-    return _first(_best_first(scores_NC), k_N)
-
-
 def _best_first(scores_NC: np.ndarray) -> np.ndarray:
     """The labels of each image by descending score, ``[N, C]``; ties in the order of labels."""
     return np.argsort(-scores_NC, axis=1, kind="stable")

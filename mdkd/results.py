@@ -159,6 +159,10 @@ class Results(Layout):
         """What has become of a run."""
         return store.state(self.runs[path], self)
 
+    def diverged(self, path: str) -> bool:
+        """Whether a run has failed because of its settings; see `mdkd.store.diverged`."""
+        return store.diverged(self.runs[path], self)
+
     def _done(self, path: str) -> store.Entry | None:
         """The entry of a run that is done."""
         return store.entry(self.runs[path], self) if self.state(path) == "done" else None

@@ -155,7 +155,7 @@ def random_predictions(seed, ignoring=False):
 def fail(results, path, **changes):
     """A run that failed, under its settings or changed ones."""
     failure = {"run": asdict(results.runs[path]) | changes, "error": "losses not finite"}
-    records.write_json(results.run(path) / "failed.json", failure)
+    records.write_json(results.run(path) / "failed.json", failure | {"diverged": True})
 
 
 def table_texts(artefact, results):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from mdkd.checkpoints import check_unchanged
 from mdkd.config import Run, parse
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
@@ -20,7 +21,13 @@ def new_network(
     seed: int,
     weights_folder: Path = WEIGHTS_FOLDER,
 ) -> Network:
-    """The network of ``run`` with its initial weights. ``seed`` determines random weights."""
+    """The network of ``run`` with its initial weights. ``seed`` determines random weights.
+
+    Raises:
+        UserError: the file with the initial weights is gone, was changed, or does not fit.
+    """
+    if run.weights_file and run.weights_sha256:
+        check_unchanged("weights", Path(run.weights_file), run.weights_sha256)
     torch.manual_seed(seed)
     network = build_network(
         run.net,

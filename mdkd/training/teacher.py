@@ -20,9 +20,9 @@ from mdkd.layout import Layout
 from mdkd.models.build import Network
 from mdkd.models.frozen import frozen
 from mdkd.outputs import Output, Spec
-from mdkd.training import checkpoint
 from mdkd.training.execution import DEFAULT, Execution, claimed, prepare
 from mdkd.training.networks import load_network
+from mdkd.training.signals import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -205,7 +205,7 @@ def _epochs(
     dtype = live.dtype if parts == 1 else torch.float32  # where the logits are rounded already
     if all(entry.epoch(epoch).exists() for epoch in range(recipe.epochs)):
         entry.epoch(recipe.epochs - 1).unlink()  # one epoch is needed for what is returned
-    with checkpoint.stop_signals(slurm.seconds_left()) as stop:
+    with stop_signals(slurm.seconds_left()) as stop:
         for epoch in range(recipe.epochs):
             if entry.epoch(epoch).exists():
                 continue

@@ -104,7 +104,7 @@ def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     folder = store.entry(replace(run, method=endless), bench.layout).folder
     assert {file.name for file in folder.iterdir()} == {"failed.json", "train.log"}
     failure = records.read_json(folder / "failed.json")
-    assert failure["error"] == message
+    assert (failure["error"], failure["diverged"]) == (message, True)
     assert failure["run"]["method"]["settings"] == {"weight": 1e39}
     assert not (bench.train(run) / "failed.json").exists()
 
@@ -118,6 +118,7 @@ def test_a_teacher_that_is_not_the_recorded_one_is_refused(bench, spoil):
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {file.name for file in bench.layout.run(MLD).iterdir()} == {"failed.json", "train.log"}
+    assert not store.diverged(bench.resolve(MLD), bench.layout)
 
 
 def test_a_teacher_of_another_cache_is_refused(bench):
