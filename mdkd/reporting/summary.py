@@ -6,8 +6,9 @@ measured there. Metrics are fractions in records and in frames, percentages in t
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,7 +16,7 @@ import pandas as pd
 
 from mdkd import records
 from mdkd.agreement import COMPUTED, NO_TEACHER, SELECTABLE
-from mdkd.artefacts import Artefact
+from mdkd.artefacts import Artefact, Row
 from mdkd.errors import UserError
 from mdkd.results import Predictions, Results, State
 from mdkd.runpath import RunPath
@@ -121,6 +122,31 @@ def rank_metrics(frame: pd.DataFrame, within: Sequence[str]) -> pd.Series:
     low = frame["metric"].map(lambda metric: SELECTABLE[metric].lowest_is_best).astype(bool)
     ranks = [rank(frame[low == lowest], within, lowest_is_best=lowest) for lowest in (False, True)]
     return pd.concat(ranks).reindex(frame.index)
+
+
+def differences(
+    artefact: Artefact, frame: pd.DataFrame, compared: Iterable[tuple[Row, Row]]
+) -> pd.DataFrame:
+    """The metrics of a row minus those of another one, seed by seed.
+
+    Args:
+        frame: that of `of_metrics`.
+        compared: pairs of a row and the one that it is compared with.
+
+    Columns: row, column, metric, difference (the mean; a fraction) and difference_std.
+    """
+    of_runs = frame.set_index(["row", "column", "metric"])["values"]
+    lines = []
+    for (row, base), (i, column) in product(compared, enumerate(artefact.columns)):
+        # A row that cannot be trained has no runs.
+        runs = list(zip(row.cells[i].runs, base.cells[i].runs, strict=False))
+        for metric in artefact.metrics:
+            own, other = (of_runs[r.label, column, metric] for r in (row, base))
+            found = [own[a] - other[b] for a, b in runs if a in own and b in other]
+            values = pd.Series(found, dtype=float)
+            lines.append((row.label, column, metric, values.mean(), values.std()))
+    names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
+    return pd.DataFrame(lines, columns=list(names)).astype(names)
 
 
 def _metrics(artefact: Artefact, column: int, results: Results) -> Callable[[str], Values | None]:
