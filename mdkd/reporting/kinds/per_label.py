@@ -55,13 +55,13 @@ def _of_labels(artefact: Artefact, results: Results) -> pd.DataFrame:
         scores = results.scores(path)
         if scores is None:
             return None
-        return {("AP", label): ap for label, ap in scores["average_precision"].items()}
+        found = {label: WITHOUT for label in scores["labels_without_positives"]}
+        return {("AP", label): x for label, x in (found | scores["average_precision"]).items()}
 
     measures = [
         Measure(
             dict.fromkeys(("AP", label) for label in classes(artefact, i, results)),
             precisions,
-            WITHOUT,
         )
         for i in range(len(artefact.columns))
     ]
