@@ -72,7 +72,7 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
     """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
     lines = [
         *of_runs(artefact, results),
-        f"Percentages: {_spread(artefact)}, after the last epoch. {_teacher(artefact)} "
+        f"Percentages: {means(artefact)}, after the last epoch. {_teacher(artefact)} "
         "The best number is bold, the second underlined; the teacher is not "
         "compared.",
         *_predictions(artefact),
@@ -88,12 +88,13 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
 
 def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
-    spread = _spread(artefact).capitalize()
+    spread = means(artefact).capitalize()
     text = f"{spread}, after the last epoch. The teacher is one run."
     return [*of_runs(artefact, results), text, *artefact.notes]
 
 
-def _spread(artefact: Artefact) -> str:
+def means(artefact: Artefact) -> str:
+    """What the numbers of a table are: means over seeds, or numbers of one seed."""
     several = len(artefact.seeds) > 1
     return "mean ± standard deviation over seeds" if several else "one seed"
 
