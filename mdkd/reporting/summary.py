@@ -6,6 +6,7 @@ measured there. Metrics are fractions in records and in frames, percentages in t
 
 import functools
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -19,7 +20,7 @@ from mdkd.agreement import COMPUTED, NO_TEACHER, SELECTABLE
 from mdkd.artefacts import Artefact, Row
 from mdkd.errors import UserError
 from mdkd.results import Predictions, Results, State
-from mdkd.runpath import RunPath
+from mdkd.runpath import FIELDS, RunPath
 
 OTHER_IMAGES = "its test images differ from those of other runs; train it again"
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
@@ -282,7 +283,7 @@ def with_other_seeds(results: Results) -> Results:
     for run in results.runs.values():
         for folder in (results.store / run.path).parent.glob("seed*"):
             path = folder.relative_to(results.store).as_posix()
-            identity = RunPath.parse(path)
-            if path not in results.runs:
-                found[path] = replace(run, path=path, seed=identity.seed)
+            seed = re.fullmatch(f"seed({FIELDS['seed']})", folder.name)
+            if seed and path not in results.runs:  # other folders are not ours
+                found[path] = replace(run, path=path, seed=int(seed[1]))
     return replace(results, runs=results.runs | found)
