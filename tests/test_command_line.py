@@ -121,6 +121,7 @@ def test_json_says_what_the_text_says(kept, capsys, monkeypatch):
     ("kind", "line"),
     [
         ("methods", r"mld +MLD +needs logits +mdkd/methods/mld.py"),
+        ("methods", r"vanilla +.+ needs nothing +mdkd/methods/vanilla.py"),
         ("networks", r"resnet8 +ResNet8 +needs nothing +config/architectures.yaml"),
         ("datasets", r"scenes +Scenes +needs nothing, cached +config/datasets.yaml, .*/scenes.py"),
         ("datasets", r"voc2007 +VOC2007 +needs data/voc2007 \(no such folder\) .*/voc.py"),
