@@ -76,11 +76,17 @@ def _mean(cell: dict) -> Entry:
 
 
 def _spread(cell: dict) -> Entry:
-    return Entry(cells.percent(cell["std"]) or cells.absent(cell["state"]))
+    """The standard deviation; empty for a single run, which has none."""
+    return Entry(cells.percent(cell["std"]) if cell["runs"] else cells.absent(cell["state"]))
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     lines = [] if (frame["metric"] == "AP").any() else ["Labels are listed once a run is done."]
+    if (frame["runs"] > 1).any():
+        lines.append(
+            "Only the mAP has its standard deviation here, in the row ± mAP; it is empty where "
+            "there is one run. All other numbers are means, and the CSV has their deviations."
+        )
     if any(state.reason == WITHOUT for state in frame["state"]):
         lines.append("n/a: no test image has the label, so it has no average precision.")
     return lines
