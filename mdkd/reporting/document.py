@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import __version__, kinds, records
-from mdkd.artefacts import DOCUMENT, Artefact
+from mdkd.artefacts import DOCUMENT, NOT_COMPARABLE, Artefact
 from mdkd.errors import UserError, find
 from mdkd.kinds import Output
 from mdkd.plan import Plan
@@ -165,7 +165,9 @@ def _revision(record: dict[str, Any]) -> str:
 
 
 def _figure(artefact: Artefact, file: str) -> list[str]:
-    caption = " ".join([sentence(title(artefact)), *artefact.notes[:1]])
+    first, others = artefact.notes[:1], artefact.notes[1:]
+    needed = [note for note in others if note.endswith(NOT_COMPARABLE)]
+    caption = " ".join([sentence(title(artefact)), *first, *needed])
     return [
         r"\begin{figure}",
         rf"\centering\sbox{{\content}}{{\includegraphics{{{file}}}}}",
