@@ -22,6 +22,7 @@ from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.store import RunState
 
 Group = str  # the path of a run without its seed
+NO_TEACHER = "no teacher"  # how the page calls a student that learns from the targets alone
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def _group(group: Group, runs: list[Finished], names: dict[Group, str]) -> dict[
 def _names(plan: Plan) -> dict[Group, str]:
     """How tables call a group: the label of its row.
 
-    A point of a sensitivity study is called after its method and variant.
+    A point of a sensitivity study or a curve is called after its method and variant.
     """
     names: dict[Group, str] = {}
     methods: dict[str, str] = {}
@@ -188,16 +189,18 @@ def _names(plan: Plan) -> dict[Group, str]:
         for row in artefact.rows:
             for path in _paths(row.cells):
                 identity = RunPath.parse(path)
-                if row.role == "method" and row.x is None:
-                    names.setdefault(group_of(path), row.label)
-                    if identity.variant == DEFAULT:
-                        methods.setdefault(identity.method, row.label)
+                is_default = identity.variant == DEFAULT
+                if row.x is not None or (row.role != "method" and is_default):
+                    continue  # a network without a teacher may be the student or the teacher
+                names.setdefault(group_of(path), row.label)
+                if is_default:
+                    methods.setdefault(identity.method, row.label)
+    methods[SUPERVISED_METHOD] = NO_TEACHER
     for path in plan.runs:
         identity = RunPath.parse(path)
         label = methods.get(identity.method, identity.method)
-        supervised = identity.method == SUPERVISED_METHOD
-        name = "no teacher" if supervised else f"{label} ({identity.variant})"
-        names.setdefault(group_of(path), name)
+        plain = identity.method == SUPERVISED_METHOD and identity.variant == DEFAULT
+        names.setdefault(group_of(path), label if plain else f"{label} ({identity.variant})")
     return names
 
 
