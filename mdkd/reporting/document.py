@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from mdkd import __version__, kinds, records
+from mdkd import __version__, extras, kinds, records
 from mdkd.artefacts import DOCUMENT, NOT_COMPARABLE, Artefact
 from mdkd.errors import UserError, find
 from mdkd.kinds import Output
@@ -81,10 +81,7 @@ def write(plan: Plan, results: Results, target: str = DOCUMENT) -> None:
     if engine:
         _compile(source, engine)
     else:
-        log.info(
-            f"{target}.pdf is not written, because no LaTeX is installed; install "
-            "texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
-        )
+        log.info(f"{target}.pdf is not written, because no LaTeX is installed; {extras.LATEX}")
 
 
 def _artefacts(plan: Plan, target: str) -> list[Artefact]:

@@ -62,10 +62,8 @@ def set_style() -> None:
 
 
 def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
-    """Matplotlib's ``subplots``, without a window."""
+    """Matplotlib's ``subplots``; the same texts as in `set_style`, also before it is called."""
     import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     matplotlib.rcParams.update(ALWAYS)
