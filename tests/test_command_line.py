@@ -160,6 +160,10 @@ def test_lists_name_what_was_trained_elsewhere(kept, capsys):
         rf"/elsewhere/seed0  \(scored, not trained: {file}; comparison\)$", shown, re.M
     )
     assert "(2 epochs of scenes; comparison)" in shown
+    assert main(["plan", "comparison", "--json"]) == 0
+    epochs = {run["path"]: run["epochs"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert epochs.pop("supervised/scenes/elsewhere/seed0") == 0
+    assert set(epochs.values()) == {2}
 
 
 def ends(exception):

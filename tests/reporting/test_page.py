@@ -76,6 +76,16 @@ def test_the_pair_has_its_rows_in_the_order_of_the_table(tmp_path):
     assert [run["group"] for run in data["runs"]] == sorted(run["group"] for run in data["runs"])
 
 
+def test_a_network_that_was_trained_elsewhere_has_no_epochs_here(tmp_path):
+    results = comparison_case.scored(tmp_path)
+    file = results.run(path_of("teacher")) / "run.json"
+    records.write_json(file, records.read_json(file) | {"images_per_s": None})
+    runs = content(page_case.plan_of(comparison_case.ARTEFACT, results), results)["runs"]
+    epochs = {run["path"]: run["epochs"] for run in runs}
+    assert epochs.pop(path_of("teacher")) == 0
+    assert min(epochs.values()) > 0
+
+
 def test_students_without_a_teacher_have_names_of_their_own(tmp_path):
     def student(label, epochs, x=None):
         runs = [f"supervised/scenes/resnet8/epochs-{epochs}/seed0"]

@@ -147,7 +147,7 @@ def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
         "seed": run.identity.seed,
         "protocol": record["run"]["protocol"],
         "values": [hundredths(value) for value in run.values_V[: len(METRICS)]],
-        "epochs": record["run"]["recipe"]["epochs"],
+        "epochs": record["run"]["recipe"]["epochs"] if speed else 0,
         "seconds": round(record["wall_s"], 1),
         "speed": speed and round(speed, 1),
         "memory": round(record["peak_memory_bytes"] / 1e6),
