@@ -16,7 +16,7 @@ from mdkd.metrics import METRICS
 from mdkd.plan import Plan
 from mdkd.reporting import summary
 from mdkd.reporting.page import curves, matrices
-from mdkd.reporting.page.differences import MANY, differences
+from mdkd.reporting.page.differences import MANY, differences, hundredths
 from mdkd.results import Results
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.store import RunState
@@ -98,15 +98,6 @@ def group_of(path: str) -> Group:
     return path.rpartition("/")[0]
 
 
-def hundredths(value: float) -> int | None:
-    """A fraction in hundredths of a percent; None for NaN.
-
-    >>> hundredths(0.65432), hundredths(float("nan"))
-    (6543, None)
-    """
-    return None if np.isnan(value) else round(1e4 * float(value))
-
-
 def _finished(results: Results, pairs: list[PairOfNetworks]) -> Iterator[tuple[str, Finished]]:
     """The runs that are done: in the order of the pairs, and the seeds of a group in theirs."""
     groups = dict.fromkeys(group for pair in pairs for group in (pair.teacher, *pair.members))
@@ -146,7 +137,7 @@ def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
         "path": path,
         "seed": run.identity.seed,
         "protocol": record["run"]["protocol"],
-        "values": [hundredths(value) for value in run.values_V[: len(METRICS)]],
+        "values": hundredths(run.values_V[: len(METRICS)]),
         "epochs": record["run"]["recipe"]["epochs"] if speed else 0,
         "seconds": round(record["wall_s"], 1),
         "speed": speed and round(speed, 1),
@@ -172,9 +163,9 @@ def _group(group: Group, runs: list[Finished], names: dict[Group, str]) -> dict[
         "method": identity.method,
         "variant": identity.variant,
         "label": names.get(group, identity.method),
-        "mean": [hundredths(value) for value in means_V[:count]],
-        "sd": [hundredths(value) for value in spread_V[:count]],
-        "ap": [hundredths(value) for value in means_V[count:]],
+        "mean": hundredths(means_V[:count]),
+        "sd": hundredths(spread_V[:count]),
+        "ap": hundredths(means_V[count:]),
     }
 
 
