@@ -11,7 +11,7 @@ from typing import Any
 
 from mdkd import keys, records, score, store
 from mdkd.config import Run
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.store import RECORD, Entry
 
@@ -30,11 +30,7 @@ def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
     Raises:
         UserError: an artefact is not in the plan, or a file of a run is missing or was changed.
     """
-    targets = plan.targets()
-    for name in with_predictions:
-        if name not in targets:
-            raise UserError(f"{name}: not in the plan; {nearest(name, targets)}")
-    names = [name for target in with_predictions for name in targets[target]]
+    names = [name for target in with_predictions for name in plan.members(target)]
     predicted = {run for name in names for run in plan.artefacts[name].runs}
     teachers = {run.teacher for run in plan.runs.values() if run.teacher}
     written = there = left = 0

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+THRESHOLD = 0.5  # a label is predicted if its probability is at least this
+
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:
     """Sigmoid in float32, finite for every logit.
@@ -149,7 +151,7 @@ class Judged:
 
     @cached_property
     def at_half(self) -> F1:
-        return f1_scores(self.ranked_NC >= 0.5, self.true_NC)
+        return f1_scores(self.ranked_NC >= THRESHOLD, self.true_NC)
 
     @cached_property
     def oracle_k(self) -> F1:
@@ -179,7 +181,7 @@ def _mean_ap(judged: Judged) -> float:
     return float(np.nanmean(aps_C)) if np.isfinite(aps_C).any() else float("nan")
 
 
-HALF = "labels with a probability of at least 0.5 are predicted"
+HALF = f"labels with a probability of at least {THRESHOLD} are predicted"
 ORACLE_K = (
     "each image gets as many predictions as it has true labels (oracle k); L2D's code computes "
     "this, and the paper follows it"

@@ -72,10 +72,11 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
     """All notes under a table of metrics; ``frame`` is that of `summary.of_metrics`."""
     lines = [
         *of_runs(artefact, results),
-        f"Percentages: {_spread(artefact)}, after the last epoch. {_teacher(artefact)} "
+        f"Percentages: {means(artefact)}, after the last epoch. {_teacher(artefact)} "
         "The best number is bold, the second underlined; the teacher is not "
         "compared.",
         *_predictions(artefact),
+        *_without_numbers(frame),
     ]
     if frame["reported"].notna().any():
         lines.append(
@@ -87,12 +88,13 @@ def of_metrics(artefact: Artefact, frame: pd.DataFrame, results: Results) -> lis
 
 def of_dependencies(artefact: Artefact, results: Results) -> list[str]:
     """The notes that all tables of label dependencies share."""
-    spread = _spread(artefact).capitalize()
+    spread = means(artefact).capitalize()
     text = f"{spread}, after the last epoch. The teacher is one run."
     return [*of_runs(artefact, results), text, *artefact.notes]
 
 
-def _spread(artefact: Artefact) -> str:
+def means(artefact: Artefact) -> str:
+    """What the numbers of a table are: means over seeds, or numbers of one seed."""
     several = len(artefact.seeds) > 1
     return "mean ± standard deviation over seeds" if several else "one seed"
 
@@ -111,6 +113,20 @@ def _predictions(artefact: Artefact) -> list[str]:
         if note := SELECTABLE[name].note:
             names.setdefault(note, []).append(name)
     return [f"{', '.join(found)}: {note}." for note, found in names.items()]
+
+
+def _without_numbers(frame: pd.DataFrame) -> list[str]:
+    """Why runs can never have some metrics; `_impossible` is about rows without any run."""
+    names = frame["state"].map(lambda state: state.name)
+    reasons = frame["state"].map(lambda state: state.reason)
+    found = frame[(names == "n/a") & (frame["planned"] > 0)].assign(reason=reasons)
+    metrics: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # by reason and rows
+    for (metric, reason), rows in found.groupby(["metric", "reason"], sort=False)["row"]:
+        metrics.setdefault((reason, tuple(rows.unique())), []).append(metric)
+    return [
+        f"{', '.join(own)}: n/a{_some(list(rows), frame['row'].nunique())}: {reason}."
+        for (reason, rows), own in metrics.items()
+    ]
 
 
 def _power(frame: pd.DataFrame) -> list[str]:

@@ -58,10 +58,15 @@ def differences(
                 np.stack([first[seed] for seed in seeds]),
                 np.stack([by_seed[j][seed] for seed in seeds]),
             )
-            halves = _hundredths(half_V) if len(seeds) > 1 else None
-            found.append([i, j, seeds, _hundredths(mean_V), halves])
+            halves = hundredths(half_V) if len(seeds) > 1 else None
+            found.append([i, j, seeds, hundredths(mean_V), halves])
     return found
 
 
-def _hundredths(values_V: np.ndarray) -> list[int | None]:
+def hundredths(values_V: np.ndarray) -> list[int | None]:
+    """Fractions in hundredths of a percent; None for NaN.
+
+    >>> hundredths(np.array([0.65432, np.nan]))
+    [6543, None]
+    """
     return [None if np.isnan(value) else round(1e4 * value) for value in values_V.tolist()]
