@@ -38,8 +38,9 @@ CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
 try:
     SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS)
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
-    RATES = read_rates(CONFIG_FOLDER / "rates.yaml")
     PLAN.refuse_broken(sys.argv)
+    LAYOUT = PLAN.layout()
+    ESTIMATOR = costs.Estimator(PLAN, read_rates(CONFIG_FOLDER / "rates.yaml"), LAYOUT)
 except (UserError, OSError) as error:
     raise WorkflowError(faults.describe(error)) from None
 
@@ -53,8 +54,6 @@ if (CODE / "Snakefile").exists():  # it is not an installed package
     paths = [str(CODE), os.environ.get("PYTHONPATH", "")]
     os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
-LAYOUT = PLAN.layout()
-ESTIMATOR = costs.Estimator(PLAN, RATES, LAYOUT)
 RESULTS = f"results/{PLAN.protocol}"
 PLAN_FILE = PLAN_OF_MAIN or str(LAYOUT.plan(PLAN.digest()))  # read by jobs
 RECORDS = {path: str(LAYOUT.published(path, keys.key(run))) for path, run in PLAN.runs.items()}
@@ -100,7 +99,7 @@ if workflow.is_main_process:
         raise WorkflowError(faults.describe(error)) from None
     for path, record in RECORDS.items() if only_looks else ():
         if Path(record).exists() and store.state(PLAN.runs[path], LAYOUT) != "done":
-            # A call that starts jobs deletes this file first. Show what it then plans.
+            # Pretend that the record is missing, as the real call would delete it.
             RECORDS[path] = record.replace(".json", "0.json")
     # A target on the command line must be the output of a rule.
     FINISHED = [key for key in FINISHED if key not in " ".join(sys.argv)]
@@ -204,6 +203,8 @@ onsuccess:
             report_file,
             "--report-metadata",  # with it, the report starts with a text and not with the jobs
             str(START / "numbers.json"),
+            "--report-stylesheet",
+            str(Path(workflow.basedir) / "workflow" / "report" / "style.css"),
             "--configfile",
             given,
         ]

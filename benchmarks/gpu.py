@@ -78,7 +78,7 @@ def rates(parts: dict[str, list[Row]], facts: dict[str, Any], sizes: Sizes) -> d
     if "images_per_s" in used and sizes.student in nets:
         speed = nets[sizes.student][f"training_{large}"]
         found["efficiency"] = round(used["images_per_s"] / speed, 3)
-    if steps := [r for r in parts.get("methods", []) if "error" not in r]:
+    if steps := [r for r in parts.get("methods", []) if "over_networks" in r]:
         found["methods"] = {
             r["name"]: round(r["over_networks"], 3) for r in steps if r["name"] != NETWORKS
         }

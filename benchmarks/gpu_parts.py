@@ -12,6 +12,7 @@ from unittest import mock
 import torch
 import yaml
 
+from benchmarks import harness
 from benchmarks.gpu_case import AutocastTeacher, Case, GivenTeacher, Sizes, Step, seconds, share
 from mdkd import methodfiles
 from mdkd.data.loader import Loader
@@ -61,21 +62,30 @@ def ceilings(case: Case) -> Iterator[Row]:
 
 
 def of_methods(case: Case, execution: Execution = DEFAULT) -> Iterator[Row]:
-    """A step of every method; `over_networks` is its time over that of the networks alone."""
-    size, teacher, alone_s = case.sizes.batches[0], case.teacher(), 0.0
+    """A step of every method; `over_networks` is its time over that of the networks alone.
+
+    It is left out if the networks alone could not be measured.
+    """
+    size, teacher = case.sizes.batches[0], case.teacher()
 
     def step(method: str) -> Row:
-        nonlocal alone_s
         work = Step(case, method, size, teacher=teacher, execution=execution)
         duration = seconds(work, case)
-        alone_s = alone_s or duration
         facts = {"finite": work().isfinite().item(), "ms": 1e3 * duration}
-        return facts | {"images_per_s": size / duration, "over_networks": duration / alone_s}
+        return facts | {"images_per_s": size / duration}
 
-    yield row(NETWORKS, case.device, step, "vanilla")
+    alone = row(NETWORKS, case.device, step, "vanilla")
+    yield over(alone, alone)
     for name, file in methodfiles.read_all().items():
         if file.needs:
-            yield row(name, case.device, step, name)
+            yield over(row(name, case.device, step, name), alone)
+
+
+def over(found: Row, alone: Row) -> Row:
+    """A row with its time over that of another one, if both were measured."""
+    if "ms" not in found or "ms" not in alone:
+        return found
+    return found | {"over_networks": found["ms"] / alone["ms"]}
 
 
 def backbones(case: Case) -> Iterator[Row]:
@@ -190,12 +200,8 @@ def sharing(case: Case) -> Iterator[Row]:
     def together(count: int) -> Row:
         barrier, rates = context.Barrier(count), context.Queue()
         args = (case.sizes, case.device.type, barrier, rates)
-        processes = [context.Process(target=share, args=args) for _ in range(count)]
-        for process in processes:
-            process.start()
-        found = [rates.get(timeout=300) for _ in processes]
-        for process in processes:
-            process.join()
+        processes = [context.Process(target=share, args=args, daemon=True) for _ in range(count)]
+        found = harness.collected(processes, rates)
         return {"images_per_s": sum(found), "slowest": min(found)}
 
     for count in case.sizes.shared:

@@ -9,10 +9,12 @@ import platform
 import resource
 import statistics
 import sys
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from queue import Empty
 from typing import Any, NamedTuple
 
 WORSE = 0.1  # a ratio that falls by more than this share is reported
@@ -77,6 +79,43 @@ def measure(rows: Iterable[Row], rounds: int) -> list[dict[str, Any]]:
             }
         )
     return results
+
+
+def collected(processes: Sequence[Any], queue: Any, limit_s: float = 600) -> list[Any]:
+    """Start processes, and wait for what each of them puts into the queue once.
+
+    Args:
+        limit_s: how long to wait for the next result.
+
+    Raises:
+        RuntimeError: a process ended without a result, such as one that was killed, or none came in
+            time. The others are stopped.
+    """
+    for process in processes:
+        process.start()
+    found: list[Any] = []
+    waiting_since = time.monotonic()
+    try:
+        while len(found) < len(processes):
+            ended = [process.exitcode for process in processes]  # before a look at the queue
+            try:
+                found.append(queue.get(timeout=0.5))
+                waiting_since = time.monotonic()
+            except Empty:
+                if any(ended) or None not in ended:
+                    status = next(filter(None, ended), 0)
+                    what = f"a process ended without a result, with status {status}"
+                    raise RuntimeError(what) from None
+                if time.monotonic() - waiting_since > limit_s:
+                    raise RuntimeError(f"no result in {limit_s:g} s") from None
+    except BaseException:
+        for process in processes:
+            process.kill()
+        raise
+    finally:
+        for process in processes:
+            process.join()
+    return found
 
 
 def markdown(results: Iterable[Mapping[str, Any]], facts: Mapping[str, Any]) -> str:

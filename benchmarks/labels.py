@@ -50,17 +50,18 @@ def measured(labels: int) -> dict[str, dict[str, float]]:
     context = multiprocessing.get_context("fork")
     peaks = {}
     for name in names:
-        queue = context.SimpleQueue()
-        child = context.Process(target=peak, args=(name, labels, queue))
-        child.start()
-        peaks[name] = queue.get()
-        child.join()
+        queue = context.Queue()
+        child = context.Process(target=peak, args=(name, labels, queue), daemon=True)
+        (peaks[name],) = harness.collected([child], queue)
     times = harness.medians({name: step(name, labels) for name in names}, ROUNDS)
     return {name: {"ms": 1e3 * times[name], "MB": peaks[name]} for name in names}
 
 
 def step(name: str, labels: int) -> Callable[[], None]:
-    """The forward and backward pass of a method on random outputs, with as many labels as COCO."""
+    """The forward and backward pass of a method on random outputs.
+
+    An image has as many positive labels as in COCO.
+    """
     torch.manual_seed(0)
     file, spec = methodfiles.read(name), Spec(labels, 1, (), (), WIDTH)
     loss = methods.build(name, spec, spec, file.settings)
@@ -82,7 +83,7 @@ def step(name: str, labels: int) -> Callable[[], None]:
     return run
 
 
-def peak(name: str, labels: int, queue: "multiprocessing.SimpleQueue[float]") -> None:
+def peak(name: str, labels: int, queue: "multiprocessing.Queue[float]") -> None:
     """Put the peak memory of a step above that before it, in MB. Linux alone can say this."""
     ctypes.CDLL(None).mallopt(MMAP_THRESHOLD, 1 << 16)  # each tensor gets and returns pages
     step(name, 20)()  # what is loaded once

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from mdkd.metrics import METRICS, Metric, counting, probabilities
+from mdkd.metrics import METRICS, THRESHOLD, Metric, counting, probabilities
 from mdkd.score import Stored
 
 BINS = 15  # of the calibration error, all of the same width
@@ -27,7 +27,7 @@ def binary_kl(first_NC: np.ndarray, second_NC: np.ndarray) -> np.ndarray:
     """
     first_NC, second_NC = first_NC.astype(np.float64), second_NC.astype(np.float64)
     p_NC = np.exp(-np.logaddexp(0, -first_NC))
-    # ln(p / q) is that of (1 - p) / (1 - q) plus first - second.
+    # ln(p / q) = first - second + ln((1 - p) / (1 - q))
     others_NC = np.logaddexp(0, second_NC) - np.logaddexp(0, first_NC)
     return np.maximum(p_NC * (first_NC - second_NC) + others_NC, 0.0)
 
@@ -41,10 +41,10 @@ def kl_teacher(own: Stored, teacher: Stored | None) -> float:
 
 
 def agreement(own: Stored, teacher: Stored | None) -> float:
-    """The share of images and labels with the same decision at 0.5; NaN without a teacher."""
+    """The share of images and labels that both decide alike; NaN without a teacher."""
     if teacher is None:
         return float("nan")
-    ours_NC, theirs_NC = (probabilities(of.logits_NC) >= 0.5 for of in (own, teacher))
+    ours_NC, theirs_NC = (probabilities(of.logits_NC) >= THRESHOLD for of in (own, teacher))
     return float((ours_NC == theirs_NC)[counting(ours_NC.shape, own.ignored_NC)].mean())
 
 
@@ -80,7 +80,7 @@ COMPUTED = {
     "agreement": Metric(
         agreement,
         "share of images and labels for which student and teacher decide alike (a probability of "
-        "at least 0.5, or less)",
+        f"at least {THRESHOLD}, or less)",
     ),
     "ECE": Metric(
         calibration_error,

@@ -20,6 +20,7 @@ NOT_TUNED = "its weights have not been tuned yet"
 # Why a method that needs embeddings of labels cannot learn from a teacher trained elsewhere.
 NO_CLASSIFIER_EMBEDS = "the teacher has a linear classifier and no embedding per label"
 NO_QUERY_PER_LABEL = "the teacher's head has queries for groups of labels, not for each label"
+NOT_COMPARABLE = "Not comparable with published numbers."
 DOCUMENT = "paper"  # the target whose artefacts are collected in one document
 
 
@@ -338,7 +339,7 @@ def _stand_in_note(spec: Specification, columns: dict[Pair, list[Pair]]) -> list
     if not others:
         return []
     text = f"Stand-ins of protocol {spec.user.protocol}: {', '.join(others)}."
-    return [f"{text} Not comparable with published numbers."]
+    return [f"{text} {NOT_COMPARABLE}"]
 
 
 def _labels(spec: Specification) -> dict[str, str]:

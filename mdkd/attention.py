@@ -14,8 +14,6 @@ from mdkd.artefacts import Artefact, Cell
 from mdkd.errors import UserError
 from mdkd.results import Results, State
 
-THRESHOLD = 0.5  # a label counts as found if its probability is at least this
-
 
 @dataclass(frozen=True, kw_only=True)
 class Maps:

@@ -41,11 +41,8 @@ def find(place: str, net: str, normalisation: str, where: str) -> Found:
     file = Path(place)
     if file.is_dir() or file.name == store.RECORD:
         file = (file if file.is_dir() else file.parent) / store.WEIGHTS
-    if not file.is_file():
-        raise UserError(f"{where}: checkpoint: {file}: no such file; give a file with weights")
-    stat = file.stat()
-    digest = _sha256(file, stat.st_mtime_ns, stat.st_size)
-    checkpoint = Checkpoint(file=str(file), sha256=digest)
+    found = digest(file, f"{where}: checkpoint")
+    checkpoint = Checkpoint(file=str(file), sha256=found)
     own = store.Entry(file.parent)
     if file.name != store.WEIGHTS or not own.finished:
         return Found(checkpoint=checkpoint, head=Head(kind="gap"))
@@ -54,7 +51,7 @@ def find(place: str, net: str, normalisation: str, where: str) -> Found:
     for what, theirs, ours in (
         ("net", run.net, net),
         ("recipe: normalisation", run.recipe.normalisation, normalisation),
-        ("weights_sha256", record["weights_sha256"], digest),
+        ("weights_sha256", record["weights_sha256"], found),
     ):
         if theirs != ours:
             hint = f"expected '{ours}'; name another checkpoint"
@@ -62,6 +59,24 @@ def find(place: str, net: str, normalisation: str, where: str) -> Found:
                 f"{where}: checkpoint: {own.folder / store.RECORD}: {what} is '{theirs}', {hint}"
             )
     return Found(checkpoint=checkpoint, head=run.head, stem=run.stem)
+
+
+def digest(file: Path, where: str) -> str:
+    """The SHA-256 of a file with weights; ``where`` names the setting in the error.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    if not file.is_file():
+        raise UserError(f"{where}: {file}: no such file; give a file with weights")
+    stat = file.stat()
+    return _sha256(file, stat.st_mtime_ns, stat.st_size)
+
+
+def check_unchanged(what: str, file: Path, sha256: str) -> None:
+    """Raise a UserError unless a file with weights is the one that the plan has seen."""
+    if not file.is_file() or records.sha256(file) != sha256:
+        raise UserError(f"{what} '{file}': gone, or changed since the plan was made; plan again")
 
 
 @functools.lru_cache(maxsize=64)

@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 
 from mdkd import (
-    devices,
     faults,
     given,
     kinds,
@@ -24,6 +23,7 @@ from mdkd import (
     views,
 )
 from mdkd.arguments import parser
+from mdkd.config import Run
 from mdkd.errors import UserError, find
 from mdkd.faults import show, show_json
 from mdkd.layout import Layout
@@ -75,19 +75,7 @@ def cache(args: argparse.Namespace) -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    place: Plan | UserConfig  # what says where things lie
-    if args.plan:
-        place = given.plan(args)
-        run, layout = find(place.runs, args.target), place.layout()
-    elif args.target.endswith(runfiles.SUFFIXES):
-        place = given.user(args)
-        registry.use(place.plugins)
-        run = runfiles.read(Path(args.target))
-        layout = Layout(run.protocol, store_folder=place.store)
-    else:
-        spec = given.specification(args)
-        place, run = spec.user, resolve_run(spec, args.target)
-        layout = Layout(run.protocol, store_folder=place.store)
+    run, layout, place = _chosen(args)
     from mdkd.training import loop  # imports torch, which takes a second
 
     loop.train(
@@ -124,9 +112,9 @@ def predict(args: argparse.Namespace) -> None:
     """Print the labels of pictures."""
     entry, place = _finished(args)
     maps = args.output if args.cam else None
-    with devices.claim(args.device or place.device, place.trainings_per_gpu) as device_type:
-        from mdkd.training import labelling  # imports torch, now that the device is chosen
+    from mdkd.training import execution, labelling  # imports torch, which takes a second
 
+    with execution.claimed(args.device or place.device, place.trainings_per_gpu) as device_type:
         pictures = labelling.label(entry, args.images, device_type, maps)
         if args.json:
             show(json.dumps([picture.content() for picture in pictures], indent=1))
@@ -146,9 +134,9 @@ def export(args: argparse.Namespace) -> None:
 def attend(args: argparse.Namespace) -> None:
     plan = given.plan(args)
     artefact = find(plan.artefacts, args.target)
-    with devices.claim(args.device or plan.device, plan.trainings_per_gpu) as device_type:
-        from mdkd.training import gradcam  # imports torch, now that the device is chosen
+    from mdkd.training import execution, gradcam  # imports torch, which takes a second
 
+    with execution.claimed(args.device or plan.device, plan.trainings_per_gpu) as device_type:
         gradcam.attend(artefact, given.results(plan), device_type)
 
 
@@ -243,27 +231,35 @@ VERBS: dict[str, Callable[[argparse.Namespace], int | None]] = {
 }
 
 
+def _chosen(args: argparse.Namespace) -> tuple[Run, Layout, Plan | UserConfig]:
+    """The run that a run path or a run file names, and what says where things lie."""
+    if args.plan:
+        plan = given.plan(args)
+        return find(plan.runs, args.target), plan.layout(), plan
+    if args.target.endswith(runfiles.SUFFIXES):
+        user = given.user(args)
+        registry.use(user.plugins)
+        run = runfiles.read(Path(args.target))
+    else:
+        spec = given.specification(args)
+        user, run = spec.user, resolve_run(spec, args.target)
+    return run, Layout(run.protocol, store_folder=user.store), user
+
+
 def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]:
     """The entry that a run path or a run.json names, and what says where things lie.
 
     Raises:
         UserError: the run is not finished, or was trained with other settings than planned.
     """
-    place: Plan | UserConfig
     file = Path(args.target)
     if file.name == store.RECORD:
-        place = given.user(args)
-        registry.use(place.plugins)
-        return store.Entry(file.parent), place
+        user = given.user(args)
+        registry.use(user.plugins)
+        return store.Entry(file.parent), user
     if args.target.endswith(runfiles.SUFFIXES):
         raise UserError(f"{file}: give the path of a run, or the run.json of a finished run")
-    if args.plan:
-        place = given.plan(args)
-        run, layout = find(place.runs, args.target), place.layout()
-    else:
-        spec = given.specification(args)
-        place, run = spec.user, resolve_run(spec, args.target)
-        layout = Layout(run.protocol, store_folder=place.store)
+    run, layout, place = _chosen(args)
     entry = store.entry(run, layout)
     if not entry.finished:
         fix = neighbours.hint(run, layout, file=True) or f"train it first: mdkd train {run.path}"

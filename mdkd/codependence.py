@@ -99,15 +99,18 @@ def conditional_information(joint_CCC: np.ndarray) -> np.ndarray:
 def direct_dependence(joint_CCC: np.ndarray) -> np.ndarray:
     """Minimum over m of I(k; l | m) in nats, ``[C, C]``: the part that no other label explains.
 
-    It is 0 for pairs that depend on each other only through one other label.
+    It is 0 for pairs that depend on each other only through one other label. Of two labels, it is
+    their mutual information I(k; l).
 
     >>> three_equal_labels = counted_joint(np.array([[1, 1, 1], [0, 0, 0]]))
     >>> float(direct_dependence(three_equal_labels)[0, 1])
     0.0
     """
     labels = len(joint_CCC)
+    if labels < 3:  # no m for a pair: add a label that no image has, for I(k; l | m) is I(k; l)
+        joint_CCC = np.pad(joint_CCC, (0, 1))
     cmi_CCC = conditional_information(joint_CCC)
-    index = np.arange(labels)
+    index = np.arange(len(joint_CCC))
     cmi_CCC[index, :, index] = np.inf  # m = k and m = l do not count
     cmi_CCC[:, index, index] = np.inf
-    return cmi_CCC.min(axis=2)
+    return cmi_CCC.min(axis=2)[:labels, :labels]

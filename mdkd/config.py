@@ -187,7 +187,7 @@ class Run:
     arch: str = named()
     net: str = named(pattern=NET)  # the name of `arch` for the model builder
     stem: Stem
-    weights: str | None  # initial weights of the backbone
+    weights: str | None  # initial weights of the backbone: "imagenet", or a file
     head: Head
     recipe: Recipe
     method: Method
@@ -195,6 +195,17 @@ class Run:
     seed: int = number(0, LARGEST_SEED)
     teacher_key: str | None = named(None, "[0-9a-f]{16}")  # key of the teacher's run (mdkd.keys)
     checkpoint: Checkpoint | None = None  # takes the place of the training
+    weights_sha256: str | None = named(None, "[0-9a-f]{64}")  # of the file with initial weights
+
+    def check(self) -> None:
+        """Called by `parse`."""
+        if self.weights_sha256 is not None and self.weights_file is None:
+            raise UserError("weights_sha256: weights name no file; remove it")
+
+    @property
+    def weights_file(self) -> str | None:
+        """The file with the initial weights, if they are those of a file that the user named."""
+        return None if self.weights == "imagenet" else self.weights
 
     @property
     def nameable(self) -> dict[str, Any]:

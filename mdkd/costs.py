@@ -11,7 +11,8 @@ its student's training plus the time of its teacher's inference. A speed is, in 
 A run that reads stored outputs (`mdkd.logits`) does not take the time of its teacher. Storing them
 takes that time once.
 
-Decoding, drawing, validation and the pass over the test images are not included.
+Decoding, drawing and the pass over the test images are not included. A measured speed is that of a
+whole training: it includes validation, gradient probes and checkpoints. Other speeds do not.
 """
 
 from collections import defaultdict

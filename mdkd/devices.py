@@ -122,15 +122,21 @@ def _take_place(stack: contextlib.ExitStack, gpus: list[Gpu], trainings_per_gpu:
     """Lock a place on the GPU with the fewest trainings until ``stack`` ends; wait for one."""
     folder = Path(tempfile.gettempdir()) / f"mdkd-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
+    places = {
+        gpu: [folder / f"{gpu.lock}.{number}.lock" for number in range(trainings_per_gpu)]
+        for gpu in gpus
+    }
     message = f"all {len(gpus)} GPUs are in use by other trainings; waiting for one"
+    choosing = "another process chooses its GPU; waiting for it"
     waiting = False
     while True:
-        for number in range(trainings_per_gpu):
-            for gpu in gpus:
-                file = folder / f"{gpu.lock}.{number}.lock"
-                with contextlib.suppress(locks.Busy):
-                    stack.enter_context(locks.held(file, message))
-                    return gpu
+        # One at a time: two processes that count at once would choose the same GPU.
+        with locks.held(folder / "choice.lock", choosing, wait=True):
+            for gpu in sorted(gpus, key=lambda gpu: sum(map(locks.is_held, places[gpu]))):
+                for file in places[gpu]:
+                    with contextlib.suppress(locks.Busy):
+                        stack.enter_context(locks.held(file, message))
+                        return gpu
         if not waiting:
             log.info("%s", message)
             waiting = True

@@ -41,9 +41,13 @@ def nearest(name: object, valid: Iterable[str]) -> str:
 
 
 def show(value: Any) -> str:
-    """A value as it is quoted in an error: short, and on one line."""
+    """A value as it is quoted in an error: short, and on one line.
+
+    >>> show("a\\nb"), show(None), show([1, 2])
+    ("'a\\\\nb'", 'null', '[1, 2]')
+    """
     try:
-        text = "nothing" if value is None else repr(value)
+        text = "null" if value is None else repr(value)
     except (RecursionError, ValueError):  # an integer with thousands of digits
         text = f"a very large {type(value).__name__}"
     return text if len(text) <= 60 else text[:57] + "..."

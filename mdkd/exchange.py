@@ -6,15 +6,16 @@ then names them under ``left_out``.
 
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from mdkd import keys, records, score, store
-from mdkd.config import Run, parse
-from mdkd.errors import UserError, nearest
+from mdkd.config import Run
+from mdkd.errors import UserError
 from mdkd.plan import Plan
 from mdkd.store import RECORD, Entry
+
+AGAIN = "copy the whole run again, or leave it out"
 
 
 def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
@@ -29,11 +30,7 @@ def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
     Raises:
         UserError: an artefact is not in the plan, or a file of a run is missing or was changed.
     """
-    targets = plan.targets()
-    for name in with_predictions:
-        if name not in targets:
-            raise UserError(f"{name}: not in the plan; {nearest(name, targets)}")
-    names = [name for target in with_predictions for name in targets[target]]
+    names = [name for target in with_predictions for name in plan.members(target)]
     predicted = {run for name in names for run in plan.artefacts[name].runs}
     teachers = {run.teacher for run in plan.runs.values() if run.teacher}
     written = there = left = 0
@@ -52,8 +49,7 @@ def export(plan: Plan, folder: Path, with_predictions: Iterable[str]) -> str:
                 wanted |= {files.predictions for files in store.SPLITS.values()}
             record = entry.record()
             missing = {*record.get("left_out", []), *(store.digests(record).keys() - wanted)}
-            _copy(entry.folder, target, record | {"left_out": sorted(missing)})
-            written += 1
+            written += _copy(entry.folder, target, record | {"left_out": sorted(missing)})
     return (
         f"exported {written} runs to {folder}; {there} were there already; "
         f"{left} of the plan are not done"
@@ -95,10 +91,10 @@ def _difference(own: dict[str, Any], theirs: dict[str, Any]) -> str:
 
 
 def take_over(plan: Plan, folder: Path) -> str:
-    """Import finished runs from another store, or from the runs of an older version.
+    """Import finished runs from another store, or from copies of its entries.
 
-    Every run is verified. A run of an older version that the plan has with other settings is
-    refused. Entries of a store that the plan does not have are left out.
+    Every run is verified. A copy of a run that the plan has with other settings is refused. Entries
+    of a store that the plan does not have are left out.
 
     Raises:
         UserError: nothing can be imported from the folder, or a run is damaged or refused. Runs
@@ -107,22 +103,19 @@ def take_over(plan: Plan, folder: Path) -> str:
     found = sorted(file.parent for file in folder.rglob(RECORD))
     if not found:
         raise UserError(f"{folder}: no {RECORD} below it; name a store, or a folder of runs")
+    contents = {source: records.read_object(source / RECORD, AGAIN, AGAIN) for source in found}
     imported = known = 0
-    for source in sorted(found, key=lambda f: _read(f).get("teacher") is not None):
-        record = _record(source, folder)
-        run = parse(Run, record["run"], f"{source / RECORD}: run")
-        planned = plan.runs.get(run.path)
+    for source in sorted(found, key=lambda f: contents[f].get("teacher") is not None):
+        planned = _planned(contents[source], plan)
         if planned is None or _is_other_entry(source, planned):
             continue
-        record |= {"run": asdict(run), "planned": keys.planned(run)}
+        record = store.check_record(contents[source], source / RECORD, AGAIN)
         if reason := store.disagreement(planned, record, plan.layout()):
             raise UserError(f"{source}: not the planned run: {reason}")
-        own = store.entry(run, plan.layout())
-        if own.finished:
+        if _copy(source, store.entry(planned, plan.layout()), record):
+            imported += 1
+        else:
             known += 1
-            continue
-        _copy(source, own, record)
-        imported += 1
     rest = len(found) - imported - known
     return (
         f"imported {imported} runs; {known} were there already; {rest} are not in the plan of "
@@ -136,41 +129,31 @@ def _is_other_entry(source: Path, planned: Run) -> bool:
     return in_store and source.name != keys.key(planned)
 
 
-def _read(source: Path) -> dict[str, Any]:
-    hint = "copy the whole run again, or leave it out"
-    return records.read_object(source / RECORD, hint, hint)
+def _planned(record: dict[str, Any], plan: Plan) -> Run | None:
+    """The run of a plan that has the path of this record, or None."""
+    run = record.get("run")
+    return plan.runs.get(str(run.get("path"))) if isinstance(run, dict) else None
 
 
-def _record(source: Path, folder: Path) -> dict[str, Any]:
-    """The record of a run elsewhere, with the key of its teacher, which older versions lack."""
-    record = _read(source)
-    run = parse(Run, record.get("run"), f"{source / RECORD}: run")
-    if run.teacher is not None and run.teacher_key is None:
-        teachers = [f for f in folder.rglob(RECORD) if f.parent.as_posix().endswith(run.teacher)]
-        if not teachers:
-            raise UserError(f"{source}: the run of its teacher {run.teacher} is not in {folder}")
-        teacher = parse(Run, _read(teachers[0].parent).get("run"), f"{teachers[0]}: run")
-        run = replace(run, teacher_key=keys.key(teacher))
-        record["run"]["teacher_key"] = run.teacher_key
-    return record
+def _copy(source: Path, own: Entry, record: dict[str, Any]) -> bool:
+    """Copy a run's files into an entry, verified, and the record last.
 
-
-def _copy(source: Path, own: Entry, record: dict[str, Any]) -> None:
-    """Copy a run's files into an entry, verified, and the record last."""
-    if not (source / store.HISTORY).exists():
-        raise UserError(f"{source / store.HISTORY}: no such file; copy the whole run")
-    record.setdefault("history_sha256", records.sha256(source / store.HISTORY))  # new in the store
-    store.check_record(record, source / RECORD, "copy the whole run again, or leave it out")
+    Returns whether it was copied: an entry that is finished already stays as it is.
+    """
     kept = store.digests(record)
     for name, digest in kept.items():
         if not (source / name).exists() or records.sha256(source / name) != digest:
             raise UserError(f"{source / name}: missing, or not the file that its {RECORD} names")
     with own.held():
+        if own.finished:
+            return False
+        own.forget_progress()
         for name in (*kept, store.LOG):
-            if (source / name).exists():  # older versions kept no log there
+            if (source / name).exists():  # the log is no part of the results
                 shutil.copyfile(source / name, own.folder / name)
         _write_metrics(source, own, record)
         records.write_json(own.folder / RECORD, record)
+    return True
 
 
 def _write_metrics(source: Path, own: Entry, record: dict[str, Any]) -> None:
@@ -183,5 +166,5 @@ def _write_metrics(source: Path, own: Entry, record: dict[str, Any]) -> None:
             predictions = own.folder / files.predictions
             found = score.scores(predictions, digest, record["classes"], split)
         else:
-            continue  # early versions kept no predictions of validation images
+            continue  # the data have no such images
         records.write_json(own.folder / files.metrics, found)

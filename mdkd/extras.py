@@ -1,4 +1,6 @@
-"""Packages that are installed on request: the extra of this package that brings each module."""
+"""What is installed on request: the extra of this package that brings each module, and LaTeX."""
+
+LATEX = "install texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
 
 EXTRAS = {  # by the name of the extra in pyproject.toml: the modules that the code imports
     "benchmark": (

@@ -64,6 +64,11 @@ class ReaderGone(Exception):
     """The program that read our output, such as `head`, has ended."""
 
 
+def stopped_from_outside() -> bool:
+    """Whether a signal other than that of Ctrl-C has asked this process to stop."""
+    return any(number != signal.SIGINT for number in received)
+
+
 def describe(error: Exception) -> str:
     """One line about an error that is no fault of the program: the file, the reason and the fix."""
     if isinstance(error, OSError) and error.errno is not None:

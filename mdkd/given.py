@@ -5,12 +5,11 @@ import logging
 
 from mdkd import store
 from mdkd.arguments import CONFIG
-from mdkd.config import parse
 from mdkd.errors import UserError
 from mdkd.plan import Plan, make_plan
 from mdkd.results import Results
 from mdkd.spec import Specification
-from mdkd.specfiles import UserConfig, read_user
+from mdkd.specfiles import UserConfig, read_user, user_of
 from mdkd.yamlfiles import parse_settings
 
 log = logging.getLogger("mdkd")
@@ -35,12 +34,16 @@ def user(args: argparse.Namespace) -> UserConfig:
         raise UserError(f"--protocol: {args.target} names its protocol; leave it out")
     file = args.config / "config.yaml"
     if args.config == CONFIG and not file.exists():
-        return parse(UserConfig, given, "--set")
+        return user_of({}, given, "--set")
     return read_user(file, given)
 
 
 def plan(args: argparse.Namespace) -> Plan:
     if args.plan:
+        for option, value in (("--protocol", args.protocol), ("--set", " ".join(args.set))):
+            if value:
+                what = f"{option} {value}: the plan file {args.plan} has its own settings"
+                raise UserError(f"{what}; leave out --plan or {option}")
         return Plan.read(args.plan)
     plan = make_plan(specification(args))
     plan.refuse_broken([args.target])

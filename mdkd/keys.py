@@ -1,7 +1,8 @@
 """The key of a run: one digest over everything that is planned and that its numbers depend on.
 
 Two runs with the same key are the same training, in whatever protocol they are planned. The name of
-a data set is not part of a key, and neither is the device that `auto` finds. Facts that can only be
+a data set is not part of a key, and neither are the place of a file with initial weights and the
+device that `auto` finds. Facts that can only be
 measured (the cache's fingerprint, the digest of the teacher's weights) are not part of it either:
 they are in the record and are checked beside the key.
 
@@ -36,7 +37,7 @@ def planned(run: Run) -> dict[str, Any]:
         "arch": run.arch,  # its name seeds the initial weights
         "net": run.net,
         "stem": run.stem if run.net.startswith("cifar:") else None,
-        "weights": run.weights,
+        "weights": run.weights_sha256 or run.weights,  # the content of a file, not its place
         "head": _changed(run.head),
         "recipe": _changed(run.recipe),
         "method": dataclasses.asdict(run.method),

@@ -27,7 +27,7 @@ class NoLocks(UserError):
 
 @contextlib.contextmanager
 def held(file: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
-    """Lock ``file`` while the block runs, and delete it afterwards.
+    """Lock ``file`` while the block runs, and delete it afterwards. Its folder is made if needed.
 
     If the process is killed, the file remains, but it is no longer locked. The holder may write its
     name into the file.
@@ -41,6 +41,7 @@ def held(file: Path, busy: str, *, wait: bool = False) -> Iterator[None]:
         NoLocks: the file system has no locks.
     """
     while True:
+        file.parent.mkdir(parents=True, exist_ok=True)  # its last holder may have deleted it
         with file.open("a") as lock:  # not "w": the holder may have written its name into it
             try:
                 _flock(file, lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

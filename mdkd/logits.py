@@ -38,6 +38,7 @@ class Record:
 
     cache: str  # the fingerprint of the cache
     teacher: str  # the digest of the teacher's weights
+    device: str | None = None  # cpu or cuda, where all epochs were computed; None: not recorded
     epochs: list[str]  # the SHA-256 of the file of each epoch
     labels: int = number(1)
     images_per_s: float = number(1e-9)  # the speed at which the teacher computed them
@@ -156,7 +157,7 @@ def _current(run: Run, layout: Layout, kind: str) -> bool:
     if teacher and teacher.finished and teacher.record()["weights_sha256"] != record.teacher:
         return False
     meta = layout.cache(run.dataset.name) / "meta.json"
-    return not meta.exists() or records.read_json(meta).get("fingerprint") == record.cache
+    return not meta.exists() or records.read_object(meta).get("fingerprint") == record.cache
 
 
 def groups(plan: Plan) -> dict[str, list[str]]:

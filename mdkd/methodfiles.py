@@ -86,7 +86,7 @@ class MethodFile:
                 raise UserError(f"{where}: unknown {show(value)}; {hint}")
             return value
         low, high = self.ranges.get(key, WEIGHTS)
-        if not low <= value <= high:  # true for NaN
+        if not low <= value <= high:  # NaN is refused too
             raise UserError(f"{where}: {show(value)} is not in {low:g} .. {high:g}")
         if kind(value) != value:
             raise UserError(f"{where}: expected {kind.__name__}, found {value!r}")

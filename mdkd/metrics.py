@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+THRESHOLD = 0.5  # a label is predicted if its probability is at least this
+
 
 def probabilities(logits_NC: np.ndarray) -> np.ndarray:
     """Sigmoid in float32, finite for every logit.
@@ -91,15 +93,6 @@ def f1_scores(predicted_NC: np.ndarray, targets_NC: np.ndarray) -> F1:
     return F1(float(overall), float(harmonic), float(macro))
 
 
-def top_k(scores_NC: np.ndarray, k_N: np.ndarray) -> np.ndarray:
-    """Mark exactly the ``k_N[i]`` highest scores of image i; ties go to the lower label.
-
-    >>> top_k(np.array([[0.2, 0.9, 0.5]]), np.array([2])).tolist()
-    [[False, True, True]]
-    """
-    return _first(_best_first(scores_NC), k_N)
-
-
 def _best_first(scores_NC: np.ndarray) -> np.ndarray:
     """The labels of each image by descending score, ``[N, C]``; ties in the order of labels."""
     return np.argsort(-scores_NC, axis=1, kind="stable")
@@ -158,7 +151,7 @@ class Judged:
 
     @cached_property
     def at_half(self) -> F1:
-        return f1_scores(self.ranked_NC >= 0.5, self.true_NC)
+        return f1_scores(self.ranked_NC >= THRESHOLD, self.true_NC)
 
     @cached_property
     def oracle_k(self) -> F1:
@@ -188,7 +181,7 @@ def _mean_ap(judged: Judged) -> float:
     return float(np.nanmean(aps_C)) if np.isfinite(aps_C).any() else float("nan")
 
 
-HALF = "labels with a probability of at least 0.5 are predicted"
+HALF = f"labels with a probability of at least {THRESHOLD} are predicted"
 ORACLE_K = (
     "each image gets as many predictions as it has true labels (oracle k); L2D's code computes "
     "this, and the paper follows it"

@@ -1,7 +1,22 @@
 """What a training needs of its data, known as soon as labels and images are counted."""
 
+from collections.abc import Mapping
+
 from mdkd import methodfiles, registry
 from mdkd.config import Run
+
+
+def without_positives(dataset: str, positives: Mapping[str, bool]) -> list[str]:
+    """Why no run can be scored on a data set, one text per reason.
+
+    Args:
+        positives: of every split, whether a label has a positive image.
+    """
+    return [
+        f"data set '{dataset}': no label has a positive {split} image; use a larger {split} split"
+        for split, found in positives.items()
+        if split != "train" and not found
+    ]
 
 
 def problems(run: Run, labels: int, images: int) -> list[str]:

@@ -12,11 +12,13 @@ from typing import Any, Literal
 from mdkd import kinds, records, registry, runfiles
 from mdkd.artefacts import Artefact, make_artefact
 from mdkd.config import FOLDERS, Dataset, Run, folder, named, number, parse
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, find, nearest
 from mdkd.layout import Layout
 from mdkd.resolve import resolve_root, resolve_run
 from mdkd.spec import Specification
 from mdkd.specfiles import JobLimits
+
+DEFAULT, ALL = "default", "all"  # targets: what is made if none is named, and everything
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +98,15 @@ class Plan:
         used = {run.dataset.name for run in runs.values()}
         datasets = {name: dataset for name, dataset in self.datasets.items() if name in used}
         return replace(self, artefacts=artefacts, runs=runs, datasets=datasets)
+
+    def members(self, target: str) -> list[str]:
+        """The artefacts of a target; also of ``default``, made if none is named, and of ``all``.
+
+        Raises:
+            UserError: there is no such target.
+        """
+        groups = {DEFAULT: self.selected, ALL: list(self.artefacts)}
+        return find(groups | self.targets(), target)
 
     def asked_by(self, targets: Iterable[str]) -> list[str]:
         """The artefacts that these targets make. A target that is a file counts for none."""

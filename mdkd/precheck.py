@@ -9,15 +9,23 @@ from mdkd import store
 from mdkd.data.cache import read_meta
 from mdkd.errors import UserError
 from mdkd.layout import Layout
-from mdkd.needs import problems
+from mdkd.needs import problems, without_positives
 from mdkd.plan import Plan
 
 
-def check_data(plan: Plan, names: Iterable[str], dataset: str, labels: int, images: int) -> None:
+def check_data(
+    plan: Plan,
+    names: Iterable[str],
+    dataset: str,
+    labels: int,
+    images: int,
+    others: Iterable[str] = (),
+) -> None:
     """Check the runs of the artefacts ``names`` on a data set of so many labels and images.
 
     Args:
         images: the number of training images.
+        others: further reasons why no run on the data set can be trained.
 
     Raises:
         UserError: a run cannot be trained. One line for each reason and artefact.
@@ -26,7 +34,7 @@ def check_data(plan: Plan, names: Iterable[str], dataset: str, labels: int, imag
     for name in names:
         for run in plan.only([name]).runs.values():
             if run.dataset.name == dataset:
-                found = problems(run, labels, images)
+                found = [*problems(run, labels, images), *others]
                 lines |= dict.fromkeys(f"experiment {name}: {text}" for text in found)
     if lines:
         raise UserError(*lines)
@@ -55,12 +63,15 @@ def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:
     """Like `check_data`, for all data sets of a plan whose caches are there."""
     names, lines = list(names), list[str]()
     for name, dataset in plan.datasets.items():
-        meta = read_meta(dataset, layout)
-        train = meta["splits"].get("train") if meta else None
-        if meta and train:
-            try:
-                check_data(plan, names, name, len(meta["classes"]), train["images"])
-            except UserError as error:
-                lines += error.args
+        if (meta := read_meta(dataset, layout)) is None:
+            continue
+        splits = meta["splits"]
+        positives = {split: any(facts["images_per_label"]) for split, facts in splits.items()}
+        others = without_positives(name, positives)
+        try:
+            images = splits["train"]["images"]
+            check_data(plan, names, name, len(meta["classes"]), images, others)
+        except UserError as error:
+            lines += error.args
     if lines:
         raise UserError(*lines)

@@ -18,11 +18,13 @@ PART = ".part"  # the end of the name of a file that is not complete yet
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing. It appears at ``path`` only when it is complete and on disk.
 
+    Several processes may write the same file at once; the last one that is complete stays.
+
     Raises:
         OSError: it cannot be written; the error names the file, and an older file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + PART)
+    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
     try:
         with faults.named(path), part.open("wb") as file:
             yield file

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mdkd import keys
-from mdkd.checkpoints import Found, find
+from mdkd.checkpoints import Found, digest, find
 from mdkd.config import ROW_KEYS, Dataset, Method, Recipe, Run, parse
 from mdkd.errors import UserError
 from mdkd.runpath import SUPERVISED_METHOD, RunPath, changes_of, slug
@@ -43,6 +43,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
     if found and identity.teacher is not None:
         raise UserError(f"{path}: '{identity.arch}' has a checkpoint, so it is not trained")
     method = spec.methods[identity.method]
+    weights, weights_sha256 = (None, None) if found else _initial_weights(spec, identity.arch)
     run = Run(
         path=path,
         protocol=spec.user.protocol,
@@ -50,7 +51,8 @@ def resolve_run(spec: Specification, path: str) -> Run:
         arch=identity.arch,
         net=net,
         stem=spec.protocol.stem,
-        weights=weights_of(spec, identity.arch),
+        weights=weights,
+        weights_sha256=weights_sha256,
         head=spec.protocol.head,
         recipe=parse(Recipe, asdict(spec.recipe_of(identity.arch)) | row.recipe, f"{path}: recipe"),
         method=Method(
@@ -65,7 +67,21 @@ def resolve_run(spec: Specification, path: str) -> Run:
     if found is None:
         return run
     stem = found.stem or run.stem
-    return replace(run, head=found.head, stem=stem, weights=None, checkpoint=found.checkpoint)
+    return replace(run, head=found.head, stem=stem, checkpoint=found.checkpoint)
+
+
+def _initial_weights(spec: Specification, arch: str) -> tuple[str | None, str | None]:
+    """The initial weights of a backbone, and the digest of their file if they have one.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    weights = weights_of(spec, arch)
+    if weights is None or weights == "imagenet":
+        return weights, None
+    own = spec.archs[arch].weights != "protocol"
+    place = f"{spec.folder / 'architectures.yaml'}: {arch}" if own else str(spec.protocol_file)
+    return weights, digest(Path(weights), f"{place}: weights")
 
 
 def checkpoint_of(spec: Specification, arch: str) -> Found | None:

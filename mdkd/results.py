@@ -25,8 +25,9 @@ CellState = Literal["done", "partial", "missing", "failed", "n/a"]
 class State:
     """The state of one cell of a table, which averages the runs of several seeds.
 
-    ``partial`` means that some runs are done. ``missing`` means that none is, and ``failed`` that,
-    besides, one has failed. ``n/a`` means that there can be no number; ``reason`` says why.
+    ``done``: all runs are done. ``partial``: some are. ``failed``: none is, and at least one has
+    failed. ``missing``: none is, and none has failed. ``n/a``: there can never be a number;
+    ``reason`` says why.
     """
 
     name: CellState
@@ -158,6 +159,10 @@ class Results(Layout):
     def state(self, path: str) -> store.RunState:
         """What has become of a run."""
         return store.state(self.runs[path], self)
+
+    def diverged(self, path: str) -> bool:
+        """Whether a run has failed because of its settings; see `mdkd.store.diverged`."""
+        return store.diverged(self.runs[path], self)
 
     def _done(self, path: str) -> store.Entry | None:
         """The entry of a run that is done."""

@@ -4,12 +4,14 @@ A run file is YAML or JSON: the keys of `mdkd.config.Run`, or a record with them
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mdkd import methodfiles, records, registry
+from mdkd.checkpoints import digest
 from mdkd.config import Dataset, Run, parse
+from mdkd.data.sources import facts
 from mdkd.errors import UserError
 from mdkd.runpath import DEFAULT, RunPath, changes_of, written
 from mdkd.yamlfiles import read_yaml
@@ -38,11 +40,15 @@ def read(file: Path) -> Run:
 
 
 def _complete(run: Run, where: str) -> Run:
-    """The run with its settings and options in the types that a plan gives them."""
+    """The run as a plan has it: settings, options, and the digest of its initial weights."""
     method, place = methodfiles.read(run.method.name), f"{where}: method: settings"
-    options = asdict(check_options(run.dataset, f"{where}: dataset"))
+    options = facts(check_options(run.dataset, f"{where}: dataset"))
+    weights_sha256 = run.weights_sha256
+    if run.weights_file and weights_sha256 is None:  # written by hand
+        weights_sha256 = digest(Path(run.weights_file), f"{where}: weights")
     return replace(
         run,
+        weights_sha256=weights_sha256,
         method=replace(run.method, settings=method.complete(run.method.settings, place)),
         dataset=replace(run.dataset, options=options),
     )

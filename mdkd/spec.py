@@ -56,7 +56,8 @@ class Specification:
         registry.use(self.user.plugins)
         self.protocol_file = self._file(f"protocols/{self.user.protocol}")
         self.protocol = self._protocol()
-        self.methods = self._methods()
+        self.methods = methodfiles.read_all()
+        self._change_methods()
         self.archs: dict[str, ArchEntry] = self._entries("architectures", ArchEntry)
         self.datasets: dict[str, DatasetEntry] = self._entries("datasets", DatasetEntry)
         self._check_names_of_protocol()
@@ -148,9 +149,8 @@ class Specification:
         own = experiment.seeds if self.user.seeds is None else None
         return self.seeds if own is None else own
 
-    def _methods(self) -> dict[str, methodfiles.MethodFile]:
-        """The methods' own files, then the user's changes, then those of the protocol."""
-        self.methods = methodfiles.read_all()
+    def _change_methods(self) -> None:
+        """Change settings of methods: as the user says, then as the protocol says."""
         changes = read_yaml(self._file("methods"))
         changes = {} if changes is None else changes  # all lines may be comments
         for content, where in (
@@ -163,7 +163,6 @@ class Specification:
                 method = self.lookup("methods", name, where)
                 changed = method.settings | method.checked(settings, f"{where}: {name}")
                 self.methods[name] = replace(method, settings=changed)
-        return self.methods
 
     def _entries(self, name: str, cls: type) -> dict[str, Any]:
         file = self._file(name)
@@ -185,13 +184,14 @@ class Specification:
             raise UserError(f"{where}: source: {error}") from None
         options = facts(parse(source.Options, entry.options, f"{where}: options"))
         settings = {key: getattr(entry, key) for key in CACHE_SETTINGS}
-        given = self.protocol.datasets.get(name, {})
-        for changes, place in (({}, where), (given, f"{self.protocol_file}: datasets: {name}")):
-            settings |= {key: value for key, value in changes.items() if key in CACHE_SETTINGS}
-            options |= {k: value for k, value in changes.items() if k not in CACHE_SETTINGS}
-            options = facts(parse(source.Options, options, place))
-            whole = {"name": name, "source": entry.source, "image_size": self.protocol.image_size}
-            self.resolved[name] = parse(Dataset, whole | settings | {"options": options}, place)
+        whole = {"name": name, "source": entry.source, "image_size": self.protocol.image_size}
+        parse(Dataset, whole | settings | {"options": options}, where)
+        changes = self.protocol.datasets.get(name, {})
+        settings |= {key: value for key, value in changes.items() if key in CACHE_SETTINGS}
+        options |= {key: value for key, value in changes.items() if key not in CACHE_SETTINGS}
+        place = f"{self.protocol_file}: datasets: {name}"
+        options = facts(parse(source.Options, options, place))
+        self.resolved[name] = parse(Dataset, whole | settings | {"options": options}, place)
 
     def _add_if_right(self, name: str) -> None:
         """Check an experiment that nobody asked for. If it is wrong, it is left out."""
@@ -283,7 +283,7 @@ class Specification:
             self.lookup("methods", name, where.replace(": methods", ": base"))
         rows = []
         for written in experiment.methods:
-            entry = _entry(written, where)
+            entry = _row_of(written, where)
             self.lookup("methods", entry.method, where)
             changes = experiment.base.get(entry.method, {}) | entry.set
             rows.append(self.checked(replace(entry, set=changes), where))
@@ -341,7 +341,7 @@ class Specification:
         return published.read(self.folder / "reported" / f"{experiment.reported}.csv")
 
 
-def _entry(written: Any, where: str) -> Entry:
+def _row_of(written: Any, where: str) -> Entry:
     """A row in any of the three ways in which an experiment may write it."""
     if isinstance(written, str):
         return Entry(method=written)

@@ -1,6 +1,6 @@
 """What users write in the files of ``config/``, as dataclasses; `mdkd.spec` puts them together."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,9 +55,9 @@ class UserConfig:
     compile: Literal["default", "reduce-overhead"] | None = None  # a mode of torch.compile
     deterministic: bool = False  # the same bits in every repetition on the same GPU
     stored_logits: Literal["auto", "never"] = "auto"  # whether a teacher's logits are stored
-    stored_pooled_gb: float = number(
-        0, 10**6, default=5.0
-    )  # and its pooled vectors, at most so much
+    # Pooled vectors are stored too if they take at most this many GB for a teacher and a seed;
+    # 0: never.
+    stored_pooled_gb: float = number(0, 10**6, default=5.0)
     tuned: str | None = location(None)  # a protocol or a file; None: the protocol's (mdkd/tuned.py)
     job_limits: JobLimits = field(default_factory=JobLimits)
     container: str | None = None  # the image for `snakemake --sdm apptainer`: a file or an address
@@ -166,9 +166,16 @@ class ArchEntry:
 
 def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
     """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere."""
-    content = read_yaml(file)
+    return user_of(read_yaml(file), overrides, str(file))
+
+
+def user_of(content: Any, overrides: dict[str, Any], where: str) -> UserConfig:
+    """The settings of a user. An override that is None stands for the default of its key."""
     if isinstance(content, dict):
         content = content | overrides
+        for setting in fields(UserConfig):
+            if overrides.get(setting.name, ...) is None:
+                del content[setting.name]
         for key in ("experiments", "seeds", "plugins"):  # one bare value is a list of one
             if isinstance(content.get(key), str | int):
                 content[key] = [content[key]]
@@ -177,4 +184,4 @@ def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
                 int(s) if isinstance(s, str) and s.isdecimal() and len(s) < 20 else s
                 for s in content["seeds"]
             ]
-    return parse(UserConfig, content, str(file))
+    return parse(UserConfig, content, where)

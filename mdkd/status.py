@@ -31,15 +31,15 @@ CLOCK_S = 60  # a process may seem to begin so much after its lock: clocks are a
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
-    """The content of ``progress.json``."""
+class Told:
+    """What a training tells of itself: the content of ``progress.json``."""
 
     step: int
     steps: int
     epoch: int  # the number of finished ones
     epochs: int
-    images_per_s: float
-    left_s: float  # from ``time`` on
+    images_per_s: float  # of training steps alone
+    left_s: float  # from ``time`` on, at this speed: without validation and scores
     time: str  # ISO 8601
 
 
@@ -65,7 +65,7 @@ class Status:
     state: State
     note: str = ""
     log: Path | None = None  # of a failed run
-    progress: Progress | None = None  # of a run that has begun and is not done
+    progress: Told | None = None  # of a run that has begun and is not done
     holder: Holder | None = None  # of a running one
     silent_s: float = 0.0  # of a running one: seconds since its last sign of life
     dead: bool = False  # it counts as running, but it has been silent for too long
@@ -112,7 +112,7 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
     failed, log = entry.folder / store.FAILED, layout.train_log(path, keys.key(run))
     if failed.exists():
         log = log if log.exists() else entry.folder / store.LOG
-        note = one_line(records.read_json(failed).get("error"))
+        note = one_line(records.read_object(failed).get("error"))
         return Status(path=path, state="failed", note=note, log=log, progress=progress)
     if error := joblog.failure(log):  # it failed before the training began
         return Status(path=path, state="failed", note=one_line(error), log=log, progress=progress)
@@ -121,7 +121,7 @@ def status(run: Run, layout: Layout, now: float, limit_s: float) -> Status:
 
 
 def _running(
-    path: str, holder: Holder, progress: Progress | None, now: float, limit_s: float
+    path: str, holder: Holder, progress: Told | None, now: float, limit_s: float
 ) -> Status:
     told = (_seconds(holder.since), _seconds(progress.time) if progress else None)
     silent_s = max(now - max(each or 0 for each in told), 0)
@@ -182,11 +182,11 @@ def _exists(pid: int | None, since: float | None) -> bool:
     return since is None or time.time() - age_s <= since + CLOCK_S
 
 
-def _progress(file: Path) -> Progress | None:
+def _progress(file: Path) -> Told | None:
     """The content of the file, None if it is not there or another version has written it."""
     try:
         content = records.read_json(file)
-        return Progress(**{field.name: content[field.name] for field in fields(Progress)})
+        return Told(**{field.name: content[field.name] for field in fields(Told)})
     except (UserError, KeyError, TypeError):
         return None
 

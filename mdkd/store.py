@@ -15,8 +15,9 @@
 
 An entry without ``run.json`` is unfinished. A finished entry never changes: it is used as often as
 its key is planned, and a run whose measured facts differ (another cache, another teacher) moves it
-aside. What a workflow engine declares as its output is a small file that names the entry, so the
-engine may delete its outputs and ask for them again at no cost.
+aside (`mdkd.aside`), until they are restored. What a workflow engine declares as its output is a
+small file that names the entry, so the engine may delete its outputs and ask for them again at no
+cost.
 """
 
 import functools
@@ -241,23 +242,11 @@ class Entry:
     def forget_progress(self) -> None:
         """Delete what only an unfinished run has. Renamed checkpoints are kept.
 
-        A process that was killed while it wrote a file has left the half of it.
+        A killed process may leave half-written files.
         """
         halves = self.folder.glob(f"*{records.PART}")
-        for file in (self.folder / CHECKPOINT, self.folder / PROGRESS, *halves):
+        for file in (*(self.folder / name for name in (CHECKPOINT, PROGRESS, FAILED)), *halves):
             file.unlink(missing_ok=True)
-
-    def move_aside(self) -> Path:
-        """Move the files of a finished entry whose data or teacher is not the planned one any more.
-
-        The record is moved last, so that this can be interrupted. The lock of the entry stays.
-        """
-        aside = self.folder.with_name(f"{self.folder.name}.{self.record()['weights_sha256'][:8]}")
-        aside.mkdir(exist_ok=True)
-        files = [file for file in self.folder.iterdir() if file.name != "lock"]
-        for file in sorted(files, key=lambda f: f.name == RECORD):
-            file.replace(aside / file.name)
-        return aside
 
 
 def entry(run: Run, layout: Layout) -> Entry:
@@ -300,7 +289,19 @@ def state(run: Run, layout: Layout) -> RunState:
         return "other settings" if disagreement(run, record, layout) else "done"
     if own.running:
         return "running"
-    return "failed" if (own.folder / "failed.json").exists() else "to do"
+    return "failed" if (own.folder / FAILED).exists() else "to do"
+
+
+def diverged(run: Run, layout: Layout) -> bool:
+    """Whether a run has failed because its numbers were not finite any more.
+
+    Any other failure, such as too little memory, says nothing about the settings of the run.
+    """
+    own = entry(run, layout)
+    if state(run, layout) != "failed":
+        return False
+    hint = f"delete {own.folder} and train the run again"
+    return records.read_object(own.folder / FAILED, hint).get("diverged") is True
 
 
 def damage(runs: Mapping[str, Run], layout: Layout) -> list[str]:
@@ -365,6 +366,6 @@ def _withdraw(run: Run, layout: Layout, file: Path) -> None:
     if not own.folder.exists():
         file.unlink(missing_ok=True)
         return
-    with suppress(locks.Busy), locks.held(own.folder / "lock", "busy"):
+    with suppress(locks.Busy), locks.held(own.folder / LOCK, "busy"):
         if state(run, layout) != "done":
             file.unlink(missing_ok=True)

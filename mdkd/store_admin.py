@@ -29,7 +29,8 @@ class Item:
     bytes: int
     used_by: dict[str, list[str]] | None = None  # artefacts by protocol; None for outputs
     age_days: float | None = None  # None for outputs
-    needed: bool  # by a table or figure; outputs by a run that is left to train
+    # Whether a table or figure needs it. Outputs are needed while a run that may read them is left.
+    needed: bool
 
 
 def items(plans: list[Plan]) -> list[Item]:
@@ -124,12 +125,14 @@ def prune(plans: list[Plan], *, delete: bool) -> str:
     ]
     unused += [entry for entry in entries(folder) if entry.folder not in users]
     unused = [entry for entry in unused if not entry.running]
-    size = sum(_size(entry.folder) for entry in unused) / 1e9
     if delete:
+        sizes = []
         for entry in unused:
-            with suppress(locks.Busy), locks.held(entry.folder / "lock", "busy"):
+            with suppress(locks.Busy), locks.held(entry.folder / store.LOCK, "busy"):
+                sizes.append(_size(entry.folder))
                 shutil.rmtree(entry.folder)
-        return f"deleted {len(unused)} entries, {size:.2f} GB"
+        return f"deleted {len(sizes)} entries, {sum(sizes) / 1e9:.2f} GB"
+    size = sum(_size(entry.folder) for entry in unused) / 1e9
     names = [str(entry.folder) for entry in unused]
     what = f"{len(unused)} entries, {size:.2f} GB, are not needed by the plan of any protocol"
     return "\n".join([*names, f"{what}; `mdkd store prune --yes` deletes them"])
@@ -137,7 +140,7 @@ def prune(plans: list[Plan], *, delete: bool) -> str:
 
 def entries(folder: Path) -> Iterator[Entry]:
     """All entries of a store, by path."""
-    files = (*store.DIGESTS, RECORD, "checkpoint.pt", "failed.json", "lock")
+    files = (*store.DIGESTS, RECORD, store.CHECKPOINT, store.FAILED, store.LOCK)
     below = (folder / kind for kind in KINDS)
     found = {file.parent for place in below for name in files for file in place.rglob(name)}
     for place in sorted(found):

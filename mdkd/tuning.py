@@ -24,7 +24,7 @@ class Point:
 
     row: Row
     val_mAP: float | None  # None: not all of its runs are done
-    failed: bool  # whether one of its runs cannot be trained
+    failed: bool  # whether one of its runs has diverged
 
     @property
     def published(self) -> bool:
@@ -46,7 +46,7 @@ def points(artefact: Artefact, results: Results) -> dict[str, list[Point]]:
         scores = [results.scores(path) for path in paths]
         values = [own["metrics"]["mAP"] for own in scores if own and "mAP" in own["metrics"]]
         mean = sum(values) / len(values) if len(values) == len(paths) else None
-        failed = any(results.state(path) == "failed" for path in paths)
+        failed = any(results.diverged(path) for path in paths)
         method = RunPath.parse(paths[0]).method
         found.setdefault(method, []).append(Point(row, mean, failed))
     return found
@@ -69,9 +69,14 @@ def choose(artefact: Artefact, results: Results) -> Tuned:
     """The chosen settings of every method that can run.
 
     Raises:
-        UserError: runs are missing, or no point of a method could be trained.
+        UserError: runs are missing, or failed for another reason than their weights, or no point of
+            a method could be trained.
     """
     by_method, choices = points(artefact, results), dict[str, Choice]()
+    broken = [p for p in artefact.runs if results.state(p) == "failed" and not results.diverged(p)]
+    if broken:
+        what = f"{len(broken)} runs failed, but not because of their weights, such as {broken[0]}"
+        raise UserError(f"{artefact.name}: {what}; see `mdkd status`, and train them again")
     left = [path for path in artefact.runs if results.state(path) not in ("done", "failed")]
     if left:
         what = f"{len(left)} of {len(artefact.runs)} runs are not done, such as {left[0]}"

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from mdkd import completion, given, precheck, records
+from mdkd import completion, faults, given, precheck, records
 from mdkd.arguments import parser
 from mdkd.config import Run
 from mdkd.errors import UserError, find, nearest
 from mdkd.faults import show, show_json
-from mdkd.plan import Plan
+from mdkd.plan import ALL, DEFAULT, Plan
 from mdkd.resolve import resolve_run
 from mdkd.specfiles import JobLimits
 
@@ -77,7 +77,7 @@ def curves(args: argparse.Namespace) -> None:
     from mdkd.reporting import curves as recorded
 
     plan, target = given.plan(args), args.target
-    if target and target not in {"default", *plan.targets()}:
+    if target and target not in {DEFAULT, ALL, *plan.targets()}:
         run = _run(args, plan, target)
         results = replace(given.results(plan), runs={target: run})
     else:
@@ -122,11 +122,12 @@ def plan(args: argparse.Namespace) -> None:
     from mdkd.reporting import plan_listing
 
     plan = given.plan(args)
+    part = _part(plan, args.target)
     if args.commands:
-        _print_commands(plan, args)
+        _print_commands(plan, part, args)
         return
     given.warn_of_damage(plan)
-    asked = plan.asked_by([args.target] if args.target else [])
+    asked = plan.selected if part is plan else list(part.artefacts)
     for check in (precheck.check_weights, partial(precheck.check_caches, layout=plan.layout())):
         try:
             check(plan, asked)
@@ -134,33 +135,27 @@ def plan(args: argparse.Namespace) -> None:
             for line in error.args:
                 log.warning("cannot be trained: %s", line)
     results, rates = given.results(plan), args.config / "rates.yaml"
-    members = plan.targets().get(args.target, [])
-    if args.target == "all" or members == [args.target]:
-        name = None if args.target == "all" else args.target
+    of_one = list(part.artefacts) == [args.target]
+    if of_one or args.target == ALL:
+        name = args.target if of_one else None
         if args.json:
             show_json(plan_listing.facts_of_runs(plan, results, name))
         else:
             show(plan_listing.listing(plan, results, name))
-        return
-    if args.target:  # a group of artefacts, and nothing else
-        plan = plan.only(find(plan.targets(), args.target))
-    if args.json:
-        show_json(plan_listing.facts(plan, results, rates))
+    elif args.json:
+        show_json(plan_listing.facts(part, results, rates))
     else:
-        show(plan_listing.overview(plan, results, rates))
+        show(plan_listing.overview(part, results, rates))
 
 
-def _print_commands(plan: Plan, args: argparse.Namespace) -> None:
-    """Print the jobs of a target, after the plan file that they read is written."""
+def _print_commands(plan: Plan, part: Plan, args: argparse.Namespace) -> None:
+    """Print the jobs of a part of the plan, after the plan file that they read is written."""
     from mdkd.reporting.commands import commands
 
     file = args.plan or plan.layout().plan(plan.digest())
     if not args.plan:
         records.write_json(file, plan.to_json())
-    names = plan.selected if args.target is None else list(plan.artefacts)
-    if args.target not in (None, "all"):
-        names = find(plan.targets(), args.target)
-    show(commands(plan.only(names), given.results(plan), file, args.config / "rates.yaml"))
+    show(commands(part, given.results(plan), file, args.config / "rates.yaml"))
 
 
 def status(args: argparse.Namespace) -> None:
@@ -178,16 +173,14 @@ def status(args: argparse.Namespace) -> None:
             as_line=args.line,
             as_json=args.json,
         )
-    except KeyboardInterrupt:  # the usual end of --watch
-        if args.watch is None:
-            raise
+    except KeyboardInterrupt:
+        if args.watch is None or faults.stopped_from_outside():
+            raise  # else it was Ctrl-C, the usual end of --watch
 
 
 def _part(plan: Plan, target: str | None) -> Plan:
-    """The plan of a target, `default` being what is made if none is named; None: all of it."""
-    if target is None:
-        return plan
-    return plan.only(find({"default": plan.selected} | plan.targets(), target))
+    """The plan of a target (`Plan.members`); the whole plan if there is none, or ``all``."""
+    return plan if target in (None, ALL) else plan.only(plan.members(str(target)))
 
 
 def doctor(args: argparse.Namespace) -> int:

@@ -11,18 +11,31 @@ from mdkd.errors import UserError, nearest, show
 
 DEEPEST, MOST = 50, 10**6  # levels and values of a YAML file, aliases as often as they are used
 
+MERGE = "tag:yaml.org,2002:merge"  # of the key <<
+
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML in which a key that appears twice is an error, not a silent override."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        hashable = all(isinstance(key, Hashable) for key in keys)  # if not, super() says so
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self.checked: set[yaml.Node] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Put in the keys of merged mappings (``<<``), which the mapping's own keys may replace."""
+        if node not in self.checked:  # it is called again for a mapping that others merge
+            self.checked.add(node)
+            self._refuse_twice(node)
+        super().flatten_mapping(node)
+
+    def _refuse_twice(self, node: yaml.MappingNode) -> None:
+        own = [key for key, _ in node.value if key.tag != MERGE]
+        keys = [self.construct_object(key, deep=True) for key in own]
+        hashable = all(isinstance(key, Hashable) for key in keys)  # if not, the parser says so
         if hashable and len(set(keys)) < len(keys):
             twice = next(key for i, key in enumerate(keys) if key in keys[:i])
             line = node.start_mark.line + 1
             raise UserError(f"key {show(twice)} appears twice in the mapping at line {line}")
-        return super().construct_mapping(node, deep)
 
 
 def read_yaml(path: Path, fix: str | None = None) -> Any:
@@ -69,10 +82,8 @@ def parse_yaml(text: str) -> Any:
         return yaml.load(text, _Loader)
     except UserError:
         raise
-    except yaml.YAMLError as error:
-        raise UserError(f"not valid YAML: {' '.join(str(error).split())}") from None
-    except Exception as error:  # a date or an integer that cannot be, each with its own exception
-        raise UserError(f"not valid YAML: {' '.join(str(error).split())[:200]}") from None
+    except Exception as error:  # a date or an integer that cannot be has its own exception
+        raise UserError(f"not valid YAML: {' '.join(str(error).split())[:300]}") from None
 
 
 def _check_size(text: str) -> None:

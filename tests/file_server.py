@@ -15,7 +15,7 @@ class Server:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self):
-                server.answer(self, self.path.rpartition("/")[2])
+                server.answer(self, self.path.partition("?")[0].rpartition("/")[2])
 
             def log_message(self, *args):
                 pass

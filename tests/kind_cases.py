@@ -107,7 +107,7 @@ def experiment(kind):
         "title": TITLE,
         "pairs": [{"dataset": DATASET, "teacher": t, "student": s} for t, s in PAIRS],
         "methods": [SUPERVISED_METHOD, *({"method": m, "label": label} for m, label in named)],
-        "metrics": ["mAP", "OF1_k"],
+        "metrics": ["mAP", "OF1_k", "ECE"],
         "notes": [NOTE],
         "options": options_of(kind),
     }

@@ -143,6 +143,16 @@ def predict(results, path, logits_NC, targets_NC, ids=None, ignored_NC=None, mea
         records.write_json(folder / "metrics.json", scores)
 
 
+def predict_val(results, path, logits_NC, targets_NC):
+    """Add predictions of validation images to a run that is done."""
+    file = results.run(path) / "predictions_val.npz"
+    ids = [f"image{i}" for i in range(len(targets_NC))]
+    np.savez(file, logits_NC=logits_NC, targets_NC=targets_NC, ids=np.array(ids))
+    record = records.read_json(file.with_name("run.json"))
+    record["predictions_val_sha256"] = records.sha256(file)
+    records.write_json(file.with_name("run.json"), record)
+
+
 def random_predictions(seed, ignoring=False):
     """Logits, targets and what is ignored of 60 images and 5 labels; the targets never differ."""
     random = np.random.default_rng(seed)
@@ -155,7 +165,7 @@ def random_predictions(seed, ignoring=False):
 def fail(results, path, **changes):
     """A run that failed, under its settings or changed ones."""
     failure = {"run": asdict(results.runs[path]) | changes, "error": "losses not finite"}
-    records.write_json(results.run(path) / "failed.json", failure)
+    records.write_json(results.run(path) / "failed.json", failure | {"diverged": True})
 
 
 def table_texts(artefact, results):

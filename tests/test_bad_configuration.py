@@ -1,6 +1,7 @@
 """Bad input in the configuration folder: each kind is one line with file, key and fix."""
 
 import shutil
+from dataclasses import fields
 
 import pytest
 from conftest import edit_text, edit_yaml
@@ -10,7 +11,8 @@ from mdkd.errors import UserError
 from mdkd.plan import make_plan
 from mdkd.rates import read_rates
 from mdkd.spec import Specification
-from mdkd.yamlfiles import parse_yaml
+from mdkd.specfiles import UserConfig, read_user
+from mdkd.yamlfiles import parse_settings, parse_yaml
 
 INF, NAN = float("inf"), float("nan")
 CONFIG, SMOKE, METHODS = "config.yaml", "protocols/smoke.yaml", "methods.yaml"
@@ -189,7 +191,7 @@ BROKEN = {
     "no seeds": (MINE, put("seeds", []), "seeds: is empty; name at least one"),
     "seed twice": (MINE, put("seeds", [1, 1]), "seeds: 1 appears twice"),
     "changed seeds": (SMOKE, put("changes", {"mine": {"seeds": [-1]}}), "mine: seeds[0]: -1"),
-    "title is missing": (MINE, put("title", None), "title: expected text, found nothing"),
+    "title is missing": (MINE, put("title", None), "title: expected text, found null"),
     "date as title": (MINE, swap("title: Mine", "title: 2024-01-01"), "title: expected text"),
     "options is a list": (MINE, put("options", []), "options: expected keys and values"),
     "deep options": (MINE, put("options", {"x": 1}), "options: unknown key 'x'"),
@@ -209,7 +211,7 @@ BROKEN = {
     "protocol's methods": (SMOKE, put("methods", {"mld": [1]}), "methods: mld: expected keys"),
     "methods is a text": (METHODS, text("mdkd"), "expected settings by method"),
     "method without code": (METHODS, put("mine", {}), "unknown method 'mine'"),
-    "setting of no method": (METHODS, put("mdkd", {None: 1}), "unknown setting nothing"),
+    "setting of no method": (METHODS, put("mdkd", {None: 1}), "unknown setting null"),
     "setting is a list": (METHODS, put("mdkd", {"bd3": [1]}), "mdkd: bd3: expected float"),
     # published numbers
     "no number": (TABLE, swap(",73.02,73.81,68.24", ",high,1,1"), "line 2: mAP", "'high'"),
@@ -329,11 +331,48 @@ def test_a_setting_twice_on_the_command_line(config, capsys):
     assert "'seeds' is given twice; leave one out" in capsys.readouterr().err
 
 
+def test_null_on_the_command_line_stands_for_the_default(config):
+    file = config / "config.yaml"
+    put("device", "cuda")(file)
+    settings = [f.name for f in fields(UserConfig) if f.name != "protocol"]
+    user = read_user(file, parse_settings([f"{name}=null" for name in settings]))
+    assert user == UserConfig(protocol="smoke")
+    assert read_user(file, {}).device == "cuda"
+    for key, message in (("protocol", "protocol"), ("sedes", "unknown key 'sedes'")):
+        with pytest.raises(UserError, match=message):
+            read_user(file, parse_settings([f"{key}=null"]))
+
+
+@pytest.mark.parametrize("given", [["--set", "seeds=1"], ["--protocol", "smoke"]])
+def test_a_plan_file_and_settings_do_not_go_together(config, tmp_path, capsys, given):
+    file = str(tmp_path / "plan.json")
+    assert main(["plan", "--plan", file, "--config", str(config), *given]) == 2
+    what = f"{' '.join(given)}: the plan file {file} has its own settings"
+    assert f"{what}; leave out --plan or {given[0]}\n" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", [["store", "prune"], ["store", "list"]])
 @pytest.mark.parametrize("given", [["--set", "seeds=1"], ["--protocol", "smoke"]])
 def test_what_is_used_cannot_be_narrowed(config, capsys, command, given):
     assert main([*command, "--config", str(config), *given]) == 2
     assert " ".join(given) in capsys.readouterr().err
+
+
+def test_a_mapping_may_merge_others():
+    """Its own keys replace theirs. Mappings that are merged twice, also in another order."""
+    text = """
+    c: {<<: &b {<<: &a {x: 1, y: 1}, x: 2}, z: 3}
+    nested: {d: {<<: *b}, e: {<<: [*a, *b]}}
+    """
+    expected = {"c": {"x": 2, "y": 1, "z": 3}, "nested": {"d": {"x": 2, "y": 1}}}
+    expected["nested"]["e"] = {"x": 1, "y": 1}
+    assert parse_yaml(text) == expected
+    late = "nested: {b: &b {<<: {x: 1}, x: 2}}\nc: {<<: *b}"
+    assert parse_yaml(late) == {"nested": {"b": {"x": 2}}, "c": {"x": 2}}
+    with pytest.raises(UserError, match="key 'x' appears twice in the mapping at line 1"):
+        parse_yaml("c: {<<: {y: 1}, x: 1, x: 2}")
+    with pytest.raises(UserError, match="key 'x' appears twice in the mapping at line 1"):
+        parse_yaml("c: {<<: {x: 1, x: 2}}")
 
 
 def test_a_mark_aliases_and_comments_are_accepted(spoilt):

@@ -5,13 +5,14 @@ import pickle
 
 import numpy as np
 import pytest
+from cache_case import cache_meta
 from conftest import edit_yaml
 from reporting_cases import path_of, planned, predict, random_predictions
 
 from mdkd import neighbours, precheck, records, store
 from mdkd.attention import Maps
 from mdkd.cli import main
-from mdkd.data.cache import read_meta
+from mdkd.data.cache import is_complete, read_meta
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.plan import make_plan
@@ -241,12 +242,11 @@ def test_damaged_attention_maps_are_refused(tmp_path, content):
         Maps.load(file)
 
 
-METAS = {
+METAS = {  # tests/data/test_bad_caches.py has more, for the same reader
     **BYTES,
-    "nothing": (b"{}", "key 'dataset' is missing"),
-    "classes": (b'{"dataset": {}, "classes": 3, "splits": {}}', "classes: expected a list"),
-    "splits": (b'{"dataset": {}, "classes": [], "splits": {"train": {}}}', "'images' is missing"),
-    "images": (b'{"dataset": {}, "classes": [], "splits": {"a": {"images": "9"}}}', "images"),
+    "nothing": (b"{}", "cache format null, expected 2"),
+    "another format": (b'{"format": 1}', "cache format 1, expected 2"),
+    "no data set": (b'{"format": 2}', "key 'dataset' is missing"),
 }
 
 
@@ -261,7 +261,12 @@ def test_a_damaged_record_of_a_cache_is_named(results, name):
     message = str(caught.value)
     assert message.startswith(f"{file}: ")
     assert fragment in message
-    assert message.endswith("run `mdkd cache scenes` again")
+    assert message.endswith("then run `mdkd cache scenes --protocol smoke`")
+    if name == "another format":
+        assert not is_complete(results.runs[RUN].dataset, file.parent)
+    elif name != "nothing":
+        with pytest.raises(UserError, match=r"meta\.json: "):
+            is_complete(results.runs[RUN].dataset, file.parent)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"entry": 1}'])
@@ -308,12 +313,7 @@ def test_plans_and_lists_go_on_beside_a_damaged_record(project, capsys):
 
 def test_what_a_method_needs_is_known_from_the_cache(project, config, capsys):
     plan = make_plan(Specification(config))
-    meta = {
-        "dataset": records.parse_json(records.canonical(plan.to_json()["datasets"]["scenes"])),
-        "classes": ["a", "b", "c"],
-        "splits": {"train": {"images": 9}, "test": {"images": 9}},
-        "fingerprint": "no cache",
-    }
+    meta = cache_meta(plan.datasets["scenes"], ["a", "b", "c"], train=9, test=9)
     records.write_json(plan.layout().cache("scenes") / "meta.json", meta)
     with pytest.raises(UserError) as caught:
         precheck.check(plan, ["comparison"], plan.layout())
@@ -332,6 +332,19 @@ def test_what_a_method_needs_is_known_from_the_cache(project, config, capsys):
     with pytest.raises(UserError) as caught:
         precheck.check(make_plan(Specification(config)), ["comparison"], plan.layout())
     assert caught.value.args == (batch,)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_split_without_positive_images_is_known_from_the_cache(project, config, split):
+    plan = make_plan(Specification(config))
+    meta = cache_meta(plan.datasets["scenes"], ["a", "b", "c", "d"], train=48, val=9, test=9)
+    meta["splits"][split]["images_per_label"] = [0, 0, 0, 0]
+    records.write_json(plan.layout().cache("scenes") / "meta.json", meta)
+    with pytest.raises(UserError) as caught:
+        precheck.check(plan, ["comparison"], plan.layout())
+    (line,) = caught.value.args
+    what = f"no label has a positive {split} image; use a larger {split} split"
+    assert line == f"experiment comparison: data set 'scenes': {what}"
 
 
 def test_what_a_method_needs_is_known_before_a_cache_is_made(config, tmp_path, monkeypatch, capsys):

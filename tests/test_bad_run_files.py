@@ -9,7 +9,7 @@ import pytest
 import yaml
 from conftest import edit_yaml
 
-from mdkd import runfiles
+from mdkd import registry, runfiles
 from mdkd.cli import main
 from mdkd.errors import UserError
 from mdkd.layout import Layout
@@ -219,6 +219,20 @@ def test_whole_numbers_get_the_type_of_a_plan(run, tmp_path):
     found = runfiles.read(tmp_path / "run.json")
     assert type(found.method.settings["mld"]) is float
     assert len(found.dataset.options) > 2
+
+
+DATA = [(source, {}) for source in registry.names("mdkd.data.sources")]
+DATA += [("voc", {"classes": ["a", "b"]}), ("coco", {"unannotated": "keep"})]
+
+
+@pytest.mark.parametrize(("source", "options"), DATA)
+def test_a_run_file_has_the_data_set_of_the_plan(config, tmp_path, source, options):
+    """A cache is opened only with the very options that the plan wrote into it."""
+    entry = {"source": source, "root": "r", "label": "Other", "options": options}
+    edit_yaml(config / "datasets.yaml", lambda d: d.update(other=entry))
+    planned = resolve_run(Specification(config), "supervised/other/resnet8/seed0")
+    (tmp_path / "run.json").write_text(json.dumps(asdict(planned)))
+    assert runfiles.read(tmp_path / "run.json") == planned
 
 
 PLANS = {

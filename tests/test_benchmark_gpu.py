@@ -69,6 +69,32 @@ def test_a_row_that_fails_says_why(gpu):
     assert row("this", cpu, lambda x: {"ms": x}, 2) == {"name": "this", "ms": 2}
 
 
+def test_without_the_networks_alone_no_method_has_a_ratio(gpu, monkeypatch):
+    """Otherwise the first method would be the unit of all others."""
+    parts = import_module("benchmarks.gpu_parts")
+    of_row, failing = parts.row, [gpu.NETWORKS]
+
+    def row(name, device, work, *args):
+        if name in failing:
+            return {"name": name, "error": "RuntimeError: out of memory"}
+        return of_row(name, device, work, *args)
+
+    monkeypatch.setattr(parts, "row", row)
+    case = gpu.Case(gpu.TINY, torch.device("cpu"))
+    found = list(parts.of_methods(case))
+    assert found[0]["error"]
+    assert all("ms" in r and "over_networks" not in r for r in found[1:])
+    assert "methods" not in gpu.rates({"methods": found}, FACTS, gpu.TINY)
+    failing[:] = [found[1]["name"]]
+    baseline, first, *others = parts.of_methods(case)
+    assert baseline["over_networks"] == 1
+    assert "over_networks" not in first
+    for r in others:
+        assert r["over_networks"] == pytest.approx(r["ms"] / baseline["ms"])
+    rates = gpu.rates({"methods": [baseline, first, *others]}, FACTS, gpu.TINY)
+    assert rates["methods"].keys() == {r["name"] for r in others}
+
+
 def test_rates_by_hand(gpu):
     sizes = gpu.Sizes(student="s", batches=(2, 8))
     parts = {

@@ -1,8 +1,13 @@
 """The harness by hand, and the straight forms that the benchmarks compare with, at a small size."""
 
 import itertools
+import json
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
+import time
 from importlib import import_module
 
 import numpy as np
@@ -48,6 +53,72 @@ def test_ratios_are_taken_within_a_round(monkeypatch):
     assert text.endswith("processor p.")
     text = harness.markdown([result | {"images": 30}], {})
     assert "| x | 5 images/s | 15 images/s | 3.00 |" in text
+
+
+def row(name, ratio=2.0):
+    found = {"name": name, "reference_ms": 1.0, "own_ms": 1.0, "ratio": ratio}
+    return found | {"ratio_quartiles": [ratio, ratio], "images": None, "apart": False}
+
+
+def test_a_part_of_the_rows_leaves_the_others_in_the_file(monkeypatch, tmp_path, capsys):
+    main = import_module("benchmarks.__main__")
+    file = tmp_path / "benchmarks.json"
+    monkeypatch.setattr(main, "RESULTS", file)
+    facts = {"processor": "p"}
+    main.write([row("a"), row("b")], facts, only_some=False)
+    main.write([row("c", 4.0), row("a", 3.0)], facts, only_some=True)
+    content = json.loads(file.read_text())
+    assert [(r["name"], r["ratio"]) for r in content["results"]] == [("a", 3), ("b", 2), ("c", 4)]
+    assert all(f"| {name} |" in file.with_suffix(".md").read_text() for name in "abc")
+    before = file.read_bytes()
+    main.write([row("a")], {"processor": "another"}, only_some=True)
+    assert file.read_bytes() == before
+    assert "is left as it is: it was measured with" in capsys.readouterr().out
+    main.write([row("a")], {"processor": "another"}, only_some=False)
+    assert [r["name"] for r in json.loads(file.read_text())["results"]] == ["a"]
+
+
+def test_one_round_is_refused_before_anything_is_measured(capsys):
+    with pytest.raises(SystemExit):
+        import_module("benchmarks.__main__").main(["--rounds", "1"])
+    assert "1: at least 2 are needed for quartiles" in capsys.readouterr().err
+
+
+def killed(queue):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def waits(queue):
+    time.sleep(600)
+
+
+def gives(queue):
+    queue.put(7)
+
+
+@pytest.mark.parametrize(
+    ("targets", "limit_s", "message"),
+    [
+        ([gives, waits, killed], 600, "ended without a result, with status -9"),
+        ([gives, print], 600, "ended without a result, with status 0"),
+        ([waits], 0.1, "no result in 0.1 s"),
+    ],
+)
+def test_a_child_without_a_result_is_an_error_and_no_child_is_left(targets, limit_s, message):
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=t, args=(queue,), daemon=True) for t in targets]
+    with pytest.raises(RuntimeError, match=message):
+        import_module("benchmarks.harness").collected(children, queue, limit_s)
+    assert not any(child.is_alive() for child in children)
+
+
+def test_every_child_gives_one_result():
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=gives, args=(queue,), daemon=True) for _ in range(3)]
+    assert import_module("benchmarks.harness").collected(children, queue) == [7, 7, 7]
+    assert [child.exitcode for child in children] == [0, 0, 0]
 
 
 def test_processor_time_is_that_of_ended_children_too():

@@ -26,6 +26,22 @@ def test_a_pair_that_a_mediator_explains_is_not_direct():
     assert direct[1, 2] > 0.05
 
 
+def test_of_two_labels_the_direct_dependence_is_their_mutual_information():
+    y_NC = np.array([[1, 1]] * 3 + [[1, 0]] + [[0, 1]] * 2 + [[0, 0]] * 4)
+    joint = {(1, 1): 0.3, (1, 0): 0.1, (0, 1): 0.2, (0, 0): 0.4}
+    first, second = {1: 0.4, 0: 0.6}, {1: 0.5, 0: 0.5}
+    expected = sum(p * np.log(p / (first[a] * second[b])) for (a, b), p in joint.items())
+    direct_CC = labels.direct_dependence(labels.counted_joint(y_NC))
+    assert direct_CC[[0, 1], [1, 0]] == pytest.approx([expected, expected])
+    assert np.isfinite(direct_CC).all()
+
+
+def test_of_one_label_the_direct_dependence_is_its_entropy():
+    y_NC = np.array([[1], [0], [0], [0]])
+    entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
+    assert labels.direct_dependence(labels.counted_joint(y_NC)) == pytest.approx(entropy)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_counted_joint_has_the_bits_of_products_over_all_images(share):
     targets_NC = (np.random.default_rng(1).random((500, 9)) < share).astype(np.uint8)

@@ -121,6 +121,7 @@ def test_json_says_what_the_text_says(kept, capsys, monkeypatch):
     ("kind", "line"),
     [
         ("methods", r"mld +MLD +needs logits +mdkd/methods/mld.py"),
+        ("methods", r"vanilla +.+ needs nothing +mdkd/methods/vanilla.py"),
         ("networks", r"resnet8 +ResNet8 +needs nothing +config/architectures.yaml"),
         ("datasets", r"scenes +Scenes +needs nothing, cached +config/datasets.yaml, .*/scenes.py"),
         ("datasets", r"voc2007 +VOC2007 +needs data/voc2007 \(no such folder\) .*/voc.py"),
@@ -159,6 +160,10 @@ def test_lists_name_what_was_trained_elsewhere(kept, capsys):
         rf"/elsewhere/seed0  \(scored, not trained: {file}; comparison\)$", shown, re.M
     )
     assert "(2 epochs of scenes; comparison)" in shown
+    assert main(["plan", "comparison", "--json"]) == 0
+    epochs = {run["path"]: run["epochs"] for run in json.loads(capsys.readouterr().out)["runs"]}
+    assert epochs.pop("supervised/scenes/elsewhere/seed0") == 0
+    assert set(epochs.values()) == {2}
 
 
 def ends(exception):

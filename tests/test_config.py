@@ -51,7 +51,7 @@ BROKEN = {
     "text as list": (SMOKE, put("seeds", "zero"), "seeds", "a list", "'zero'"),
     "list item": (SMOKE, put("seeds", [0, "one"]), "seeds[1]", "an integer", "'one'"),
     "missing key": (SMOKE, drop("recipe", "lr"), "recipe", "'lr' is missing", "a number"),
-    "missing value": (SMOKE, put("recipe", "lr", None), "recipe: lr", "found nothing"),
+    "missing value": (SMOKE, put("recipe", "lr", None), "recipe: lr", "found null"),
     "key twice": (SMOKE, text("  epochs: 2\n", "  epochs: 2\n  epochs: 3\n"), "'epochs'", "twice"),
     "exponent": (SMOKE, text("lr: 0.002", "lr: 2e-3"), "recipe: lr", "'2e-3'", "write 2.0e-03"),
     "not YAML": (SMOKE, text("recipe:", "recipe: ["), "not valid YAML", "line"),

@@ -1,8 +1,9 @@
 """What a plan costs, by hand; `reporting/test_plan_listing.py` tests how it is printed."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
+from cache_case import cache_meta
 from conftest import edit_yaml, python
 from cost_case import (
     CACHE_BYTES,
@@ -260,8 +261,7 @@ def test_images_that_the_options_announce(plan_and_results, given, expected):
 
 def test_images_and_labels_of_the_cache_come_first(plan_and_results):
     plan, results = plan_and_results
-    splits = {"train": {"images": 32}, "val": {"images": 3}, "test": {"images": 5}}
-    meta = {"dataset": asdict(plan.datasets["scenes"]), "splits": splits, "classes": ["a", "b"]}
+    meta = cache_meta(plan.datasets["scenes"], ["a", "b"], train=32, val=3, test=5)
     file = results.cache("scenes") / "meta.json"
     records.write_json(file, meta)
     found = estimator(plan, results)

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 
 import pytest
 from conftest import environment
@@ -116,6 +117,17 @@ def test_trainings_that_share_gpus_fill_the_emptiest_first(gpus):
             with devices.claim("auto", 2):
                 order.append(os.environ.pop("CUDA_VISIBLE_DEVICES"))
     assert order == ["0", "1", "0"]
+
+
+def test_a_gpu_whose_trainings_have_ended_is_the_next(gpus):
+    """Two trainings on each GPU; one of GPU 0 and both of GPU 1 end: the next gets GPU 1."""
+    with ExitStack() as ended, ExitStack() as stays:
+        for stack, expected in ((ended, "0"), (ended, "1"), (stays, "0"), (ended, "1")):
+            stack.enter_context(devices.claim("auto", 2))
+            assert os.environ.pop("CUDA_VISIBLE_DEVICES") == expected
+        ended.close()
+        with devices.claim("auto", 2):
+            assert os.environ.pop("CUDA_VISIBLE_DEVICES") == "1"
 
 
 def test_no_gpu_means_cpu_unless_one_was_asked_for(gpus, monkeypatch):

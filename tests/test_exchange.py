@@ -1,7 +1,8 @@
-"""`mdkd store`: export, import from a store or from the runs of older versions, and compare."""
+"""`mdkd store`: export, import from a store or from copies of entries, and compare."""
 
 import json
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from conftest import TEACHER, edit_yaml
@@ -14,15 +15,10 @@ from mdkd.errors import UserError
 REST = "are not in the plan of protocol 'smoke'"
 
 
-def older(bench, folder, *paths):
-    """Runs as an older version left them: no keys, one folder per path."""
+def loose(bench, folder, *paths):
+    """Copies of runs in folders without keys."""
     for path in paths:
-        source = bench.entry(path)
-        target = folder / path
-        shutil.copytree(source.folder, target)
-        record = source.record()
-        del record["planned"], record["history_sha256"], record["run"]["teacher_key"]
-        records.write_json(target / "run.json", record)
+        shutil.copytree(bench.entry(path).folder, folder / path)
     return folder
 
 
@@ -38,14 +34,14 @@ def kept_in(folder, bench, path):
     return folder / bench.entry(path).folder.relative_to(bench.layout.store)
 
 
-@pytest.mark.parametrize("layout", ["older", "store"])
+@pytest.mark.parametrize("layout", ["loose", "store"])
 def test_runs_are_imported_once_with_the_same_bytes(kept, keep, tmp_path, layout):
     finish(kept, STUDENT)
     finish(kept, MLD)
     finish(kept, REVIEW)  # is not in the plan
     paths, source = (TEACHER, STUDENT, MLD), tmp_path / "elsewhere"
-    if layout == "older":
-        older(kept, source, *paths, REVIEW)
+    if layout == "loose":
+        loose(kept, source, *paths, REVIEW)
     else:
         shutil.copytree(kept.layout.store, source)
     names = (*store.DIGESTS, "metrics.json", "run.json")
@@ -64,15 +60,6 @@ def test_runs_are_imported_once_with_the_same_bytes(kept, keep, tmp_path, layout
     assert listing(kept.layout.store) == after
 
 
-def test_an_import_needs_the_teacher_of_an_older_run(kept, keep, tmp_path):
-    finish(kept, MLD)
-    older(kept, tmp_path / "elsewhere", MLD)
-    empty(kept)
-    status, text = keep("import", str(tmp_path / "elsewhere"))
-    assert status == 2
-    assert f"the run of its teacher {TEACHER} is not in " in text
-
-
 def test_an_import_of_nothing_is_an_error(kept, keep, tmp_path):
     status, text = keep("import", str(tmp_path / "nowhere"))
     assert status == 2
@@ -80,7 +67,7 @@ def test_an_import_of_nothing_is_an_error(kept, keep, tmp_path):
 
 
 def test_an_import_with_other_settings_is_refused(kept, keep, tmp_path):
-    source = older(kept, tmp_path / "elsewhere", TEACHER)
+    source = loose(kept, tmp_path / "elsewhere", TEACHER)
     empty(kept)
     protocol = kept.base / "config" / "protocols" / "smoke.yaml"
     edit_yaml(protocol, lambda p: p["recipe"].update(epochs=3))
@@ -107,7 +94,7 @@ def test_an_import_leaves_out_entries_of_other_settings(kept, keep, tmp_path):
 
 def test_an_import_from_another_cache_or_teacher_is_refused(kept, keep, tmp_path):
     finish(kept, MLD)
-    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
+    source = loose(kept, tmp_path / "elsewhere", TEACHER, MLD)
     empty(kept)
     rewrite(source / MLD / "run.json", teacher="another")
     status, text = keep("import", str(source))
@@ -121,7 +108,7 @@ def test_an_import_from_another_cache_or_teacher_is_refused(kept, keep, tmp_path
 
 @pytest.mark.parametrize("name", store.DIGESTS)
 def test_an_import_of_a_damaged_run_is_refused(kept, keep, tmp_path, name):
-    source = older(kept, tmp_path / "elsewhere", TEACHER)
+    source = loose(kept, tmp_path / "elsewhere", TEACHER)
     empty(kept)
     file = source / TEACHER / name
     if name == "history.jsonl":
@@ -135,14 +122,53 @@ def test_an_import_of_a_damaged_run_is_refused(kept, keep, tmp_path, name):
     assert not list(kept.layout.store.rglob("*.*"))
 
 
-def test_the_key_of_an_imported_run_has_its_teacher(kept, keep, tmp_path):
-    finish(kept, MLD)
-    source = older(kept, tmp_path / "elsewhere", TEACHER, MLD)
-    assert "teacher_key" not in json.loads((source / MLD / "run.json").read_text())["run"]
+def test_an_import_of_numbers_of_an_older_version_is_refused(kept, keep, tmp_path):
+    source = loose(kept, tmp_path / "elsewhere", TEACHER)
+    planned = kept.entry(TEACHER).record()["planned"]
     empty(kept)
-    keep("import", str(source))
-    found = kept.entry(MLD).record()["run"]["teacher_key"]
-    assert found == keys.key(kept.resolve(TEACHER))
+    older = planned | {"numerics": keys.NUMERICS - 1}
+    rewrite(source / TEACHER / "run.json", planned=older)
+    status, text = keep("import", str(source))
+    assert status == 2
+    found = f"numerics: {keys.NUMERICS}, found {keys.NUMERICS - 1}"
+    assert f"not the planned run: it was trained with other settings ({found})" in text
+    record = json.loads((source / TEACHER / "run.json").read_text())
+    del record["planned"]
+    records.write_json(source / TEACHER / "run.json", record)
+    assert "run.json: key 'planned' is missing" in keep("import", str(source))[1]
+    assert not list(kept.layout.store.rglob("run.json"))
+
+
+def test_an_import_looks_again_once_it_has_the_lock(kept, keep, tmp_path, monkeypatch):
+    """Another process may finish the run while the import waits for it."""
+    source = loose(kept, tmp_path / "elsewhere", TEACHER)
+    own = kept.entry(TEACHER)
+    before = listing(own.folder)
+    record = own.folder / "run.json"
+    record.rename(tmp_path / "run.json")
+    rewrite(source / TEACHER / "run.json", wall_s=7.0)
+    held = store.Entry.held
+
+    @contextmanager
+    def slow(entry):
+        with held(entry):
+            (tmp_path / "run.json").rename(record)
+            yield
+
+    monkeypatch.setattr(store.Entry, "held", slow)
+    assert keep("import", str(source))[1].startswith("imported 0 runs; 1 were there already")
+    assert listing(own.folder) == before
+
+
+def test_an_import_leaves_nothing_of_an_unfinished_training(kept, keep, tmp_path):
+    source = loose(kept, tmp_path / "elsewhere", TEACHER)
+    expected = {file.name for file in (source / TEACHER).iterdir()}
+    own = kept.entry(TEACHER)
+    (own.folder / "run.json").unlink()
+    for name in ("checkpoint.pt", "progress.json", "failed.json", "model.pt.part"):
+        (own.folder / name).write_text("{}")
+    assert keep("import", str(source))[1].startswith("imported 1 runs")
+    assert {file.name for file in own.folder.iterdir()} == expected
 
 
 # Export

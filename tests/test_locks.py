@@ -1,9 +1,11 @@
 """Locks: of two builds of one cache, the second is refused; a killed one keeps nothing locked."""
 
 import fcntl
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from contextlib import ExitStack
 
@@ -66,6 +68,25 @@ def test_a_lock_ends_with_its_block_however_that_ends(tmp_path):
         with pytest.raises(error), locks.held(tmp_path / "lock", "busy"):
             raise error
         assert not (tmp_path / "lock").exists()
+
+
+def test_who_waits_gets_the_lock_though_its_folder_was_deleted(tmp_path, caplog):
+    """`mdkd store prune` deletes a folder while it holds the lock in it."""
+    file, there = tmp_path / "folder" / "lock", []
+
+    def wait():
+        with locks.held(file, "busy", wait=True):
+            there.append(file.exists())
+
+    caplog.set_level("INFO", "mdkd")
+    waiting = threading.Thread(target=wait)
+    with locks.held(file, "-"):
+        waiting.start()
+        while "busy" not in caplog.messages:
+            time.sleep(0.01)
+        shutil.rmtree(file.parent)
+    waiting.join(60)
+    assert there == [True]
 
 
 @pytest.mark.parametrize("successor", [True, False])

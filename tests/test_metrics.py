@@ -13,7 +13,6 @@ from mdkd.metrics import (
     evaluate,
     f1_scores,
     probabilities,
-    top_k,
 )
 
 
@@ -203,16 +202,6 @@ def test_class_f1_by_hand():
     assert harmonic == pytest.approx(2 * cp * cr / (cp + cr))
     assert macro == pytest.approx((2 * 2 / (3 + 2) + 2 * 1 / (2 + 2) + 0) / 3)
     assert harmonic != pytest.approx(macro)
-
-
-def test_oracle_k_takes_as_many_as_are_true():
-    scores_NC, targets_NC = random_case(0)
-    predicted_NC = top_k(scores_NC, targets_NC.sum(axis=1))
-    assert (predicted_NC.sum(axis=1) == targets_NC.sum(axis=1)).all()
-    assert not predicted_NC[3].any()  # no label
-    everything = np.ones((2, 4), np.uint8)
-    assert top_k(np.random.default_rng(0).random((2, 4)), everything.sum(axis=1)).all()
-    assert top_k(np.zeros((1, 4)), np.array([2])).tolist() == [[True, True, False, False]]
 
 
 def test_perfect_scores_are_one_everywhere():

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 
 import pytest
 import yaml
+from cache_case import cache_meta
 from conftest import ROOT, copy_config
 from mutations import of_bytes, of_value
 from reporting_cases import path_of, planned, predict, random_predictions
@@ -69,8 +70,7 @@ def cases(tmp_path_factory):
         predict(done, path, *random_predictions(0))
     folder = done.run(PATH)
     epoch = {"epoch": 1, "losses": {"bce": 1.0}, "gradient_ratios": {"mld": 2}, "images_per_s": 9}
-    cache = {"dataset": asdict(plan.datasets["scenes"]), "classes": ["a"] * 4, "fingerprint": "x"}
-    cache |= {"splits": {"train": {"images": 64}, "test": {"images": 32}}}
+    cache = cache_meta(plan.datasets["scenes"], ["a", "b", "c", "d"], train=64, test=32)
     meta = done.cache("scenes") / "meta.json"
     meta.parent.mkdir(parents=True)
 

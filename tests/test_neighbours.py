@@ -7,6 +7,7 @@ import pytest
 from store_case import finish
 
 from mdkd import keys, neighbours, store
+from mdkd.aside import move_aside
 from mdkd.cli import main
 
 STUDENT = "supervised/scenes/resnet8/seed0"
@@ -18,7 +19,7 @@ def test_they_say_what_differs(bench):
     assert neighbours.hint(run, bench.layout) is None
     longer = replace(run, recipe=replace(run.recipe, epochs=9))
     assert neighbours.differences(longer, bench.layout) == ["recipe.epochs: 9, found 2"]
-    bench.entry(STUDENT).move_aside()
+    move_aside(bench.entry(STUDENT))
     assert neighbours.differences(run, bench.layout) == ["other data"]
 
 

@@ -198,7 +198,9 @@ def test_networks_without_imagenet_weights_start_from_nothing_and_tables_say_so(
     assert set(map(tuple, notes.values())) == {()}
 
 
-def test_other_initial_weights_concern_every_network(config):
+def test_other_initial_weights_concern_every_network(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "some.pth").touch()
     edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(weights="some.pth"))
     plan = make_plan(Specification(config))
     assert {run.weights for run in plan.runs.values()} == {"some.pth"}

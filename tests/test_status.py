@@ -84,6 +84,16 @@ def test_the_log_of_a_failed_training_is_the_one_that_is_there(plan_and_results)
     assert look(plan_and_results)[MLD].log == file
 
 
+def test_a_damaged_record_of_a_failure_hides_no_other_run(plan_and_results):
+    results = plan_and_results[1]
+    fail(results, MLD, "no")
+    (results.run(MLD) / "failed.json").write_text("[]")
+    found = look(plan_and_results)
+    assert found[MLD].state == "failed"
+    assert "failed.json: keys and values are expected; delete it" in found[MLD].note
+    assert found[STUDENT].state == "waiting"
+
+
 def test_a_training_that_was_interrupted_goes_on_if_its_checkpoint_is_there(plan_and_results):
     results = plan_and_results[1]
     progress(results, MLD)

@@ -9,7 +9,7 @@ from conftest import TEACHER
 from store_case import finish, listing, rewrite
 from trainings import MLD, STUDENT, tamper
 
-from mdkd import keys, locks, records, score, store
+from mdkd import keys, records, score, store
 from mdkd.errors import UserError
 from mdkd.results import Results
 
@@ -78,22 +78,6 @@ def test_a_record_under_a_wrong_key_is_another_setting(bench):
     assert store.state(run, bench.layout) == "other settings"
     reason = store.disagreement(run, entry.record(), bench.layout)
     assert reason == "it was trained with other settings (seed: 0, found 7)"
-
-
-def test_an_entry_that_is_moved_aside_stays_locked(bench):
-    finish(bench, STUDENT)
-    entry = bench.entry(STUDENT)
-    files = {file.name for file in entry.folder.iterdir()}
-    with entry.held():
-        aside = entry.move_aside()
-        assert entry.running
-        with pytest.raises(locks.Busy), locks.held(entry.folder / "lock", "busy"):
-            pass
-        assert {file.name for file in aside.iterdir()} == files
-        assert not entry.finished
-        shutil.copytree(aside, entry.folder, dirs_exist_ok=True)  # trained again, to the same end
-        assert entry.move_aside() == aside
-    assert not list(entry.folder.iterdir())
 
 
 def test_a_finished_entry_is_trained_again_for_another_cache_alone(bench, caplog):

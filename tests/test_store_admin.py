@@ -8,6 +8,7 @@ from store_case import finish, listing, rewrite
 from trainings import MLD, REVIEW, STUDENT, tamper
 
 from mdkd import logits, records, store
+from mdkd.aside import move_aside
 from mdkd.training.teacher import store_logits
 
 
@@ -143,9 +144,23 @@ def test_prune_keeps_an_entry_that_a_process_holds(kept, keep):
     assert keep("prune", "--yes")[1].startswith("deleted 1 entries")
 
 
+def test_prune_counts_what_it_has_deleted(kept, keep, monkeypatch):
+    """A process may begin to use an entry while others are being deleted."""
+    finish(kept, STUDENT)
+    entry = kept.entry(STUDENT)
+    first, second = (entry.folder.with_name(f"{entry.folder.name}.{name}") for name in "ab")
+    for folder in (first, second):
+        shutil.copytree(entry.folder, folder)
+    with store.Entry(second).held():
+        monkeypatch.setattr(store.Entry, "running", False)  # as it was a moment before
+        text = keep("prune", "--yes")[1]
+    assert text.startswith("deleted 1 entries, ")
+    assert second.exists() and not first.exists()
+
+
 def test_prune_finds_runs_that_were_moved_aside_and_half_copied_ones(kept, keep):
     finish(kept, STUDENT)
-    kept.entry(STUDENT).move_aside()
+    move_aside(kept.entry(STUDENT))
     finish(kept, MLD)
     half = kept.entry(MLD).folder.with_name("0123456789abcdef")
     half.mkdir()

@@ -229,6 +229,20 @@ def test_a_failed_point_is_not_chosen_and_counted(study, tmp_path):
     assert (content["settings"], content["failed"]) == ({"mld": 10.0}, 1)
 
 
+def test_a_point_that_failed_for_another_reason_than_its_weights_is_an_error(study):
+    """A full disk must not decide which weights are the best."""
+    artefact, results = study
+    finish(results, artefact)
+    path = "distill/scenes_val/resnet20--resnet8/mld/mld-1/seed1"
+    shutil.rmtree(results.run(path))
+    message = f"study: 1 runs failed, but not because of their weights, such as {path}; see"
+    for failure in ({"error": "CUDA out of memory", "diverged": False}, {"error": "?"}):
+        records.write_json(results.run(path) / "failed.json", failure)
+        with pytest.raises(UserError, match=message):
+            tuning.choose(artefact, results)
+        assert tuning.best(tuning.points(artefact, results)["mld"]) is None
+
+
 def test_nothing_is_chosen_before_all_runs_are_done(study):
     artefact, results = study
     finish(results, artefact)

@@ -16,8 +16,8 @@ import numpy as np
 from mdkd import locks, records, registry
 from mdkd.config import Dataset, one_line, parse
 from mdkd.data import checks, contact_sheet, digests
-from mdkd.data.cache import FORMAT, SPLITS, open_cache
-from mdkd.data.decode import DAMAGED, DONE, PixelFile, Progress, available_cores, decode
+from mdkd.data.cache import FORMAT, SPLITS
+from mdkd.data.decode import DAMAGED, DONE, PixelFile, Rows, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
 
@@ -81,6 +81,8 @@ def _write(
         "classes": list(table.classes),
     }
     (folder / "meta.json").unlink(missing_ok=True)
+    for half in folder.glob(f"*{records.PART}"):  # of a build that was killed
+        half.unlink()
     if "val" not in splits:  # an earlier build with a val split may have left gigabytes
         for file in folder.glob("*_val.*"):
             file.unlink()
@@ -91,21 +93,21 @@ def _write(
         for name, split in splits.items()
     }
     work = {name: [split.ids, digests.labels(split.targets_NC)] for name, split in splits.items()}
-    progress = Progress(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
-    decode(progress, dataset.damaged == "drop", jobs)
+    decoded = Rows(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
+    decode(decoded, dataset.damaged == "drop", jobs)
 
-    if any((state_N == DAMAGED).any() for state_N in progress.states.values()):
-        progress.delete()  # _finish moves rows, so the saved row states become wrong
+    if any((state_N == DAMAGED).any() for state_N in decoded.states.values()):
+        decoded.delete()  # _finish moves rows, so the saved row states become wrong
     meta: dict = facts | {"splits": {}, "dropped": {}}
     rows: dict[str, list[bytes]] = {}  # a digest of the pixels of each image
     ids: dict[str, list[str]] = {}
     for name, split in splits.items():
-        damaged = np.flatnonzero(progress.states[name] == DAMAGED).tolist()
+        damaged = np.flatnonzero(decoded.states[name] == DAMAGED).tolist()
         counts = {"missing": 0, "damaged": len(damaged)} | table.dropped.get(name, {})
         meta["dropped"][name] = counts
         if damaged:
             log.warning("%s: %d damaged images left out", name, len(damaged))
-        kept = np.flatnonzero(progress.states[name] == DONE).tolist()
+        kept = np.flatnonzero(decoded.states[name] == DONE).tolist()
         part = select(split, kept)
         meta["splits"][name], rows[name] = _finish(name, part, kept, files[name], folder)
         ids[name] = part.ids
@@ -117,13 +119,11 @@ def _write(
     meta["fingerprint"] = digests.fingerprint(meta)
     if table.extras is not None:
         table.extras(folder)
+    images_NSSC = np.load(files["train"].path, mmap_mode="r")
+    targets_NC = np.load(folder / "labels_train.npy")
+    contact_sheet.write(folder / "contact_sheet.png", images_NSSC, targets_NC, table.classes)
     records.write_json(folder / "meta.json", meta)
-    progress.delete()
-    cache = open_cache(folder)
-    train = cache.splits["train"]
-    contact_sheet.write(
-        folder / "contact_sheet.png", train.images_NSSC, train.targets_NC, cache.classes
-    )
+    decoded.delete()
 
 
 def carve(splits: dict[str, Split], fraction: float) -> dict[str, Split]:

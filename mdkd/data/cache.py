@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 
 from mdkd import records
-from mdkd.config import Dataset, number, parse, parse_known
+from mdkd.config import Dataset, number, parse
 from mdkd.data import checks, digests
-from mdkd.data.reading import problem, read_json, reason_of, show
-from mdkd.errors import UserError
+from mdkd.data.reading import problem, read_json, reason_of
+from mdkd.errors import UserError, show
 from mdkd.layout import Layout
 
 FORMAT = 2  # increase it when the layout of the folder changes
@@ -91,25 +91,16 @@ class _Meta:
     fingerprint: str
 
 
+class OtherFormat(UserError):
+    """A cache has the layout of another version."""
+
+
 def open_cache(folder: Path) -> Cache:
     """Open a finished cache. Everything except the pixels is checked against ``meta.json``."""
     file = folder / "meta.json"
     if problem(file) == "no such file":
         raise UserError(f"{file}: no such file; run {_command(folder)} first")
-    content = read_json(file, _anew(folder))
-    found = content.get("format") if isinstance(content, dict) else None
-    if found != FORMAT:
-        reason = f"cache format {show(found)}, expected {FORMAT}"
-        raise UserError(f"{file}: {reason}; {_anew(folder)}")
-    try:
-        meta = parse(_Meta, content, str(file))
-        checks.labels(meta.classes, f"{file}: classes")
-    except (UserError, OverflowError) as error:  # the latter: an integer too large for a float
-        where = "" if isinstance(error, UserError) else f"{file}: "
-        raise UserError(f"{where}{error}; {_anew(folder)}") from None
-    if not {"train", "test"} <= meta.splits.keys() <= set(SPLITS):
-        names = ", ".join(meta.splits) or "none"
-        raise UserError(f"{file}: splits: expected train and test, found {names}; {_anew(folder)}")
+    meta, content = _read(folder)
     splits = {
         name: _open_split(name, facts, meta.dataset.image_size, len(meta.classes), folder)
         for name, facts in meta.splits.items()
@@ -124,53 +115,63 @@ def open_planned(dataset: Dataset, folder: Path) -> Cache:
         UserError: it was made with other settings, or there is none.
     """
     cache = open_cache(folder)
-    if cache.meta["dataset"] != asdict(dataset):
+    if not _is_of(dataset, cache.meta):
         raise UserError(f"{folder}: made with other settings than planned; run `mdkd cache` again")
     return cache
 
 
 def is_complete(dataset: Dataset, folder: Path) -> bool:
-    """Whether the cache at ``folder`` is complete and has the settings of ``dataset``."""
-    file = folder / "meta.json"
-    meta = records.read_json(file) if file.exists() else {}
-    planned = records.canonical(asdict(dataset))  # as text, because the file has no tuples
-    return meta.get("format") == FORMAT and records.canonical(meta.get("dataset")) == planned
+    """Whether the cache at ``folder`` is complete and has the settings of ``dataset``.
 
-
-@dataclass(frozen=True, kw_only=True)
-class CachedImages:
-    """What a plan reads of a split of a cache."""
-
-    images: int = number(0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CacheMeta:
-    """What a plan reads of the record of a cache."""
-
-    dataset: dict[str, Any]
-    classes: list[str]
-    splits: dict[str, Any]
+    Raises:
+        UserError: its ``meta.json`` is damaged.
+    """
+    if not (folder / "meta.json").exists():
+        return False
+    try:
+        return _is_of(dataset, _read(folder)[1])
+    except OtherFormat:
+        return False
 
 
 def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
     """The record of a data set's cache; None if there is none or it has other settings.
 
     Raises:
-        UserError: it is damaged.
+        UserError: it is damaged, or the layout of the cache is that of another version.
     """
-    file = layout.cache(dataset.name) / "meta.json"
-    if not file.exists():
+    folder = layout.cache(dataset.name)
+    if not (folder / "meta.json").exists():
         return None
-    again = f"run `mdkd cache {dataset.name}` again"
-    meta = records.read_object(file, again)
+    _, content = _read(folder)
+    return content if _is_of(dataset, content) else None
+
+
+def _read(folder: Path) -> tuple[_Meta, dict[str, Any]]:
+    """The checked content of ``meta.json``, and the same as plain data.
+
+    Raises:
+        UserError: it is damaged; `OtherFormat` if another version has written it.
+    """
+    file, anew = folder / "meta.json", _anew(folder)
+    content = records.read_object(file, anew, anew)
+    if (found := content.get("format")) != FORMAT:
+        raise OtherFormat(f"{file}: cache format {show(found)}, expected {FORMAT}; {anew}")
     try:
-        for split in parse_known(CacheMeta, meta, str(file)).splits.values():
-            parse_known(CachedImages, split, f"{file}: splits")
-    except UserError as error:
-        raise UserError(f"{error}; delete the file and {again}") from None
-    planned = records.canonical(asdict(dataset))
-    return meta if records.canonical(meta["dataset"]) == planned else None
+        meta = parse(_Meta, content, str(file))
+        checks.labels(meta.classes, f"{file}: classes")
+    except (UserError, OverflowError) as error:  # the latter: an integer too large for a float
+        where = "" if isinstance(error, UserError) else f"{file}: "
+        raise UserError(f"{where}{error}; {anew}") from None
+    if not {"train", "test"} <= meta.splits.keys() <= set(SPLITS):
+        names = ", ".join(meta.splits) or "none"
+        raise UserError(f"{file}: splits: expected train and test, found {names}; {anew}")
+    return meta, content
+
+
+def _is_of(dataset: Dataset, content: dict[str, Any]) -> bool:
+    """Whether a cache has the planned settings. They are compared as text: JSON has no tuples."""
+    return records.canonical(content["dataset"]) == records.canonical(asdict(dataset))
 
 
 def _command(folder: Path) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mdkd.data.reading import is_clean, repeated, show
+from mdkd.data.reading import is_clean, repeated
 from mdkd.data.sources import Split, Table
-from mdkd.errors import UserError
+from mdkd.errors import UserError, show
 
 
 def check(table: Table, where: str) -> None:

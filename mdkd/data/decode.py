@@ -122,11 +122,12 @@ class PixelFile:
             os.fsync(file.fileno())
 
 
-class Progress:
+class Rows:
     """The state of every row of every file, saved on disk with a fingerprint of the work.
 
     Files are reused only if their fingerprint matches. Otherwise they are created again; a
-    `UserError` is raised if the disk has not enough free space.
+    `UserError` is raised if the disk has not enough free space. Images that were damaged are
+    decoded again: their files may have been replaced.
     """
 
     def __init__(self, record: Path, fingerprint: str, files: dict[str, PixelFile]):
@@ -154,7 +155,10 @@ class Progress:
                     for name, state_N in states.items()
                 ):
                     return False
-                self.states = states
+                self.states = {
+                    name: np.where(state_N == DAMAGED, TO_DO, state_N).astype(np.uint8)
+                    for name, state_N in states.items()
+                }
         except Exception:  # the file is missing or damaged; damage can raise almost any exception
             return False
         return True
@@ -185,7 +189,7 @@ def available_cores() -> int:
     return os.cpu_count() or 1
 
 
-def decode(progress: Progress, drop: bool, jobs: int) -> None:
+def decode(rows: Rows, drop: bool, jobs: int) -> None:
     """Decode all images that are not done yet. Progress is saved even if this fails.
 
     Args:
@@ -197,41 +201,41 @@ def decode(progress: Progress, drop: bool, jobs: int) -> None:
         OSError: a file cannot be written.
     """
     try:
-        _decode(progress, drop, jobs)
+        _decode(rows, drop, jobs)
     except BaseException as error:
         with suppress(OSError):  # the first error says more; what was saved before stays valid
-            progress.save()
+            rows.save()
         if not isinstance(error, BrokenProcessPool):
             raise
         raise UserError(
             "a decoding process was killed, perhaps because memory ran out; "
             "run the command again with fewer --jobs: it resumes where it stopped"
         ) from None
-    progress.save()
+    rows.save()
 
 
-def _decode(progress: Progress, drop: bool, jobs: int) -> None:
-    tasks = list(_tasks(progress.states))
+def _decode(rows: Rows, drop: bool, jobs: int) -> None:
+    tasks = list(_tasks(rows.states))
     count = sum(len(indices) for _, indices in tasks)
-    total = sum(len(state_N) for state_N in progress.states.values())
+    total = sum(len(state_N) for state_N in rows.states.values())
     if count < total:
         log.info("resuming: %d of %d images are done", total - count, total)
     jobs = min(jobs, count // IMAGES_PER_PROCESS)
-    pickled = _pickled(progress.files, drop) if jobs > 1 else None
+    pickled = _pickled(rows.files, drop) if jobs > 1 else None
     if pickled is None:
-        results = _serial(progress.files, drop, tasks)
+        results = _serial(rows.files, drop, tasks)
     else:
         results = _parallel(pickled, tasks, jobs)
     done, started = 0, time.monotonic()
     reported = started
     with closing(results):
         for name, indices, damaged in results:
-            progress.states[name][indices] = DONE
-            progress.states[name][damaged] = DAMAGED
+            rows.states[name][indices] = DONE
+            rows.states[name][damaged] = DAMAGED
             done += len(indices)
             due = time.monotonic() - reported > REPORT_S
             if due:
-                progress.save()
+                rows.save()
             if due or done == count:
                 reported = time.monotonic()
                 rate = done / max(reported - started, 1e-6)

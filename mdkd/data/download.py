@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from mdkd import faults, locks, records
 from mdkd.config import parse
@@ -39,7 +40,8 @@ class Archive:
 
     @property
     def name(self) -> str:
-        return self.url.rpartition("/")[2]
+        """The name of its file: the last part of the URL's path, without a query."""
+        return PurePosixPath(urlsplit(self.url).path).name
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -67,7 +69,8 @@ def read_downloads(file: Path) -> dict[str, Download]:
             raise UserError(f"{file}: {dataset}: give either archives or instructions, not both")
         for i, archive in enumerate(entry.archives):
             where = f"{file}: {dataset}: archives[{i}]"
-            if not re.fullmatch(r"https?://[^/]+/.*[^/]", archive.url):
+            is_file = re.fullmatch(r"https?://[^/?#]+/[^?#]*[^/?#](\?[^#]*)?", archive.url)
+            if not is_file or archive.name == "..":
                 raise UserError(f"{where}: url: '{archive.url}' is not the http(s) URL of a file")
             if archive.size <= 0 or archive.unpacked <= 0:
                 raise UserError(f"{where}: size and unpacked must be positive")

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from mdkd.errors import UserError
+from mdkd.errors import UserError, show
 
 FETCH = "download it (`mdkd download` does this for public data sets), or set the data set's root"
 MARKS = (  # byte-order marks, and the encodings that they announce
@@ -23,7 +23,7 @@ MARKS = (  # byte-order marks, and the encodings that they announce
     (b"\xff\xfe", "utf-16"),
     (b"\xfe\xff", "utf-16"),
 )
-SHOWN = 60  # characters of a value that a message repeats
+SHOWN = 240  # characters of an error that a message repeats
 LONGEST_NAME = 255  # bytes of a file's or folder's name, on nearly all disks
 
 T = TypeVar("T", bound=Hashable)
@@ -141,24 +141,11 @@ def is_clean(text: str) -> bool:
     return not any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in text)
 
 
-def show(value: object) -> str:
-    """A value in a message: quoted, on one line, cut if it is long.
-
-    >>> show("a\\nb"), show(None), show([1, 2])
-    ("'a\\\\nb'", 'null', '[1, 2]')
-    """
-    try:
-        text = "null" if value is None else repr(value)
-    except (ValueError, RecursionError):  # an integer of thousands of digits, or deeply nested
-        text = f"a very large {type(value).__name__}"
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
-
-
 def reason_of(error: Exception) -> str:
     """What an error says, on one line and not long; its kind if it says nothing."""
     text = " ".join(str(error).split()) or type(error).__name__
     text = "".join(c if is_clean(c) else ascii(c)[1:-1] for c in text)
-    return text if len(text) <= 4 * SHOWN else f"{text[: 4 * SHOWN - 3]}..."
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def repeated(values: Iterable[T]) -> T | None:

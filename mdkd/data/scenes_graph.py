@@ -17,8 +17,7 @@ import numpy as np
 
 from mdkd import rng
 from mdkd.codependence import conditional_information, marginals, pairs, phi, psi
-from mdkd.data.reading import show
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 
 MAX_LABELS_PER_SCENE = 12
 

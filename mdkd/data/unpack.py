@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from mdkd.data.reading import LONGEST_NAME, is_clean, reason_of, show
-from mdkd.errors import UserError
+from mdkd.data.reading import LONGEST_NAME, is_clean, reason_of
+from mdkd.errors import UserError, show
 
 REPORT_S = 5.0  # between two progress messages
 LONGEST_PATH = 1024  # bytes

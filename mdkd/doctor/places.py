@@ -192,7 +192,7 @@ def weights(estimator: Estimator) -> Check:
                 download.append(net)
         except UserError as error:
             wrong.append(str(error))
-    files = sorted({str(run.weights) for run in left} - {"imagenet"})
+    files = sorted({run.weights_file for run in left if run.weights_file})
     wrong += [f"{file}: no such file" for file in files if not Path(file).is_file()]
     if wrong:
         fix = "replace the files, or change weights in the protocol"

@@ -4,7 +4,7 @@ import importlib.util
 import shutil
 from collections.abc import Iterator, Sequence
 
-from mdkd import slurm
+from mdkd import extras, slurm
 from mdkd.costs import Estimator
 from mdkd.doctor import parse
 from mdkd.doctor.check import Check, ask, judged, plural
@@ -24,8 +24,9 @@ def latex(engines: Sequence[str]) -> Check:
     found = next((name for name in engines if shutil.which(name)), None)
     if found:
         return Check("LaTeX", "ok", f"{found} makes paper.pdf")
-    fix = "install texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
-    return Check("LaTeX", "warning", "not installed: paper.tex is written, but no paper.pdf", fix)
+    return Check(
+        "LaTeX", "warning", "not installed: paper.tex is written, but no paper.pdf", extras.LATEX
+    )
 
 
 def conda() -> Check:

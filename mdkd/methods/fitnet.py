@@ -15,8 +15,8 @@ class FitNet(nn.Module):
 
     The connector is trained with the student, from the first step on; the paper trains it in a
     stage of its own. If the two maps differ in size, the larger one is average-pooled to the size
-    of the smaller one. The connector uses autocast, like the student's layers; the comparison is
-    computed in float32.
+    of the smaller one. A training computes the connector and the comparison in float32, also on a
+    GPU.
     """
 
     def __init__(self, student_spec: Spec, teacher_spec: Spec, *, weight: float) -> None:

@@ -16,8 +16,8 @@ class ReviewKD(nn.Module):
 
     There is one level for each map size that both networks have. If a network has several maps of
     this size, the deepest one is used. The pooled vectors are one more level, as maps of size 1.
-    All sizes come from the networks' specs. The fusion blocks use autocast, like the student's
-    layers; the comparisons are computed in float32.
+    All sizes come from the networks' specs. A training computes the fusion blocks and the
+    comparisons in float32, also on a GPU.
     """
 
     def __init__(

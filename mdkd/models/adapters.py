@@ -110,6 +110,12 @@ class TorchvisionBackbone(nn.Module):
         known = torchvision.models.list_models(torchvision.models)
         if name not in known:
             raise _unknown(name, known, prefix="tv:")
+        tags = torchvision.models.get_model_weights(name).__members__
+        if imagenet and not file and TORCHVISION_TAG not in tags:
+            raise UserError(
+                f"net 'tv:{name}': torchvision has no weights {TORCHVISION_TAG}; "
+                "set weights to null or a file"
+            )
         self.model = torchvision.models.get_model(
             name, weights=TORCHVISION_TAG if imagenet and not file else None
         )

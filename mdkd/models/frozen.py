@@ -1,6 +1,7 @@
 """A network for inference in the form that is fastest on a GPU: few operations in bfloat16."""
 
 import copy
+from collections import Counter
 from typing import Any
 
 import torch
@@ -29,8 +30,8 @@ def frozen(network: Network) -> Network:
 def folded(network: Network) -> Network:
     """A copy for inference whose batch norms are folded into the convolutions before them.
 
-    A norm is folded if it alone reads the output of the convolution. The outputs stay the same, up
-    to rounding.
+    A norm is folded if it alone reads the output of the convolution, and if both are used only
+    once. The outputs stay the same, up to rounding.
     """
     network = copy.deepcopy(merged(network)).requires_grad_(False)
     modules: dict[str, Any] = dict(network.named_modules())
@@ -46,31 +47,42 @@ def folded(network: Network) -> Network:
 def _pairs(network: Network) -> list[tuple[str, str]]:
     """The names of convolutions and of the batch norms that alone read their outputs."""
     sketch = copy.deepcopy(network).to("meta")  # there, nothing is computed
+    size = network.image_size
+    black_B3SS = next(sketch.parameters()).new_zeros(1, 3, size, size)
     with torch.no_grad(), _Readers() as found:
-        first, size = next(sketch.parameters()), network.image_size
-        sketch(first.new_zeros(1, 3, size, size))
-    convs = {id(m.weight): name for name, m in sketch.named_modules() if isinstance(m, nn.Conv2d)}
+        sketch(black_B3SS)
+    names = Counter(id(m) for _, m in sketch.named_modules(remove_duplicate=False))
+    once = [(name, m) for name, m in sketch.named_modules() if names[id(m)] == 1]
+    # Only parameters of its own: a parametrised weight is another tensor in each use.
+    convs = {
+        id(weight): name
+        for name, m in once
+        if isinstance(m, nn.Conv2d)
+        for key, weight in m.named_parameters(recurse=False)
+        if key == "weight" and found.uses[id(weight)] == 1
+    }
     norms = {
         id(m.running_mean): name
-        for name, m in sketch.named_modules()
-        if isinstance(m, nn.BatchNorm2d)
+        for name, m in once
+        if isinstance(m, nn.BatchNorm2d) and found.uses[id(m.running_mean)] == 1
     }
     pairs = []
-    for weight, readers in found.readers:
-        if len(readers) == 1:
-            pairs += [(convs[weight], norms[key]) for key in readers[0] if key in norms]
+    for weight_id, readers in found.readers:
+        if len(readers) == 1 and weight_id in convs:
+            pairs += [(convs[weight_id], norms[key]) for key in readers[0] if key in norms]
     return pairs
 
 
 class _Readers(TorchDispatchMode):
     """For each convolution that is called: its weight, and what each reader of its output reads.
 
-    Tensors are named by their identities.
+    Also how many operations read each tensor. Tensors are named by their identities.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[tuple[int, list[set[int]]]] = []
+        self.uses: Counter[int] = Counter()
         self.of_output: dict[int, list[set[int]]] = {}
         self.kept: list[Tensor] = []  # as long as a tensor lives, no other has its identity
 
@@ -78,6 +90,7 @@ class _Readers(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         given = {id(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        self.uses.update(given)
         for tensor in given & self.of_output.keys():
             self.of_output[tensor].append(given)
         result = func(*args, **(kwargs or {}))

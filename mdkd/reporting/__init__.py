@@ -74,8 +74,8 @@ def report_start(plan: Plan, results: Results, name: None = None) -> None:
 def report_partial(plan: Plan, results: Results, name: str | None = None) -> str:
     """Write what the runs that are done show, into the folder ``partial``.
 
-    Without a name: the artefacts that are made by default, and all of which a student's run is
-    done or has failed.
+    Without a name: the artefacts that are made by default, and every artefact that has a student's
+    run that is done or has failed.
     """
     folder, texts = results.results / "partial", []
     for chosen in [name] if name else dict.fromkeys(plan.selected + _begun(plan, results)):

@@ -14,11 +14,11 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from mdkd import __version__, kinds, records
-from mdkd.artefacts import DOCUMENT, Artefact
-from mdkd.errors import UserError, find
+from mdkd import __version__, extras, kinds, records
+from mdkd.artefacts import DOCUMENT, NOT_COMPARABLE, Artefact
+from mdkd.errors import UserError
 from mdkd.kinds import Output
-from mdkd.plan import Plan
+from mdkd.plan import DEFAULT, Plan
 from mdkd.reporting import escapes
 from mdkd.reporting.cells import title
 from mdkd.reporting.tables import sentence
@@ -26,7 +26,6 @@ from mdkd.results import Results
 
 log = logging.getLogger(__name__)
 
-DEFAULT = "default"  # the target of what is made if no target is named
 FILES = {"table": "tables/{}.tex", "figure": "figures/{}.pdf"}  # below the folder of the document
 ENGINES = {  # the preferred one first; how they are called, and how often for all references
     "pdflatex": ("-interaction=nonstopmode -halt-on-error -file-line-error -output-directory", 2),
@@ -81,18 +80,15 @@ def write(plan: Plan, results: Results, target: str = DOCUMENT) -> None:
     if engine:
         _compile(source, engine)
     else:
-        log.info(
-            f"{target}.pdf is not written, because no LaTeX is installed; install "
-            "texlive-latex-recommended (Debian, Ubuntu), MacTeX, or tectonic (conda-forge)"
-        )
+        log.info(f"{target}.pdf is not written, because no LaTeX is installed; {extras.LATEX}")
 
 
 def _artefacts(plan: Plan, target: str) -> list[Artefact]:
     """The artefacts of a target; of ``default``, in the order in which the protocol names them."""
-    if target == DEFAULT:
-        return [plan.artefacts[name] for name in plan.selected]
-    known = plan.targets() | {DOCUMENT: plan.targets().get(DOCUMENT, [])}
-    return ordered([plan.artefacts[name] for name in find(known, target)])
+    if target == DOCUMENT:  # it may be empty
+        return ordered([plan.artefacts[name] for name in plan.targets().get(target, [])])
+    artefacts = [plan.artefacts[name] for name in plan.members(target)]
+    return artefacts if target == DEFAULT else ordered(artefacts)
 
 
 def text(plan: Plan, results: Results, target: str = DOCUMENT) -> str:
@@ -165,7 +161,9 @@ def _revision(record: dict[str, Any]) -> str:
 
 
 def _figure(artefact: Artefact, file: str) -> list[str]:
-    caption = " ".join([sentence(title(artefact)), *artefact.notes[:1]])
+    first, others = artefact.notes[:1], artefact.notes[1:]
+    needed = [note for note in others if note.endswith(NOT_COMPARABLE)]
+    caption = " ".join([sentence(title(artefact)), *first, *needed])
     return [
         r"\begin{figure}",
         rf"\centering\sbox{{\content}}{{\includegraphics{{{file}}}}}",

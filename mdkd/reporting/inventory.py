@@ -109,7 +109,12 @@ KINDS: dict[str, Callable[[Specification, Plan, Results], list[Item]]] = {
 def listing(items: list[Item]) -> str:
     """One line per item: name, label, needs, and last the source, which may be long."""
     rows = [
-        (item["name"], item["label"], f"needs {', '.join(item['needs'])}", _place(item))
+        (
+            item["name"],
+            item["label"],
+            f"needs {', '.join(item['needs']) or 'nothing'}",
+            _place(item),
+        )
         for item in items
     ]
     return "\n".join(columns(rows)) if rows else "none"

@@ -84,6 +84,7 @@ def of_metrics(
         "of this ranking.",
         *_predictions(artefact),
         *_no_to_all(artefact, results),
+        *_without_numbers(frame),
     ]
     if frame["reported"].notna().any():
         lines.append(
@@ -158,6 +159,20 @@ def _predictions(artefact: Artefact) -> list[str]:
         if note := SELECTABLE[name].note:
             names.setdefault(note, []).append(name)
     return [f"{', '.join(found)}: {note}." for note, found in names.items()]
+
+
+def _without_numbers(frame: pd.DataFrame) -> list[str]:
+    """Why runs can never have some metrics; `_impossible` is about rows without any run."""
+    names = frame["state"].map(lambda state: state.name)
+    reasons = frame["state"].map(lambda state: state.reason)
+    found = frame[(names == "n/a") & (frame["planned"] > 0)].assign(reason=reasons)
+    metrics: dict[tuple[str, tuple[str, ...]], list[str]] = {}  # by reason and rows
+    for (metric, reason), rows in found.groupby(["metric", "reason"], sort=False)["row"]:
+        metrics.setdefault((reason, tuple(rows.unique())), []).append(metric)
+    return [
+        f"{', '.join(own)}: n/a{_some(list(rows), frame['row'].nunique())}: {reason}."
+        for (reason, rows), own in metrics.items()
+    ]
 
 
 def _no_to_all(artefact: Artefact, results: Results) -> list[str]:

@@ -31,8 +31,8 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
     formats = [f"{{:{'<' if i < 2 else '>'}{width}}}" for i, width in enumerate(widths)]
     text = ["  ".join(formats).format(*row) for row in table]
     notes = [
-        f"own: runs that no line above needs. {time}: of the own runs that are still to train. "
-        "disk: of all own runs and their caches.",
+        "own: the runs of this artefact that are not already counted in a line above. "
+        f"{time}: of the own runs that are still to train. disk: of all own runs and their caches.",
         _now(lines, estimator),
         *_not_tuned(plan),
         *_stored_logits(estimator),
@@ -66,7 +66,7 @@ def _now(lines: list[Cost], estimator: Estimator) -> str:
     paths = {path for line in lines if line.name in plan.selected for path in line.runs}
     left = [path for path in paths if states[path] != "done"]
     if not paths:
-        return "* default: none of these."
+        return "* default: none of these artefacts is made if no target is named."
     if not left:
         return f"* default: all of {len(paths)} runs are done."
     why = Counter(states[path] for path in left if states[path] != "to do")
@@ -236,7 +236,7 @@ def facts_of_runs(plan: Plan, results: Results, name: str | None = None) -> dict
                 "path": path,
                 "key": keys.key(plan.runs[path]),
                 "state": results.state(path),
-                "epochs": plan.runs[path].recipe.epochs,
+                "epochs": 0 if plan.runs[path].checkpoint else plan.runs[path].recipe.epochs,
                 "dataset": plan.runs[path].dataset.name,
                 "artefacts": users,
             }

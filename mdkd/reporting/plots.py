@@ -9,8 +9,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -20,6 +21,7 @@ from mdkd.artefacts import Artefact
 from mdkd.layout import FIGURE_FORMATS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 os.environ.setdefault("SOURCE_DATE_EPOCH", "0")  # no dates in PDF and SVG
@@ -60,10 +62,8 @@ def set_style() -> None:
 
 
 def subplots(*args: Any, **kwargs: Any) -> tuple[Figure, Any]:
-    """Matplotlib's ``subplots``, without a window."""
+    """Matplotlib's ``subplots``; the same texts as in `set_style`, also before it is called."""
     import matplotlib
-
-    matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     matplotlib.rcParams.update(ALWAYS)
@@ -113,6 +113,31 @@ def caption(figure: Figure, artefact: Artefact, text: str) -> None:
     images = "metrics of validation images; " if artefact.split == "val" else ""
     line = f"protocol {artefact.protocol}; {artefact.named_seeds}; {images}{text}"
     figure.text(0.01, -0.01, line, fontsize=7, va="top")
+
+
+def legend(
+    figure: Figure,
+    axes: Iterable[Axes],
+    *,
+    names: Mapping[str, str] = MappingProxyType({}),
+    last: str = "",
+    **look: Any,
+) -> None:
+    """One legend above the panels: what is drawn in any of ``axes``, each label once.
+
+    Args:
+        names: what to print for a label, if not the label.
+        last: the label that comes last.
+        look: arguments of matplotlib's ``legend``.
+    """
+    found = {
+        names.get(label, label): handle
+        for axis in axes
+        for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)
+    }
+    labels = sorted(found, key=last.__eq__)  # stable: the others keep their order
+    usual: dict[str, Any] = {"loc": "outside upper center", "ncols": 6, "frameon": False}
+    figure.legend([found[label] for label in labels], labels, **usual | look)
 
 
 def baselines(draw: Callable, frame: pd.DataFrame) -> None:

@@ -6,8 +6,10 @@ measured there. Metrics are fractions in records and in frames, percentages in t
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,18 +17,20 @@ import pandas as pd
 
 from mdkd import records
 from mdkd.agreement import COMPUTED, NO_TEACHER, SELECTABLE
-from mdkd.artefacts import Artefact
+from mdkd.artefacts import Artefact, Row
 from mdkd.errors import UserError
 from mdkd.results import Predictions, Results, State
-from mdkd.runpath import RunPath
+from mdkd.runpath import FIELDS, RunPath
 
 OTHER_IMAGES = "its test images differ from those of other runs; train it again"
 RUN_COLUMNS = ("kind", "dataset", "teacher", "student", "method", "variant", "seed")
 
-ONLY_MAP = "an older version trained it and kept no validation predictions"
+OLD = "an older version trained {} and kept no validation predictions"
 
 Key = tuple  # what is measured: one entry per name in `over_seeds`
-Values = Mapping[Key, float]  # of one run; keys that it cannot give are left out or NaN
+# Of one run, by key: a number, or the reason why it cannot have one. Numbers that it does not have
+# yet are left out or NaN.
+Values = Mapping[Key, float | str]
 
 
 class Measure(NamedTuple):
@@ -34,7 +38,6 @@ class Measure(NamedTuple):
 
     keys: Mapping[Key, str | None]  # each with the reason why no run can have it; None: runs can
     of_run: Callable[[str], Values | None]  # by the run's path; None: the run is not done
-    lacking: str = ""  # why runs that are done may all lack a key
 
 
 def over_seeds(
@@ -57,10 +60,12 @@ def over_seeds(
             # One run after the other: the predictions of all may not fit into memory.
             found = {p: own for p in cell.runs if (own := measure.of_run(p)) is not None}
             for key, impossible in measure.keys.items():
-                by_run = {path: own.get(key, math.nan) for path, own in found.items()}
+                given = {path: own[key] for path, own in found.items() if key in own}
+                reasons = [reason for reason in given.values() if isinstance(reason, str)]
+                by_run = {p: value for p, value in given.items() if not isinstance(value, str)}
                 values = pd.Series(by_run, dtype=float).dropna()
                 state = results.cell_state(cell, len(values))
-                reason = impossible or (measure.lacking if found and values.empty else "")
+                reason = impossible or (reasons[0] if reasons and values.empty else "")
                 lines.append(
                     {
                         "row": row.label,
@@ -101,8 +106,7 @@ def of_metrics(artefact: Artefact, results: Results) -> pd.DataFrame:
     """
     names = dict.fromkeys((metric,) for metric in artefact.metrics)
     columns = range(len(artefact.columns))
-    lacking = NO_TEACHER if COMPUTED.keys() & artefact.metrics else ONLY_MAP
-    measures = [Measure(names, _metrics(artefact, i, results), lacking) for i in columns]
+    measures = [Measure(names, _metrics(artefact, i, results)) for i in columns]
     frame = by_row(artefact, over_seeds(artefact, results, ["metric"], measures))
     published = {
         (row.label, column, metric): value
@@ -123,6 +127,31 @@ def rank_metrics(frame: pd.DataFrame, within: Sequence[str]) -> pd.Series:
     return pd.concat(ranks).reindex(frame.index)
 
 
+def differences(
+    artefact: Artefact, frame: pd.DataFrame, compared: Iterable[tuple[Row, Row]]
+) -> pd.DataFrame:
+    """The metrics of a row minus those of another one, seed by seed.
+
+    Args:
+        frame: that of `of_metrics`.
+        compared: pairs of a row and the one that it is compared with.
+
+    Columns: row, column, metric, difference (the mean; a fraction) and difference_std.
+    """
+    of_runs = frame.set_index(["row", "column", "metric"])["values"]
+    lines = []
+    for (row, base), (i, column) in product(compared, enumerate(artefact.columns)):
+        # A row that cannot be trained has no runs.
+        runs = list(zip(row.cells[i].runs, base.cells[i].runs, strict=False))
+        for metric in artefact.metrics:
+            own, other = (of_runs[r.label, column, metric] for r in (row, base))
+            found = [own[a] - other[b] for a, b in runs if a in own and b in other]
+            values = pd.Series(found, dtype=float)
+            lines.append((row.label, column, metric, values.mean(), values.std()))
+    names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
+    return pd.DataFrame(lines, columns=list(names)).astype(names)
+
+
 def _metrics(artefact: Artefact, column: int, results: Results) -> Callable[[str], Values | None]:
     """What gives the metrics of a run in a column: from its scores, or from its predictions.
 
@@ -136,16 +165,27 @@ def _metrics(artefact: Artefact, column: int, results: Results) -> Callable[[str
         scores = results.scores(path)
         if scores is None:
             return None
-        values = dict(scores["metrics"])
-        if computed and (own := results.stored(path)):
+        # A run of an older version has the mAP of validation images alone.
+        values = {name: scores["metrics"].get(name, OLD.format("it")) for name in artefact.metrics}
+        own = results.stored(path) if computed else None
+        if own is not None:
             teacher_path = results.runs[path].teacher or teacher_run(artefact, column)
             teacher = None if path in teachers else stored(teacher_path)
             if teacher is not None and teacher.ids_N.tolist() != own.ids_N.tolist():
                 raise UserError(f"{path}: {OTHER_IMAGES}")
             values |= {name: metric.of(own, teacher) for name, metric in computed.items()}
+            if reason := _no_teacher(path in teachers, teacher_path, results):
+                values |= {name: reason for name in computed if math.isnan(values[name])}
         return {(metric,): value for metric, value in values.items()}
 
     return metrics
+
+
+def _no_teacher(is_teacher: bool, teacher_path: str, results: Results) -> str:
+    """Why a run can never be compared with a teacher; empty if it only waits for its teacher."""
+    if is_teacher:
+        return NO_TEACHER
+    return OLD.format("its teacher") if results.state(teacher_path) == "done" else ""
 
 
 def by_row(artefact: Artefact, frame: pd.DataFrame) -> pd.DataFrame:
@@ -247,7 +287,7 @@ def with_other_seeds(results: Results) -> Results:
     for run in results.runs.values():
         for folder in (results.store / run.path).parent.glob("seed*"):
             path = folder.relative_to(results.store).as_posix()
-            identity = RunPath.parse(path)
-            if path not in results.runs:
-                found[path] = replace(run, path=path, seed=identity.seed)
+            seed = re.fullmatch(f"seed({FIELDS['seed']})", folder.name)
+            if seed and path not in results.runs:  # other folders are not ours
+                found[path] = replace(run, path=path, seed=int(seed[1]))
     return replace(results, runs=results.runs | found)

@@ -115,8 +115,10 @@ import onnxruntime
 from PIL import Image, ImageOps
 
 facts = json.load(open("model.json", encoding="utf-8"))
-upright = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGB")
-pixels = upright.resize((facts["image_size"],) * 2, Image.Resampling.BILINEAR)
+upright = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("RGBA")
+white = Image.new("RGBA", upright.size, "white")  # behind transparent pixels
+rgb = Image.alpha_composite(white, upright).convert("RGB")
+pixels = rgb.resize((facts["image_size"],) * 2, Image.Resampling.BILINEAR)
 image = (np.asarray(pixels) / 255 - facts["mean"]) / facts["std"]
 batch = image.astype(np.float32).transpose(2, 0, 1)[None]  # any number of images
 (logits,) = onnxruntime.InferenceSession("model.onnx").run(None, {"image": batch})

@@ -1,13 +1,10 @@
 """Checkpoints of an unfinished run: atomic, with a digest, and valid for the same facts only."""
 
-import contextlib
 import hashlib
 import io
 import json
 import logging
-import signal
 import time
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +13,11 @@ import torch
 
 from mdkd import records, store
 from mdkd.errors import UserError
+from mdkd.training.progress import Diverged
 
 log = logging.getLogger(__name__)
 
 DIGEST_BYTES = 32
-SAVING_S = 120  # before the end of a job: for the last step and the checkpoint
-NOT_FINITE = "{}; lower the method's weights, or recipe: lr"
 
 
 class Checkpoint:
@@ -32,17 +28,29 @@ class Checkpoint:
         self.saved_at = time.monotonic()
 
     def load(self) -> dict[str, Any] | None:
-        """The saved state, or None. A checkpoint with other settings is renamed and not used.
+        """The saved state, or None.
+
+        A checkpoint with another fingerprint is renamed. One that was renamed earlier is used again
+        if its fingerprint is that of now. Without a state, the history of the run is deleted.
 
         Raises:
             UserError: the file was damaged.
         """
-        state = self._read()
+        own, state = self._renamed(self.fingerprint), self._read()
+        if state is None and own.exists():
+            own.replace(self.file)
+            log.info("the checkpoint of an earlier training fits; %s is used", own)
+            state = self._read()
         if state is None:  # the epochs of an earlier training are not those of this one
             self.file.with_name(store.HISTORY).unlink(missing_ok=True)
         return state
 
+    def _renamed(self, fingerprint: str) -> Path:
+        """Where a checkpoint lies that another training of the run has found."""
+        return self.file.with_name(f"checkpoint-{fingerprint[:12]}.pt")
+
     def _read(self) -> dict[str, Any] | None:
+        """The state in the file if it has the fingerprint of now; otherwise the file is renamed."""
         if not self.file.exists():
             return None
         content = self.file.read_bytes()
@@ -57,16 +65,17 @@ class Checkpoint:
             raise UserError(f"{self.file}: {what}; delete it and run again") from None
         if state["fingerprint"] == self.fingerprint:
             return state
-        aside = self.file.with_name(f"checkpoint-{state['fingerprint'][:12]}.pt")
+        aside = self._renamed(state["fingerprint"])
         self.file.replace(aside)
-        log.warning("the checkpoint has other data or weights; it was moved to %s", aside)
+        what = "other data, weights, device or execution settings"
+        log.warning("the checkpoint has %s; it was moved to %s", what, aside)
         return None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Write the state, or raise a UserError if its weights are not finite."""
+        """Write the state, or raise `Diverged` if its weights are not finite."""
         weights = [value for value in state["student"].values() if value.is_floating_point()]
         if not torch.stack([value.isfinite().all() for value in weights]).all():  # sync
-            raise UserError(NOT_FINITE.format("the student's weights are not finite"))
+            raise Diverged("the student's weights are not finite")
         buffer = io.BytesIO()
         torch.save(state | {"fingerprint": self.fingerprint}, buffer)
         with records.atomic(self.file) as file:
@@ -117,39 +126,3 @@ def _check(state: Any) -> None:
             raise ValueError(f"'{name}' is missing or of another type")
     if not state["fingerprint"].isalnum():  # it becomes a part of the name of a file
         raise ValueError("'fingerprint' is not a digest")
-
-
-class Stop:
-    """A signal handler that only remembers the signal. The training loop then stops by itself."""
-
-    received: str | None = None  # the signal's name
-    status = 143  # exit status; Slurm and Snakemake read it as an interrupted job
-
-    def __call__(self, number: int, frame: object) -> None:
-        self.received = signal.Signals(number).name
-        self.status = 130 if number == signal.SIGINT else 143
-
-    @property
-    def limit_is_near(self) -> bool:
-        """Whether the signal means that the job reaches its time limit."""
-        return self.received in ("SIGALRM", "SIGUSR1")
-
-
-@contextlib.contextmanager
-def stop_signals(limit_s: float | None = None) -> Iterator[Stop]:
-    """Inside the block, remember SIGTERM, SIGUSR1 and Ctrl-C instead of ending the process.
-
-    Args:
-        limit_s: the time until the job is ended, in seconds. Some time before, SIGALRM is received.
-    """
-    stop = Stop()
-    numbers = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGALRM)
-    before = {number: signal.signal(number, stop) for number in numbers}
-    if limit_s is not None:
-        signal.setitimer(signal.ITIMER_REAL, max(limit_s - min(SAVING_S, limit_s / 5), 0.1))
-    try:
-        yield stop
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        for number, handler in before.items():
-            signal.signal(number, handler)

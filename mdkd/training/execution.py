@@ -6,8 +6,8 @@ numbers, and no more.
 
 import dataclasses
 import os
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mdkd import devices
+from mdkd.errors import UserError
 from mdkd.models.build import Network
 from mdkd.outputs import Output
 
@@ -51,6 +53,24 @@ def prepare(execution: Execution, compiled_folder: Path) -> None:
         os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # torch's documentation explains it
     if execution.compile:
         os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled_folder.absolute()))
+
+
+@contextmanager
+def claimed(device: str, trainings_per_gpu: int = 1) -> Iterator[str]:
+    """`devices.claim`, which trusts device files, and a check that torch can use the GPU.
+
+    Raises:
+        UserError: torch cannot use it.
+    """
+    with devices.claim(device, trainings_per_gpu) as device_type:
+        if device_type == "cuda" and not torch.cuda.is_available():
+            name = devices.describe(device_type)
+            if torch.version.cuda is None:
+                what = f"{name}: torch {torch.__version__} was built without CUDA"
+                raise UserError(f"{what}; install PyPI's default build, or set device: cpu")
+            what = f"{name}: torch {torch.__version__} cannot use this GPU"
+            raise UserError(f"{what}; update the driver, or set device: cpu")
+        yield device_type
 
 
 def autocast(device: torch.device) -> AbstractContextManager:

@@ -24,11 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from mdkd import records
-from mdkd.attention import THRESHOLD
 from mdkd.config import Run, parse
 from mdkd.data.images import RESIZE
 from mdkd.data.loader import normalisation_of
 from mdkd.errors import UserError
+from mdkd.metrics import THRESHOLD
 from mdkd.models.build import Network
 from mdkd.store import Entry
 from mdkd.training import card, standalone

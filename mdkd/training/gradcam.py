@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from mdkd import store
 from mdkd.artefacts import Artefact
-from mdkd.attention import THRESHOLD, Maps, basis, path_of, state
+from mdkd.attention import Maps, basis, path_of, state
 from mdkd.config import Recipe
 from mdkd.data.cache import CachedSplit, open_cache
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
 from mdkd.kinds import Attention
+from mdkd.metrics import THRESHOLD
 from mdkd.models.build import Network
 from mdkd.results import Predictions, Results
 from mdkd.training.networks import load_network

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import torch
 
-from mdkd import records, store
+from mdkd import store
+from mdkd.checkpoints import check_unchanged
 from mdkd.config import Run
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
@@ -26,12 +27,10 @@ def imported_network(run: Run, cache: Cache, device: torch.device) -> Network:
     """
     assert run.checkpoint is not None
     file = Path(run.checkpoint.file)
-    if not file.is_file() or records.sha256(file) != run.checkpoint.sha256:
-        raise UserError(
-            f"checkpoint '{file}': gone, or changed since the plan was made; plan again"
-        )
+    check_unchanged("checkpoint", file, run.checkpoint.sha256)
     _check_labels(file, run, cache)
-    network = new_network(dataclasses.replace(run, weights=None), cache, device, seed=0)
+    scratch = dataclasses.replace(run, weights=None)
+    network = new_network(scratch, len(cache.classes), device, seed=0)
     load_whole(network, file)
     log.info("weights are those of %s; nothing is trained", file)
     return network

@@ -18,12 +18,12 @@ import torch
 from PIL import Image
 
 from mdkd import metrics, records
-from mdkd.attention import THRESHOLD
 from mdkd.config import Run, parse
 from mdkd.data.cache import CachedSplit
 from mdkd.data.images import no_image, read_image
 from mdkd.data.loader import Loader
 from mdkd.errors import UserError
+from mdkd.metrics import THRESHOLD
 from mdkd.store import Entry
 from mdkd.training.loop import predict
 from mdkd.training.networks import trained_network
@@ -73,7 +73,7 @@ def label(
 
     Raises:
         UserError: the run has no weights, a picture is missing or damaged, or the network has no
-            attention maps. All is checked first that needs no network.
+            attention maps. Whatever needs no network is checked first.
     """
     for file in files:
         if (reason := no_image(file)) is not None:

@@ -4,7 +4,6 @@ Shape key: B images, C labels.
 """
 
 import dataclasses
-import io
 import logging
 import time
 from collections.abc import Iterator
@@ -13,34 +12,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mdkd import devices, faults, keys, methods, metrics, records, rng, score, slurm, store
+from mdkd import devices, faults, keys, methods, metrics, records, rng, slurm, store
+from mdkd.aside import bring_back, move_aside
 from mdkd.config import Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Batch, Loader
 from mdkd.errors import UserError
 from mdkd.layout import Layout
-from mdkd.models.build import WEIGHTS_FOLDER, Network, merged
-from mdkd.needs import problems
+from mdkd.models.build import WEIGHTS_FOLDER, Network
+from mdkd.needs import problems, without_positives
 from mdkd.outputs import Output
 from mdkd.training import checkpoint, provenance
 from mdkd.training.average import Average
-from mdkd.training.execution import DEFAULT, Execution, autocast, forward_of, prepare
-from mdkd.training.imported import imported_network
+from mdkd.training.execution import DEFAULT, Execution, autocast, claimed, forward_of, prepare
 from mdkd.training.losses import gradient_ratios, reduced, supervised_loss
 from mdkd.training.networks import new_network
 from mdkd.training.optimizer import new_optimizer
-from mdkd.training.progress import Progress, describe
+from mdkd.training.progress import SHORTEST_S, Diverged, Progress, describe
+from mdkd.training.results import predict, score_checkpoint, write_results
 from mdkd.training.schedule import learning_rate, momentum, probed_epochs
+from mdkd.training.signals import stop_signals
 from mdkd.training.teacher import Teacher, open_teacher
 
 log = logging.getLogger(__name__)
 
 CHECK_STEPS = 50  # between two looks at the losses, each of which waits for the device
-SHORTEST_S = 1e-6  # a clock may stand still
 
 
 def train(
@@ -66,11 +65,13 @@ def train(
     prepare(execution, layout.compiled)
     entry = store.entry(run, layout)
     with entry.held():
+        if store.state(run, layout) != "done" and (found := bring_back(run, entry, layout)):
+            log.info("data and teacher are those of an earlier training; %s was moved back", found)
         if store.state(run, layout) == "done":
             entry.forget_progress()  # a process was killed just after writing the record
             log.info("already trained; nothing is trained again")
         else:
-            with devices.claim(device, trainings_per_gpu) as device_type:
+            with claimed(device, trainings_per_gpu) as device_type:
                 entry.sign(devices.describe(device_type))
                 _train_entry(
                     run,
@@ -96,21 +97,21 @@ def _train_entry(
 ) -> None:
     """Train a run whose entry is held and not finished, or has other data than planned."""
     cache = open_planned(run.dataset, layout.cache(run.dataset.name))
-    if lines := problems(run, len(cache.classes), len(cache.splits["train"].ids)):
+    lines = problems(run, len(cache.classes), len(cache.splits["train"].ids))
+    positives = {name: bool(split.targets_NC.any()) for name, split in cache.splits.items()}
+    if lines := [*lines, *without_positives(run.dataset.name, positives)]:
         raise UserError(*lines)
-    if (val := cache.splits.get("val")) and not val.targets_NC.any():
-        what = f"no label has a positive validation image ({len(val.ids)} images)"
-        raise UserError(f"data set '{run.dataset.name}': {what}; give it a larger val")
     teacher_entry = store.teacher_entry(run, layout)
     facts = _facts(run, cache, teacher_entry)
-    if entry.finished:
-        reason = store.disagreement(run, entry.record(), layout)
-        log.warning("%s; the finished run was moved to %s", reason, entry.move_aside())
-    with entry.logged(), _failure_recorded(entry, facts):
-        if run.checkpoint is not None:
-            _score_checkpoint(run, entry, cache, device, facts)
-            return
+    with _recorded(entry, facts):
         teacher = open_teacher(run, layout, cache, device)
+    if entry.finished:  # only now it is known that the teacher can be used
+        reason = store.disagreement(run, entry.record(), layout)
+        log.warning("%s; the finished run was moved to %s", reason, move_aside(entry))
+    with _recorded(entry, facts):
+        if run.checkpoint is not None:
+            score_checkpoint(run, entry, cache, device, facts)
+            return
         # The protocol and the name of a run change no number: another one may resume.
         shared = {name: fact for name, fact in facts.items() if name != "run"}
         fingerprint = records.digest(shared | execution.changed() | {"device": device.type})
@@ -143,7 +144,7 @@ def _train(
 ) -> None:
     """Build the networks, train, and write all files of the entry."""
     seed = rng.torch_seed(run.seed, "init", run.arch)
-    student = new_network(run, cache, device, seed, weights_folder)
+    student = new_network(run, len(cache.classes), device, seed, weights_folder)
     torch.manual_seed(rng.torch_seed(run.seed, "connectors"))
     method = methods.build(
         run.method.name, student.spec, (teacher or student).spec, run.method.settings
@@ -151,34 +152,31 @@ def _train(
     method.to(device)
     log.info("training on %s; its checkpoint is %s", device.type, saved.file)
     progress = _fit(run, student, teacher, method, cache, device, saved, execution)
-    facts |= {
+    measured = facts | {
         "stored_logits_images_per_s": teacher.stored_images_per_s if teacher else None,
         "environment": provenance.environment(device) | dataclasses.asdict(execution),
     }
-    _write_results(run, entry.folder, student, method, cache, device, facts, progress)
+    write_results(run, entry.folder, student, method, cache, device, measured, progress)
     entry.forget_progress()
 
 
-def _score_checkpoint(
-    run: Run, entry: store.Entry, cache: Cache, device: torch.device, facts: dict
-) -> None:
-    """Write all files of a network that was trained elsewhere; its history is empty."""
-    network = imported_network(run, cache, device)
-    facts |= {"environment": provenance.environment(device)}
-    _write_results(run, entry.folder, network, nn.Identity(), cache, device, facts, Progress())
-
-
 @contextmanager
-def _failure_recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
-    """If the block raises an error, write ``failed.json``, so that tables can print 'failed'."""
-    file = entry.folder / "failed.json"
+def _recorded(entry: store.Entry, facts: dict) -> Iterator[None]:
+    """Append all messages of the block to the entry's log; an error goes into ``failed.json`` too.
+
+    Tables then print 'failed'. A finished entry stays as it is.
+    """
+    file = entry.folder / store.FAILED
     file.unlink(missing_ok=True)
-    try:
-        yield
-    except Exception as error:
-        with suppress(OSError):  # the first error says more
-            records.write_json(file, facts | {"error": faults.describe(error)})
-        raise
+    with entry.logged():
+        try:
+            yield
+        except Exception as error:
+            with suppress(OSError):  # the first error says more
+                if not entry.finished:
+                    why = {"error": faults.describe(error), "diverged": isinstance(error, Diverged)}
+                    records.write_json(file, facts | why)
+            raise
 
 
 def _fit(
@@ -216,6 +214,7 @@ def _fit(
             if average:
                 average.network.load_state_dict(state["average"])
             progress = Progress.of_state(state["progress"], device)
+            checkpoint.write_history(saved.file.parent, progress.history)
         except Exception as error:  # saved by another version of a network or of torch
             what = f"does not fit the networks ({' '.join(str(error).split())[:200]})"
             raise UserError(f"{saved.file}: {what}; delete it and run again") from None
@@ -223,7 +222,7 @@ def _fit(
 
     student.train()
     forward = forward_of(student, execution)
-    with checkpoint.stop_signals(slurm.seconds_left()) as stop:
+    with stop_signals(slurm.seconds_left()) as stop:
         while progress.step < last_step:
             epoch, first_step = divmod(progress.step, steps_per_epoch)
             epoch_started = time.monotonic()
@@ -281,12 +280,12 @@ def _fit(
                 progress.step, last_step, recipe.epochs, images_per_s, left_s, progress.history
             )
             if stop.received:
-                log.warning(
+                if stop.limit_is_near:
+                    slurm.requeue()
+                log.warning(  # the last line of a log says how the job ended
                     "interrupted by %s; a checkpoint was saved at step %d of %d",
                     *(stop.received, progress.step, last_step),
                 )
-                if stop.limit_is_near:
-                    slurm.requeue()
                 raise SystemExit(stop.status)
     if average:
         student.load_state_dict(average.network.state_dict())
@@ -306,70 +305,8 @@ def loss_terms(
     return {"bce": bce, **method(student, teacher, targets_BC)}
 
 
-@torch.no_grad()
-def predict(network: Network, loader: Loader) -> np.ndarray:
-    """Logits of every image of a split, float32 ``[N, C]``, in the cache's order."""
-    network = merged(network)
-    logits = []
-    for batch in loader.test():
-        with autocast(batch.images_BCHW.device):
-            logits.append(network(batch.images_BCHW).logits_BC.float().cpu())
-    return torch.cat(logits).numpy()
-
-
 def _validate(student: Network, held_out: Loader) -> float:
     """mAP on the validation split. It does not change the next training step."""
     scores_NC, val = metrics.probabilities(predict(student, held_out)), held_out.split
     student.train()
     return metrics.evaluate(scores_NC, val.targets_NC, val.ignored_NC)["mAP"]
-
-
-def _write_results(
-    run: Run,
-    folder: Path,
-    student: Network,
-    method: nn.Module,
-    cache: Cache,
-    device: torch.device,
-    facts: dict,
-    progress: Progress,
-) -> None:
-    """Predict and score what was not trained on; write all files, and last the record."""
-    digests = {}
-    for name, files in store.SPLITS.items():
-        if split := cache.splits.get(name):
-            logits_NC = predict(student, Loader(split, run.recipe, run.seed, device))
-            ids_N = np.array(split.ids)
-            found = score.Stored(logits_NC, split.targets_NC, ids_N, split.ignored_NC)
-            with records.atomic(folder / files.predictions) as file:
-                score.write_predictions(file, found)
-            digests[files.digest] = records.sha256(folder / files.predictions)
-    buffer = io.BytesIO()  # writing to a file, torch would not say why it fails
-    torch.save({name: value.cpu() for name, value in student.state_dict().items()}, buffer)
-    with records.atomic(folder / store.WEIGHTS) as file:
-        file.write(buffer.getbuffer())
-    checkpoint.write_history(folder, progress.history)
-    classes = list(cache.classes)
-    score.write(folder, digests | {"classes": classes})
-    images = progress.step * run.recipe.batch_size
-    record = facts | {
-        "initial_weights": student.initial_weights,
-        "weights_sha256": records.sha256(folder / store.WEIGHTS),
-        **digests,
-        "history_sha256": records.sha256(folder / store.HISTORY),
-        "classes": classes,
-        "dropped": cache.meta["dropped"],  # numbers of left-out images, by split and reason
-        "repeated": cache.meta.get("repeated", {}),  # numbers of images as in another split
-        "parameters": {
-            "backbone": sum(p.numel() for p in student.backbone.parameters()),
-            "head": sum(p.numel() for p in student.head.parameters()),
-            # Connectors are trained with the student, but they belong to the method.
-            "connectors": sum(p.numel() for p in method.parameters()),
-        },
-        "wall_s": progress.wall_s,
-        "images_per_s": images / max(progress.wall_s, SHORTEST_S) if images else None,
-        "peak_memory_bytes": provenance.peak_memory_bytes(device),
-        "final_epoch": progress.history[-1] if progress.history else None,
-        "plugins": provenance.plugins(run),
-    }
-    records.write_json(folder / store.RECORD, record)

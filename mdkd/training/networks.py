@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from mdkd.checkpoints import check_unchanged
 from mdkd.config import Run, parse
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
@@ -15,22 +16,18 @@ from mdkd.store import WEIGHTS, Entry
 
 def new_network(
     run: Run,
-    cache: Cache,
-    device: torch.device,
-    seed: int,
-    weights_folder: Path = WEIGHTS_FOLDER,
-) -> Network:
-    """The network of ``run`` with its initial weights. ``seed`` determines random weights."""
-    return _new_network(run, len(cache.classes), device, seed, weights_folder)
-
-
-def _new_network(
-    run: Run,
     num_labels: int,
     device: torch.device,
     seed: int,
     weights_folder: Path = WEIGHTS_FOLDER,
 ) -> Network:
+    """The network of ``run`` with its initial weights. ``seed`` determines random weights.
+
+    Raises:
+        UserError: the file with the initial weights is gone, was changed, or does not fit.
+    """
+    if run.weights_file and run.weights_sha256:
+        check_unchanged("weights", Path(run.weights_file), run.weights_sha256)
     torch.manual_seed(seed)
     network = build_network(
         run.net,
@@ -71,7 +68,7 @@ def trained_network(entry: Entry, device: torch.device) -> Network:
     record, file = entry.record(), entry.file(WEIGHTS)
     run = parse(Run, record["run"], f"{entry.folder}: run")
     scratch = dataclasses.replace(run, weights=None)
-    network = _new_network(scratch, len(record["classes"]), device, seed=0)
+    network = new_network(scratch, len(record["classes"]), device, seed=0)
     try:
         network.load_state_dict(read_state(file))
     except (UserError, RuntimeError) as error:

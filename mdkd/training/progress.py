@@ -9,6 +9,15 @@ from torch import Tensor
 
 from mdkd.errors import UserError
 
+SHORTEST_S = 1e-6  # a clock may stand still
+
+
+class Diverged(UserError):
+    """The settings of a run let its numbers grow without bound: another attempt ends alike."""
+
+    def __init__(self, what: str):
+        super().__init__(f"{what}; lower the method's weights, or recipe: lr")
+
 
 @dataclass
 class Progress:
@@ -33,7 +42,7 @@ class Progress:
         """Stop a run whose losses are not finite any more. This waits for the device.
 
         Raises:
-            UserError: it names the epoch, the first step in it and the terms.
+            Diverged: it names the epoch, the first step in it and the terms.
         """
         if not self.recent:
             return
@@ -47,7 +56,7 @@ class Progress:
                 what = (
                     f"losses not finite in epoch {epoch + 1}, step {step + 1}: {', '.join(terms)}"
                 )
-                raise UserError(f"{what}; lower the method's weights, or recipe: lr")
+                raise Diverged(what)
 
     def close_epoch(self, epoch: int, steps: int, **facts: Any) -> dict[str, Any]:
         """Compute the mean of each loss term over ``steps`` and append an entry to the history."""

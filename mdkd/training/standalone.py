@@ -103,8 +103,10 @@ def load():
 def read_image(file):
     """A picture as the network expects it, [1, 3, S, S]."""
     size = (FACTS["image_size"],) * 2
-    upright = ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-    pixels_SS3 = np.asarray(upright.resize(size, Image.Resampling.BILINEAR)) / 255
+    upright = ImageOps.exif_transpose(Image.open(file)).convert("RGBA")
+    white = Image.new("RGBA", upright.size, "white")  # behind transparent pixels
+    rgb = Image.alpha_composite(white, upright).convert("RGB")
+    pixels_SS3 = np.asarray(rgb.resize(size, Image.Resampling.BILINEAR)) / 255
     image_SS3 = (pixels_SS3 - FACTS["mean"]) / FACTS["std"]
     return torch.from_numpy(image_SS3).float().permute(2, 0, 1)[None]
 '''

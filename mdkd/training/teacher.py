@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mdkd import devices, locks, logits, records, slurm, store
+from mdkd import locks, logits, records, slurm, store
 from mdkd.config import Recipe, Run
 from mdkd.data.cache import Cache, open_planned
 from mdkd.data.loader import Loader
@@ -20,9 +20,9 @@ from mdkd.layout import Layout
 from mdkd.models.build import Network
 from mdkd.models.frozen import frozen
 from mdkd.outputs import Output, Spec
-from mdkd.training import checkpoint
-from mdkd.training.execution import DEFAULT, Execution, prepare
+from mdkd.training.execution import DEFAULT, Execution, claimed, prepare
 from mdkd.training.networks import load_network
+from mdkd.training.signals import stop_signals
 
 log = logging.getLogger(__name__)
 
@@ -149,9 +149,9 @@ def store_logits(
         if logits.complete(entry, cache.fingerprint, weights):
             log.info("already stored")
         else:
-            with devices.claim(device, trainings_per_gpu) as device_type:
+            with claimed(device, trainings_per_gpu) as device_type:
                 network = load_network(teacher_entry, cache, torch.device(device_type))
-                facts = {"cache": cache.fingerprint, "teacher": weights}
+                facts = {"cache": cache.fingerprint, "teacher": weights, "device": device_type}
                 facts["planned"] = logits.planned(run)
                 _write(entry, run, kind, network, cache, facts)
         logits.publish(run, layout, kind)
@@ -170,13 +170,26 @@ def _write(
 
 
 def _begin(entry: logits.Entry, facts: dict[str, Any]) -> None:
-    """Delete outputs of other data or of another teacher, and write whose these will be."""
+    """Delete outputs of other data, of another teacher or device; write whose these will be.
+
+    On another device all epochs are stored again, so that a store never mixes the roundings of two.
+    That costs the work of an interrupted call; to refuse would cost a whole workflow.
+    """
+    for half in entry.folder.glob(f"*{records.PART}"):  # of a process that was killed
+        half.unlink()
     begun = entry.folder / logits.BEGUN
-    if begun.exists() and records.read_json(begun, f"delete {entry.folder}") == facts:
+    before = records.read_json(begun, f"delete {entry.folder}") if begun.exists() else None
+    if before == facts:
         return
     (entry.folder / logits.RECORD).unlink(missing_ok=True)
     begun.unlink(missing_ok=True)
-    for file in entry.folder.glob("epoch*.npy"):
+    old = list(entry.folder.glob("epoch*.npy"))
+    if old:
+        log.warning(
+            "%s: %d epochs of other data, or of another teacher or device, are stored again",
+            *(entry.folder, len(old)),
+        )
+    for file in old:
         file.unlink()
     records.write_json(begun, facts)
 
@@ -192,7 +205,7 @@ def _epochs(
     dtype = live.dtype if parts == 1 else torch.float32  # where the logits are rounded already
     if all(entry.epoch(epoch).exists() for epoch in range(recipe.epochs)):
         entry.epoch(recipe.epochs - 1).unlink()  # one epoch is needed for what is returned
-    with checkpoint.stop_signals(slurm.seconds_left()) as stop:
+    with stop_signals(slurm.seconds_left()) as stop:
         for epoch in range(recipe.epochs):
             if entry.epoch(epoch).exists():
                 continue
@@ -201,9 +214,10 @@ def _epochs(
                 output = live(epoch, step, batch.images_BCHW)
                 rows.append(torch.cat((output.logits_BC, output.pooled_BD)[:parts], dim=1))
                 if stop.received:
-                    log.warning("%s: %d epochs are stored", stop.received, epoch)
                     if stop.limit_is_near:
                         slurm.requeue()
+                    # The last line of a log says how the job ended.
+                    log.warning("interrupted by %s; %d epochs are stored", stop.received, epoch)
                     raise SystemExit(stop.status)
             outputs_NX = torch.cat(rows).to(dtype).cpu().numpy()
             with records.atomic(entry.epoch(epoch)) as file:

@@ -74,7 +74,7 @@ META = {
     "size as text": (put("dataset", "image_size", value="8"), "image_size: expected an integer"),
     "size another": (put("dataset", "image_size", value=9), "expected uint8 (3, 9, 9, 3)"),
     "classes text": (put("classes", value="cat"), "classes: expected a list"),
-    "classes null": (put("classes", value=None), "classes: expected a list, found nothing"),
+    "classes null": (put("classes", value=None), "classes: expected a list, found null"),
     "class null": (put("classes", 3, value=None), "classes[3]: expected text"),
     "class twice": (put("classes", 3, value="car"), "classes: label 'car' appears twice"),
     "class lost": (lambda m: m["classes"].pop(), "expected uint8 (3, 19)"),

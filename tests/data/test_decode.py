@@ -108,6 +108,7 @@ def test_a_killed_build_goes_on_where_it_stopped(make_cache, decode_log, tmp_pat
     with pytest.raises(UserError, match=r"meta\.json"):
         open_cache(folder)
 
+    (folder / "labels_train.npy.1.part").write_bytes(b"half")
     make_cache(table(decode_log, 600), "killed")
     assert decoded(decode_log).keys() == left
     assert len(left) <= 540
@@ -127,6 +128,26 @@ def test_a_repaired_image_continues_the_build(make_cache, decode_log, tmp_path):
     assert "lock" not in content(tmp_path / "cache")
     make_cache(table(decode_log, 150))
     assert len(decoded(decode_log)) == 150 + 40 - 96
+
+
+def test_a_replaced_image_is_not_left_out(make_cache, decode_log, tmp_path):
+    """One was left out as damaged before the build was interrupted; the user replaces its file."""
+    drawn = table(decode_log, 150, damaged=(7,))
+    image = drawn.splits["train"].image
+
+    def ends(i):
+        if i == 100:
+            raise KeyboardInterrupt
+        return image(i)
+
+    with pytest.raises(KeyboardInterrupt):
+        make_cache(swapped(drawn, image=ends), damaged="drop")
+    with np.load(tmp_path / "cache" / "progress.npz") as saved:
+        assert saved["state_train"][7] == decode.DAMAGED
+    decoded(decode_log)
+    cache = make_cache(table(decode_log, 150), damaged="drop")
+    assert len(decoded(decode_log)) == 150 + 40 - 95
+    assert cache.fingerprint == make_cache(table(decode_log, 150), "w", damaged="drop").fingerprint
 
 
 def test_other_work_starts_anew(make_cache, decode_log, tmp_path):

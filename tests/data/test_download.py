@@ -47,6 +47,17 @@ def test_a_second_call_does_nothing_and_needs_no_network(case, capfd):
     assert "nothing to do" in capfd.readouterr().err
 
 
+def test_the_query_of_a_url_is_no_part_of_the_name(case):
+    edit_yaml(
+        case.file,
+        lambda c: [a.update(url=f"{a['url']}?download=1&a=/b") for a in c["voc2007"]["archives"]],
+    )
+    case.download()
+    assert case.loads()
+    record = json.loads((case.root / "download.json").read_text())
+    assert [archive["name"] for archive in record["archives"]] == [TRAINVAL, TEST]
+
+
 def test_wrong_bytes_are_removed_and_never_unpacked(case):
     content = bytearray(case.server.files[TRAINVAL])
     content[700] ^= 1
@@ -211,6 +222,9 @@ def test_nuswide_says_what_to_do(case, capfd):
         (lambda c: c["voc2007"]["archives"][0].pop("checksum"), "'checksum' is missing"),
         (lambda c: c["voc2007"]["archives"][0].update(checksum="sha1:00"), "write md5:HEX"),
         (lambda c: c["voc2007"]["archives"][0].update(url="ftp://a/b.tar"), "not the http"),
+        (lambda c: c["voc2007"]["archives"][0].update(url="http://a/b/"), "not the http"),
+        (lambda c: c["voc2007"]["archives"][0].update(url="http://a/?b=c.zip"), "not the http"),
+        (lambda c: c["voc2007"]["archives"][0].update(url="http://a/b/.."), "not the http"),
         (lambda c: c["voc2007"]["archives"][0].update(size=0), "must be positive"),
         (lambda c: c["voc2007"].update(keep_archive=True), "did you mean 'keep_archives'?"),
         (lambda c: c["nuswide"].clear(), "either archives or instructions"),

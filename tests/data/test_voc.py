@@ -152,6 +152,18 @@ def test_voc_objects_without_a_mark_are_not_difficult(tmp_path):
     assert labels_of(load("voc", root, difficult="negative"), "test")["000002"] == {"train"}
 
 
+def test_a_class_whose_name_is_no_name_of_a_file_has_no_list(tmp_path):
+    root = make("voc", tmp_path)
+    for file in (root / "VOCdevkit/VOC2007/Annotations").iterdir():
+        file.write_text(file.read_text().replace("<name>horse<", "<name>horse/pony<"))
+    own = ["horse/pony" if name == "horse" else name for name in CLASSES]
+    table = load("voc", root, classes=own)
+    assert table.classes == tuple(own)
+    before = labels_of(load("voc", make("voc", tmp_path / "other")), "train")
+    renamed = {i: {n.replace("horse", "horse/pony") for n in names} for i, names in before.items()}
+    assert labels_of(table, "train") == renamed != before
+
+
 def test_voc_with_classes_of_ones_own(tmp_path):
     root = make("voc", tmp_path)
     own = ["zebra", "person", *sorted(set(CLASSES) - {"person"})]

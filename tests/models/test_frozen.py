@@ -1,14 +1,17 @@
 """Teachers for a GPU: folded batch norms, bfloat16, and the outputs of the network itself."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from network_cases import build, decoder
+from network_cases import LABELS, build, decoder
 from torch import nn
+from torch.nn.utils import parametrizations
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mdkd.models.build import Network
 from mdkd.models.frozen import folded, frozen
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +25,10 @@ def norms(network):
 
 def used(net, images_BCHW):
     """A network in float64 with weights and statistics as training leaves them, not 0 and 1."""
-    network = build(net, SIZE, head=decoder()).double()
+    return with_statistics(build(net, SIZE, head=decoder()).double(), images_BCHW)
+
+
+def with_statistics(network, images_BCHW):
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.weight, 0.1, 0.4)
@@ -116,6 +122,54 @@ def test_a_norm_is_folded_only_if_no_one_else_reads_the_convolution():
     assert folded_norms == {f"backbone.stages.{i}.0.bn2" for i in range(3)}
     network = build("cifar:wrn10_2", SIZE).eval()  # there, the shortcut reads the activation
     assert "backbone.stages.0.0.bn1" in set(norms(network)) - set(norms(folded(network)))
+
+
+class Sharing(nn.Module):
+    """A backbone in which convolutions and norms are used in several places, or computed."""
+
+    def __init__(self, shared):
+        super().__init__()
+        conv = partial(nn.Conv2d, kernel_size=3, padding=1)
+        self.stem, self.stem_norm = conv(3, 8), nn.BatchNorm2d(8)
+        self.convs = nn.ModuleList(conv(8, 8) for _ in range(2))
+        self.norms = nn.ModuleList(nn.BatchNorm2d(8) for _ in range(2))
+        if shared == "conv":
+            self.convs[1] = self.convs[0]
+        elif shared == "weight":
+            self.convs[1].weight = self.convs[0].weight
+        elif shared == "norm":
+            self.norms[1] = self.norms[0]
+        elif shared == "second name":
+            self.first_conv, self.first_norm = self.convs[0], self.norms[0]
+        elif shared == "nothing, but one is parametrised":
+            parametrizations.spectral_norm(self.convs[0])
+
+    def forward(self, x):
+        x = self.stem_norm(self.stem(x)).relu()
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = norm(conv(x)).relu()
+        return x.mean((2, 3)), (x,)
+
+
+@pytest.mark.parametrize(
+    ("shared", "left"),
+    [
+        ("nothing", []),
+        ("conv", ["backbone.norms.0", "backbone.norms.1"]),
+        ("weight", []),
+        ("norm", ["backbone.norms.0"]),
+        ("second name", ["backbone.norms.0"]),
+        ("nothing, but one is parametrised", ["backbone.norms.0"]),
+    ],
+)
+@torch.no_grad()
+def test_what_is_used_twice_or_computed_is_not_folded(shared, left):
+    torch.manual_seed(0)
+    network = with_statistics(Network(Sharing(shared), LABELS, SIZE, decoder()).double(), drawn())
+    images_BCHW = drawn()
+    expected = network(images_BCHW)
+    assert error(folded(network)(images_BCHW), expected) < 1e-12
+    assert norms(folded(network)) == left
 
 
 def test_activations_inside_norms_are_kept():

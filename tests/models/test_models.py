@@ -255,6 +255,7 @@ def archs_of(file):
         ({"net": "cifar:densenet"}, "examples: resnet8"),
         ({"net": "hub:resnet18"}, "unknown prefix 'hub'"),
         ({"net": "cifar:resnet8", "weights": "imagenet"}, "no public ImageNet weights"),
+        ({"net": "tv:regnet_y_128gf", "weights": "imagenet"}, "has no weights IMAGENET1K_V1; set"),
         ({"net": "cifar:resnet8", "weights": "lost.pth"}, "'lost.pth': no such file"),
         ({"net": "cifar:resnet8", "stem": "large"}, "choose one of cifar, small, imagenet"),
         ({"net": "cifar:resnet8", "stem": "imagenet", "image_size": 15}, "too small, 16 needed"),

@@ -161,7 +161,10 @@ def test_a_name_that_is_no_function_is_refused(tmp_path, net):
         ("all.pth", {}, "all.pth", None),
     ],
 )
-def test_initial_weights_per_network(tmp_path, protocol, own, expected, note):
+def test_initial_weights_per_network(tmp_path, monkeypatch, protocol, own, expected, note):
+    monkeypatch.chdir(tmp_path)
+    for name in ("w.pth", "all.pth"):
+        (tmp_path / name).touch()
     config = configure(tmp_path, "module:json:load", **own)  # any module that exists
     edit_yaml(config / "protocols" / "smoke.yaml", lambda p: p.update(weights=protocol))
     plan = make_plan(Specification(config))

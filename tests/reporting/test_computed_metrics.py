@@ -18,6 +18,7 @@ from reporting_cases import (
 from mdkd import reporting
 from mdkd.agreement import COMPUTED, NO_TEACHER
 from mdkd.errors import UserError
+from mdkd.reporting.kinds import curve
 from mdkd.score import read_predictions
 from mdkd.specfiles import Pair
 
@@ -104,6 +105,7 @@ def test_notes_say_what_the_numbers_are(tmp_path):
         assert f"- {name}: " in text and metric.note.split(":")[0] in text
         assert metric.lowest_is_best == ("lower is better" in metric.note)
     assert "- Percentages (KL_teacher: units of 0.01 nats): mean" in text
+    assert f"- KL_teacher, agreement: n/a for Teacher: {NO_TEACHER}." in text
     rows = [line for line in text.splitlines() if line.startswith("| Teacher |")]
     assert [line.split(" | ")[3:] for line in rows] == [["n/a", "n/a |"]] * 2
 
@@ -121,15 +123,74 @@ def test_agreement_has_the_value_of_a_student_that_says_no_to_all(tmp_path):
     assert "says no" not in table_texts(others, results)["md"]
 
 
-def test_without_its_predictions_nothing_is_compared_with_a_teacher(tmp_path):
+def test_before_the_teacher_is_trained_nothing_is_compared_with_it(tmp_path):
     table, results = done(tmp_path, without=[path_of("teacher")])
     found = {
         line["metric"]: line["state"]
         for line in csv_lines(table_texts(table, results)["csv"])
         if (line["row"], line["column"]) == ("MLD", "one")
     }
-    nothing = f"n/a: {NO_TEACHER}"
-    assert found == {"ECE": "done", "mAP": "done", "KL_teacher": nothing, "agreement": nothing}
+    assert found == {"ECE": "done", "mAP": "done", "KL_teacher": "missing", "agreement": "missing"}
+    rows = [line for line in table_texts(table, results)["md"].splitlines() if "| MLD |" in line]
+    assert rows[0].split(" | ")[3:] == ["–", "– |"]
+
+
+POINTS = (3, 6)  # epochs; the second is the default
+
+
+def over_epochs(metrics):
+    """A curve with a student and MLD at two lengths of training."""
+
+    def point(label, role, runs, epochs):
+        variant = "" if epochs == POINTS[1] else f"epochs-{epochs}/"
+        runs = [run.replace("default/", "").replace("seed", f"{variant}seed") for run in runs]
+        if role == "method" and not variant:
+            runs = [run.replace("seed", "default/seed") for run in runs]
+        return row(f"{label}, {epochs}", role, runs, panel=label, x=float(epochs))
+
+    rows = [row("Teacher", "teacher", [path_of("teacher")])]
+    rows += [point("Student", "student", of("vanilla"), n) for n in POINTS]
+    rows += [point("MLD", "method", of("mld"), n) for n in POINTS]
+    options = {"x": "epochs", "points": [float(n) for n in POINTS]}
+    return artefact("curve", rows, metrics=metrics, options=options)
+
+
+def test_a_curve_of_a_divergence(tmp_path):
+    table = over_epochs(["KL_teacher", "mAP"])
+    results = planned(tmp_path, table.runs, epochs=POINTS[1])
+    for seed, path in enumerate(table.runs):
+        predict(results, path, *random_predictions(seed)[:2])
+    teacher = path_of("teacher")
+    divergence = {path: computed(results, path, teacher, "KL_teacher") for path in table.runs}
+    means = {r.label: np.mean([divergence[path] for path in r.cells[0].runs]) for r in table.rows}
+    lines = {
+        line["row"]: line
+        for line in csv_lines(table_texts(table, results)["csv"])
+        if line["metric"] == "KL_teacher"
+    }
+    for n in POINTS:
+        student, mld = f"Student, {n}", f"MLD, {n}"
+        (base,) = (r.cells[0].runs for r in table.rows if r.label == student)
+        (runs,) = (r.cells[0].runs for r in table.rows if r.label == mld)
+        found = [divergence[a] - divergence[b] for a, b in zip(runs, base, strict=True)]
+        assert float(lines[mld]["difference"]) == pytest.approx(np.mean(found), abs=1e-4)
+        assert float(lines[mld]["difference_std"]) == pytest.approx(np.std(found, ddof=1), abs=1e-4)
+        best = min((student, mld), key=means.__getitem__)  # the lowest
+        assert lines[best]["rank"] == "1.0"
+    left, right = curve.figure(table, results).axes
+    assert left.get_ylabel() == "KL_teacher (0.01 nats)"
+    assert right.get_ylabel() == "0.01 nats"
+
+
+def test_the_csv_of_a_scale_has_the_unit_of_each_metric(tmp_path):
+    table, results = done(tmp_path)
+    for path in table.runs:
+        (results.run(path) / "history.jsonl").write_text(
+            '{"epoch": 1, "losses": {}, "gradient_ratios": {}, "images_per_s": 1.0}\n'
+        )
+    texts = table_texts(replace(table, kind="scale"), results)
+    units = {line["metric"]: line["unit"] for line in csv_lines(texts["csv"])}
+    assert units == {"ECE": "%", "mAP": "%", "KL_teacher": "0.01 nats", "agreement": "%"}
 
 
 def test_predictions_of_other_images_are_refused(tmp_path):

@@ -6,12 +6,13 @@ import subprocess
 from dataclasses import replace
 
 import pytest
-from conftest import ENVIRONMENT, facts_of, python
+import yaml
+from conftest import ENVIRONMENT, edit_yaml, facts_of, python
 
 from mdkd import __version__, records
 from mdkd.artefacts import Artefact, Cell, Row
 from mdkd.errors import UserError
-from mdkd.plan import Plan
+from mdkd.plan import Plan, make_plan
 from mdkd.reporting.document import ordered, text, write
 from mdkd.resolve import resolve_run
 from mdkd.results import Results
@@ -151,6 +152,22 @@ def test_sections_and_numbers(plan, results):
         r"\renewcommand{\thetable}{S3}",
         r"\input{tables/alpha.tex}",
     ]
+
+
+def test_a_caption_says_that_stand_ins_are_not_comparable(config, results):
+    edit_yaml(
+        config / "protocols" / "smoke.yaml", lambda p: p.update(stand_ins={"voc2007": "scenes"})
+    )
+    pair = {"dataset": "voc2007", "teacher": "resnet20", "student": "resnet8"}
+    content = {"kind": "comparison", "title": "Mine", "pairs": [pair], "methods": ["vanilla"]}
+    content |= {"notes": ["My own note.", "Another one."], "targets": ["paper"]}
+    (config / "experiments" / "mine.yaml").write_text(yaml.safe_dump(content))
+    plan = make_plan(Specification(config)).only(["mine"])
+    make(results, "figures/mine.pdf")
+    found = replace(results, runs=plan.runs)
+    (caption,) = [line for line in body(text(plan, found)) if line.startswith(r"\caption")]
+    assert ". My own note. Stand-ins of protocol smoke: Scenes. Not comparable with" in caption
+    assert "Another one" not in caption
 
 
 def test_captions_of_figures_are_escaped(plan, results):

@@ -62,7 +62,7 @@ def test_before_any_run_there_are_gaps(tmp_path):
     check_before_any_run(tmp_path, "cost", ["Teacher", "Student", "MLD", "L2D"])
 
 
-def test_costs_are_means_and_ratios_of_means(tmp_path):
+def test_costs_are_means_and_ratios_are_of_the_fastest_epochs(tmp_path):
     text, lines = written(*cost_results(tmp_path))
     headings = "time (s) | images/s | × Student | × MLD | memory (GB) | parameters (M) | connec"
     assert headings in text
@@ -118,6 +118,31 @@ def test_costs_on_different_machines_are_not_compared(tmp_path):
     assert found["PKT", "cost_over_Student"]["state"] == "n/a: trained on different machines"
     assert found["PKT", "cost_over_Student"]["mean"] == ""
     assert found["MLD", "wall_s"]["machines"] == "H100 beside One (AVX2); One (AVX2)"
+
+
+def test_a_teacher_that_was_trained_elsewhere_has_parameters_alone(tmp_path):
+    artefact, results = cost_results(tmp_path)
+    write_cost(results, path_of("teacher"), [], **costs(0.1) | {"images_per_s": None})
+    (results.run(path_of("teacher")) / "history.jsonl").write_text("")
+    text, lines = written(artefact, results)
+    assert markdown_row(text, "Teacher") == ["n/a", "n/a", "n/a", "n/a", "n/a", "21.5", "0"]
+    assert "- Teacher: n/a: trained elsewhere, so only its parameters are known." in text
+    assert markdown_row(text, "Student")[:4] == ["100 ± 14", "200 ± 14", "1.00", "0.76"]
+    (speed,) = (
+        line["state"]
+        for line in lines
+        if (line["row"], line["quantity"]) == ("Teacher", "fastest_images_per_s")
+    )
+    assert speed == "n/a: trained elsewhere"
+    assert "- All runs were trained on One (AVX2)." in text
+
+
+def test_one_seed_is_called_so(tmp_path):
+    artefact = artefact_of("cost", ["Student"], seeds=[0])
+    text, _ = written(artefact, planned(tmp_path, artefact.runs))
+    assert "- One seed. Time: " in text
+    text, _ = written(*cost_results(tmp_path / "two"))
+    assert "- Mean ± standard deviation over seeds. Time: " in text
 
 
 def test_a_ratio_to_what_has_not_been_run_is_a_gap(tmp_path):

@@ -55,7 +55,8 @@ def test_average_precision_of_every_label(tmp_path):
         "failed",
         "n/a",
     ]
-    assert markdown_row(text, "± mAP") == ["–", "7.07", "0.00", "–", "failed", "n/a"]
+    assert markdown_row(text, "± mAP") == ["", "7.07", "0.00", "", "failed", "n/a"]
+    assert "- Only the mAP has its standard deviation here, in the row ± mAP; " in text
     assert "n/a: no test image has the label" in text
     found = {(row["row"], row["metric"], row["label"]): row for row in lines}
     student = found["Student", "AP", "cat"]
@@ -76,6 +77,7 @@ def test_labels_of_two_pairs_are_ranked_apart(tmp_path):
     assert markdown_row(first, "cat") == ["–", "<u>10.00</u>", "**20.00**"]
     assert markdown_row(second, "cat") == ["–", "**40.00**", "<u>30.00</u>"]
     assert "± mAP" not in text  # one seed
+    assert "standard deviation" not in text
 
 
 def test_eighty_labels_are_printed(tmp_path):

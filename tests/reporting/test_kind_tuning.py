@@ -2,9 +2,10 @@
 
 import shutil
 
+import numpy as np
 import pytest
-from reporting_cases import fail, markdown_row, written
-from tuning_case import experiment, finish, planned, write_run
+from reporting_cases import fail, markdown_row, predict_val, written
+from tuning_case import experiment, finish, planned, value_of, write_run
 
 from mdkd.reporting.kinds import tuning
 
@@ -64,12 +65,29 @@ def test_test_metrics_are_nowhere(study):
 
 
 def test_a_metric_that_old_runs_lack_is_no_number(config, tmp_path):
-    experiment(config, metrics=["mAP", "OF1"])
+    experiment(config, metrics=["mAP", "OF1", "ECE"])
     plan, results = planned(config, tmp_path)
     artefact = plan.artefacts["study"]
     finish(results, artefact)
     text, _ = written(artefact, results)
-    assert markdown_row(text, "MLD: mld = 1") == ["**55.00 ± 7.07**", "n/a", "chosen"]
+    assert markdown_row(text, "MLD: mld = 1") == ["**55.00 ± 7.07**", "n/a", "n/a", "chosen"]
+    reason = "an older version trained it and kept no validation predictions"
+    assert f"- OF1, ECE: n/a: {reason}." in text
+
+
+def test_the_lowest_calibration_error_is_best(config, tmp_path):
+    experiment(config, metrics=["ECE"])
+    plan, results = planned(config, tmp_path)
+    artefact = plan.artefacts["study"]
+    finish(results, artefact)
+    targets_NC = np.array([[1, 0, 1], [0, 1, 0]], np.uint8)
+    for path in artefact.runs:  # the larger value_of(path), the surer and the better
+        logits_NC = (8 * value_of(path) * (2.0 * targets_NC - 1)).astype(np.float32)
+        predict_val(results, path, logits_NC, targets_NC)
+    text, _ = written(artefact, results)
+    assert markdown_row(text, "MLD: mld = 1")[0].startswith("**")
+    assert markdown_row(text, "MLD")[0].startswith("<u>")
+    assert tuning.figure(artefact, results).axes[0].get_ylabel() == "val ECE (%)"
 
 
 def test_the_figure_has_a_panel_for_each_method(study):

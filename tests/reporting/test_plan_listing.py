@@ -52,6 +52,11 @@ def test_the_overview_adds_up(config, plan_and_results):
     share = 2 * STUDENT_S / (TEACHER_S + 2 * STUDENT_S + 10 * MLD_S)  # all else has a guessed net
     assert f"{100 * share:.0f} % of the time: tabulated in" in notes(text)
     assert "for a core at 32 px: cifar:resnet8x2." in notes(text)
+    assert notes(text).startswith("the runs of this artefact that are not already counted")
+    none = overview(
+        plan_and_results[0].only(["wide"]), *plan_and_results[1:], config / "rates.yaml"
+    )
+    assert "* default: none of these artefacts is made if no target is named." in none
     assert "n/a" not in text
     assert "core time" in text
 

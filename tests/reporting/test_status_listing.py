@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import signal
 import termios
 
 import pytest
@@ -10,7 +11,7 @@ import yaml
 from cost_case import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
 from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_plan
 
-from mdkd import cli, given
+from mdkd import cli, faults, given
 from mdkd.reporting import status_listing
 from mdkd.reporting.status_listing import ABOVE
 
@@ -168,6 +169,10 @@ def test_ctrl_c_is_the_usual_end_of_watching(call, monkeypatch, capsys):
     monkeypatch.setattr(given, "plan", interrupt)
     assert call("--watch") == 0
     assert call() == 130
+    monkeypatch.setattr(faults, "received", [signal.SIGINT])
+    assert call("--watch") == 0
+    monkeypatch.setattr(faults, "received", [signal.SIGTERM])  # a cluster ends it
+    assert call("--watch") == 143
 
 
 def test_one_target(call, capsys):

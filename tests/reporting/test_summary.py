@@ -1,6 +1,7 @@
 """From records to means, spreads, states and ranks: records with known values."""
 
 import csv
+import shutil
 from dataclasses import replace
 
 import pandas as pd
@@ -49,6 +50,16 @@ def test_summary_of_known_values(layout):
     halves = frame[frame["metric"] == "CF1_k"].set_index("row")
     assert halves.loc["MLD", "mean"] == pytest.approx(0.35)
     assert halves.loc["RKD", "std"] == pytest.approx(0.02**0.5 / 2)
+
+
+def test_folders_that_only_look_like_seeds_are_left_out(layout):
+    metrics_csv(layout)
+    before = (layout.results / "metrics.csv").read_bytes()
+    first = layout.store / of("mld")[0]
+    for name in ("seed0_backup", "seed", "seed00", "seeds"):
+        shutil.copytree(first, first.with_name(name))
+    metrics_csv(layout)
+    assert (layout.results / "metrics.csv").read_bytes() == before
 
 
 def test_metrics_csv_is_tidy(layout):

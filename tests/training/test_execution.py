@@ -2,16 +2,18 @@
 
 import os
 import re
+import signal
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import ROOT, edit_yaml, python
-from trainings import MDKD, REVIEW, STUDENT, losses, read
+from trainings import MDKD, REVIEW, STEPS, STUDENT, history, losses, read
 
-from mdkd import records, store
-from mdkd.training import loop
+from mdkd import devices, records, store
+from mdkd.errors import UserError
+from mdkd.training import loop, teacher
 from mdkd.training.execution import DEFAULT, Execution, prepare
 
 COMPILED, DETERMINISTIC = Execution(compile="default"), Execution(deterministic=True)
@@ -89,11 +91,41 @@ def test_a_checkpoint_of_other_settings_is_set_aside(bench, monkeypatch, caplog)
     def kill(*args):
         raise Killed
 
-    monkeypatch.setattr(loop, "_write_results", kill)
+    monkeypatch.setattr(loop, "write_results", kill)
     for execution in (DEFAULT, DEFAULT, DETERMINISTIC, DETERMINISTIC):
         with pytest.raises(Killed):
             train(bench, STUDENT, execution)
-    assert caplog.text.count("the checkpoint has other data or weights") == 1
+    assert caplog.text.count("other data, weights, device or execution settings") == 1
+
+
+def test_the_checkpoint_of_settings_that_come_back_is_found_again(bench, monkeypatch, caplog):
+    """One call on a node without a GPU costs no epochs; here, `deterministic` takes its place."""
+    caplog.set_level("INFO")
+    folder, original, steps = bench.layout.run(STUDENT), loop.learning_rate, []
+    stop = [0]
+
+    def learning_rate(recipe, update, last_update):
+        file = folder / "history.jsonl"
+        steps.append((update, len(history(folder)) if file.exists() else 0))
+        if len(steps) == stop[0]:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(recipe, update, last_update)
+
+    monkeypatch.setattr(loop, "learning_rate", learning_rate)
+    for execution, stop[0] in ((DEFAULT, STEPS + 1), (DETERMINISTIC, 1)):
+        steps.clear()
+        with pytest.raises(SystemExit):
+            train(bench, STUDENT, execution)
+    assert history(folder) == []  # of the second training
+    (first,) = folder.glob("checkpoint-*.pt")
+    steps.clear()
+    stop[0] = 0
+    train(bench, STUDENT, DEFAULT)
+    assert steps == [(STEPS + 1, 1), (STEPS + 2, 1)]  # with the epochs of the first training
+    assert f"{first} is used" in caplog.text and f"resumed at step {STEPS + 1} " in caplog.text
+    assert [epoch["epoch"] for epoch in history(folder)] == [1, 2]
+    (second,) = folder.glob("checkpoint-*.pt")
+    assert second != first
 
 
 def test_the_defaults_are_in_no_fingerprint():
@@ -123,3 +155,36 @@ def test_both_are_settings_of_the_user(bench):
     )
     assert result.returncode == 2
     assert "compile: 'fast' is not valid" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("cuda", "says"),
+    [
+        (None, "was built without CUDA; install PyPI's default build, or set device: cpu"),
+        ("12.8", "cannot use this GPU; update the driver, or set device: cpu"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_one_line(bench, monkeypatch, tmp_path, cuda, says):
+    """The device file is there, but torch or the driver is not made for the GPU."""
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setattr(devices, "DEV", tmp_path)
+    monkeypatch.setattr(devices, "DRIVER", tmp_path / "driver")
+    monkeypatch.setattr(devices.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    for variable in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"):
+        monkeypatch.setenv(variable, "")  # restored after the test
+        monkeypatch.delenv(variable)
+    run = bench.resolve(MDKD)
+    with pytest.raises(UserError, match=f"^cuda 0: torch .* {says}$"):
+        loop.train(run, bench.layout, "auto")
+    assert not (store.entry(run, bench.layout).folder / "failed.json").exists()
+    with pytest.raises(UserError, match=says):
+        teacher.store_logits(run, bench.layout, "logits", "auto")
+    loop.train(run, bench.layout, "cpu")
+
+
+def test_every_verb_that_claims_a_gpu_checks_it():
+    files = (ROOT / "mdkd").rglob("*.py")
+    callers = [f.name for f in files if "devices.claim(" in f.read_text(encoding="utf-8")]
+    assert callers == ["execution.py"]

@@ -13,6 +13,7 @@ import timm
 import torch
 import torchvision
 from conftest import ROOT, TEACHER
+from PIL import Image
 from store_case import finish
 from trainings import MLD
 from use_case import LABELS, predictions_of
@@ -20,11 +21,12 @@ from use_case import LABELS, predictions_of
 from mdkd import metrics, records, store
 from mdkd.cli import main
 from mdkd.config import Head, Run, parse
+from mdkd.data.images import read_image
 from mdkd.errors import UserError
 from mdkd.models.build import build_network
 from mdkd.store import Entry
 from mdkd.training import export as exporting
-from mdkd.training.card import _cell, text
+from mdkd.training.card import ONNX, _cell, text
 from mdkd.training.export import export
 from mdkd.training.networks import trained_network
 
@@ -176,6 +178,36 @@ def test_the_examples_of_the_card_print_the_predicted_labels(used, pictures, tmp
     assert printed.splitlines() == expected_lines(used, "12.png")
     for code in rest:
         assert run_example(code, tmp_path / "out", pictures / "12.png") == ""
+
+
+def transparent(folder):
+    """Pictures with transparent pixels, and one of ink colours, of 50 x 40 random pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50, 4), np.uint8)
+    palette = Image.fromarray(pixels[..., :3]).quantize(8)
+    palette.save(folder / "palette.png", transparency=3)
+    Image.fromarray(pixels[..., :3]).save(folder / "colour.png", transparency=(1, 2, 3))
+    Image.fromarray(pixels[..., :2], "LA").save(folder / "grey.png")
+    Image.fromarray(pixels, "CMYK").save(folder / "ink.jpg")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(pixels).save(folder / "turned.png", exif=exif)
+    return sorted(folder.iterdir())
+
+
+def test_the_module_and_the_card_see_transparent_pixels_on_white(used, tmp_path):
+    """As the images of a cache."""
+    (tmp_path / "pictures").mkdir()
+    export(used, "state-dict", tmp_path / "out")
+    module = runpy.run_path(str(tmp_path / "out" / "network.py"))
+    mean, std = (np.array(module["FACTS"][key]) for key in ("mean", "std"))
+    start, _, _ = ONNX.removeprefix("```python\n").partition("(logits,)")
+    for file in transparent(tmp_path / "pictures"):
+        expected_3SS = ((read_image(file, 32) / 255 - mean) / std).transpose(2, 0, 1)
+        np.testing.assert_allclose(module["read_image"](file)[0], expected_3SS, atol=1e-6)
+        code = start.replace("photo.jpg", str(file)).replace("import onnxruntime\n", "")
+        made: dict = {}
+        exec(code.replace("model.json", str(tmp_path / "out" / "model.json")), made)
+        np.testing.assert_allclose(made["batch"][0], expected_3SS, atol=1e-6)
 
 
 def test_the_card_says_what_the_record_knows(used, tmp_path):

@@ -104,7 +104,7 @@ def test_a_diverged_loss_is_one_line_with_the_way_out(bench):
     folder = store.entry(replace(run, method=endless), bench.layout).folder
     assert {file.name for file in folder.iterdir()} == {"failed.json", "train.log"}
     failure = records.read_json(folder / "failed.json")
-    assert failure["error"] == message
+    assert (failure["error"], failure["diverged"]) == (message, True)
     assert failure["run"]["method"]["settings"] == {"weight": 1e39}
     assert not (bench.train(run) / "failed.json").exists()
 
@@ -118,6 +118,7 @@ def test_a_teacher_that_is_not_the_recorded_one_is_refused(bench, spoil):
     assert str(file) in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {file.name for file in bench.layout.run(MLD).iterdir()} == {"failed.json", "train.log"}
+    assert not store.diverged(bench.resolve(MLD), bench.layout)
 
 
 def test_a_teacher_of_another_cache_is_refused(bench):
@@ -166,7 +167,7 @@ def test_connectors_are_trained_and_counted_but_not_saved(finished):
     assert plain["backbone"] + plain["head"] < sum(shapes)  # queries are a buffer
     cache = open_cache(finished.layout.cache("scenes"))
     run = finished.resolve(STUDENT)
-    network = new_network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, len(cache.classes), torch.device("cpu"), 0)
     assert plain["backbone"] == sum(p.numel() for p in network.backbone.parameters())
     assert plain["head"] == sum(p.numel() for p in network.head.parameters())
 
@@ -205,7 +206,7 @@ def test_the_record_vouches_for_files_teacher_and_data(finished):
 def test_predictions_are_the_networks_on_the_test_images(finished):
     run = finished.resolve(MLD)
     cache = open_cache(finished.layout.cache("scenes"))
-    network = new_network(run, cache, torch.device("cpu"), 0)
+    network = new_network(run, len(cache.classes), torch.device("cpu"), 0)
     network.load_state_dict(weights(finished.layout.run(MLD)))
     network.eval()
     loaded = load_network(finished.entry(MLD), cache, torch.device("cpu"))

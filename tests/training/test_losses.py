@@ -39,9 +39,9 @@ def test_the_recorded_probe_is_the_ratio_of_two_backward_passes(finished):
     cpu = torch.device("cpu")
 
     def gradient_norm(term):
-        student = new_network(run, cache, cpu, rng.torch_seed(0, "init", "resnet8"))
+        student = new_network(run, len(cache.classes), cpu, rng.torch_seed(0, "init", "resnet8"))
         student.train()
-        teacher = new_network(run_of_teacher, cache, cpu, 0)
+        teacher = new_network(run_of_teacher, len(cache.classes), cpu, 0)
         teacher.load_state_dict(weights(finished.layout.run(TEACHER)))
         teacher.eval()
         batch = next(Loader(cache.splits["train"], run.recipe, 0, cpu).train(0))

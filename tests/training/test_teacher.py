@@ -173,8 +173,10 @@ def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, kind
     whole = {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")}
     (entry.folder / logits.RECORD).unlink()
     entry.epoch(1).unlink()
+    (entry.folder / "epoch0002.npy.1.part").write_bytes(b"half")
     passes.clear()
     write(bench, MLD, kind)
+    assert not list(entry.folder.glob("*.part"))
     assert len(passes) == STEPS  # of the epoch that was missing
     assert {file.name: file.read_bytes() for file in entry.folder.glob("*.npy")} == whole
     write(bench, MLD, kind)
@@ -185,23 +187,46 @@ def test_killed_while_writing_it_goes_on_with_the_next_epoch(bench, passes, kind
     assert entry.record().images_per_s > 0
 
 
-def test_a_signal_stops_between_two_batches_and_keeps_whole_epochs(bench, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])  # the second one requeues
+def test_a_signal_stops_between_two_batches_and_keeps_whole_epochs(
+    bench, monkeypatch, caplog, number
+):
     call = teaching.LiveTeacher.__call__
 
     def stopped(self, epoch, step, images_BCHW):
         if (epoch, step) == (1, 1):
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return call(self, epoch, step, images_BCHW)
 
     monkeypatch.setattr(teaching.LiveTeacher, "__call__", stopped)
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("PATH", str(bench.base))  # no scontrol: the requeue is refused
     with pytest.raises(SystemExit) as stop:
         write(bench)
     assert stop.value.code == 143
+    assert caplog.messages[-1] == f"interrupted by {number.name}; 1 epochs are stored"
+    requeued = any("could not be requeued" in message for message in caplog.messages)
+    assert requeued == (number == signal.SIGUSR1)
     entry = logits.entry(bench.resolve(MLD), bench.layout)
     assert sorted(file.name for file in entry.folder.iterdir()) == ["begun.json", "epoch0001.npy"]
     assert not bench.layout.published(
         logits.path_of(bench.resolve(MLD)), entry.folder.name
     ).exists()
+
+
+def test_a_store_holds_the_outputs_of_one_device(bench, passes, caplog):
+    """Some epochs were stored on a GPU; then the job goes on where there is none."""
+    entry = write(bench)
+    assert entry.record().device == "cpu"
+    (entry.folder / logits.RECORD).unlink()
+    entry.epoch(1).unlink()
+    begun = records.read_json(entry.folder / logits.BEGUN)
+    records.write_json(entry.folder / logits.BEGUN, begun | {"device": "cuda"})
+    passes.clear()
+    write(bench)
+    assert len(passes) == LAST_STEP  # all of them are made again
+    assert "1 epochs of other data, or of another teacher or device, are stored" in caplog.text
+    assert records.read_json(entry.folder / logits.BEGUN) == begun
 
 
 def test_logits_of_another_teacher_or_cache_are_not_used(bench, passes):

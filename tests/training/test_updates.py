@@ -16,6 +16,7 @@ from mdkd import keys, methods, records, store
 from mdkd.data.cache import open_cache
 from mdkd.data.loader import Loader
 from mdkd.training import loop as training
+from mdkd.training import results
 from mdkd.training.average import Average
 from mdkd.training.progress import Progress
 
@@ -150,14 +151,14 @@ def assert_equal(states, others):
 
 def test_the_averaged_weights_are_evaluated_and_saved(bench, monkeypatch):
     plain, averaged = changed(bench, STUDENT), changed(bench, STUDENT, ema=0.9)
-    judged, predict = [], training.predict
+    judged, predict = [], results.predict
 
     def spy(network, loader):
         judged.append(copy.deepcopy(network.state_dict()))
         return predict(network, loader)
 
     bench.train(plain)
-    monkeypatch.setattr(training, "predict", spy)
+    monkeypatch.setattr(results, "predict", spy)
     folder = bench.train(averaged)
     assert_equal(judged[-1], weights(folder))
     (of_plain, of_averaged) = (store.entry(run, bench.layout).folder for run in (plain, averaged))

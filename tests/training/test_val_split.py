@@ -128,15 +128,18 @@ def test_an_export_carries_their_metrics_and_if_wanted_the_predictions(bench, wa
     assert verify(plan) == "1 finished entries are intact"
 
 
-def test_a_split_without_a_positive_label_is_refused_before_training(bench, monkeypatch):
+@pytest.mark.parametrize("name", ["val", "test"])
+def test_a_split_without_a_positive_label_is_refused_before_training(bench, monkeypatch, name):
     from mdkd.training import loop
 
     def without(dataset, folder):
         cache = open_cache(folder)
-        val = cache.splits["val"]
-        empty = replace(val, targets_NC=np.zeros_like(val.targets_NC))
-        return replace(cache, splits=cache.splits | {"val": empty})
+        split = cache.splits[name]
+        empty = replace(split, targets_NC=np.zeros_like(split.targets_NC))
+        return replace(cache, splits=cache.splits | {name: empty})
 
     monkeypatch.setattr(loop, "open_planned", without)
-    with pytest.raises(UserError, match="'scenes_val': no label has a positive validation image"):
+    monkeypatch.setattr(loop, "_fit", None)  # nothing is trained
+    message = f"'scenes_val': no label has a positive {name} image; use a larger {name} split"
+    with pytest.raises(UserError, match=message):
         bench.train("supervised/scenes_val/resnet8/seed7")

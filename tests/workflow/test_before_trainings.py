@@ -1,5 +1,7 @@
 """What is wrong with data or records is said before any training starts."""
 
+import shutil
+
 import pytest
 from conftest import edit_yaml
 from workflow_project import small_project
@@ -35,6 +37,19 @@ def test_a_damaged_record_stops_only_what_needs_it(project):
     assert status == 0, printed
     assert f"damaged: store/{STUDENT}/{key}/run.json: not valid JSON" in printed
     file.unlink()
+
+
+def test_a_damaged_record_of_a_cache_is_one_line(project):
+    file = project.folder / "cache/smoke/scenes/meta.json"
+    file.parent.mkdir(parents=True)
+    file.write_text("[]")
+    status, printed = snakemake(project, "--dry-run")
+    shutil.rmtree(project.folder / "cache")
+    assert status == 1
+    assert (
+        "cache/smoke/scenes/meta.json: " in printed and "run `mdkd cache scenes` again" in printed
+    )
+    assert printed.startswith("WorkflowError in file ")
 
 
 def test_what_a_method_needs_is_said_before_images_are_decoded_or_drawn(project):

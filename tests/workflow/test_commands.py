@@ -24,7 +24,7 @@ def computed(project, tmp_path_factory):
     """A project in which the loop of docs/running.md has run, while somebody edited config/."""
     project = project.copy(tmp_path_factory.mktemp("computed"))
     (script,) = re.findall(
-        r"^(mdkd plan --commands > .*?^done)$",
+        r"^(mdkd plan default --commands > .*?^done)$",
         (ROOT / "docs" / "running.md").read_text(),
         re.M | re.S,
     )
@@ -76,7 +76,7 @@ def test_outputs_that_two_runs_read_come_between_teachers_and_others(
 
 
 def test_a_target_has_its_own_commands(project):
-    assert blocks_of(project, "comparison") == blocks_of(project, "all") == blocks_of(project)
+    assert blocks_of(project, "comparison") == blocks_of(project, "default")
     result = project.mdkd("plan", "comparisn", "--commands")
     assert result.returncode == 2
     assert "did you mean 'comparison'?" in result.stderr

@@ -120,6 +120,7 @@ def test_one_command_makes_tables_and_figures(made):
         "<tr><th>Student</th>"
         in report.partition("workflow_desc = ")[2].partition("var results")[0]
     )
+    assert "align-items: safe center" in report  # the top of a figure can be reached
     assert '"Finished runs": 3' in report  # without metadata, the report starts with the jobs
     results = report.partition('<script id="results">')[2].partition("var results = ")[2]
     files, _ = json.JSONDecoder().raw_decode(results)

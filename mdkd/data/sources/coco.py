@@ -13,9 +13,9 @@ from typing import Any, Literal
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, is_clean, read_json, repeated, show
+from mdkd.data.reading import inside, is_clean, read_json, repeated
 from mdkd.data.sources import Split, Table, added, common, facts
-from mdkd.errors import UserError
+from mdkd.errors import UserError, show
 
 Id = int | str
 LICENCE = (

@@ -22,9 +22,9 @@ from typing import Any
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_text, reason_of, show
+from mdkd.data.reading import inside, read_text, reason_of
 from mdkd.data.sources import Table, common
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 
 COLUMNS = ("file", "split", "labels")
 DELIMITERS = ",\t;"

@@ -19,9 +19,9 @@ from typing import Any
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_text, reason_of, show
+from mdkd.data.reading import inside, read_text, reason_of
 from mdkd.data.sources import Split, Table, common
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 
 FILES = ("metadata.csv", "metadata.jsonl")
 NAME = "file_name"
@@ -71,14 +71,14 @@ def load(options: Options, root: Path, image_size: int) -> Table:
     splits = {}
     for name, file in files.items():
         common.expect(len(rows[name]), counts[name], "images", file)
-        splits[name] = _split(rows[name], classes, root, file, image_size)
+        splits[name] = _split(rows[name], classes, file, image_size)
     digests = {name: records.sha256(file) for name, file in files.items()}
     rule = {"options": asdict(options), "metadata_sha256": digests, "resize": RESIZE}
     return Table(tuple(classes), splits, rule)
 
 
-def _split(rows: list[_Row], classes: list[str], root: Path, file: Path, image_size: int) -> Split:
-    """The images of one split; their ids are paths below ``root``."""
+def _split(rows: list[_Row], classes: list[str], file: Path, image_size: int) -> Split:
+    """The images of one split. Their ids are the name of its folder and the path below it."""
     index = {name: i for i, name in enumerate(classes)}
     for row in rows:
         if unknown := row.labels - set(classes):

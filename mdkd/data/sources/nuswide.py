@@ -14,9 +14,9 @@ import numpy as np
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_lines, repeated, show
+from mdkd.data.reading import inside, read_lines, repeated
 from mdkd.data.sources import Split, Table, common
-from mdkd.errors import UserError
+from mdkd.errors import UserError, show
 
 # Possible paths below the root; the first one that exists is used.
 CONCEPTS = ("ConceptsList/Concepts81.txt", "Concepts81.txt")

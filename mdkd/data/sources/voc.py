@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 from mdkd import records
 from mdkd.data import checks
 from mdkd.data.images import RESIZE
-from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated, show
+from mdkd.data.reading import inside, read_bytes, read_lines, reason_of, repeated
 from mdkd.data.sources import ADDED, Split, Table, common, facts
-from mdkd.errors import UserError, nearest
+from mdkd.errors import UserError, nearest, show
 
 CLASSES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -174,8 +174,8 @@ def _check_lists(
     """
     meaning = {"1": "an object", "0": "only difficult objects", "-1": "no object"}
     for label, name in enumerate(classes):
-        path = file.with_name(f"{name}_{file.name}")
-        if not path.exists():
+        path = file.parent / f"{name}_{file.name}"
+        if "/" in name or not path.exists():  # a file cannot have such a name
             continue
         lines = [line.split() for line in read_lines(path)]
         if [words[0] for words in lines] != ids:

@@ -15,7 +15,8 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from mdkd.artefacts import Artefact
-from mdkd.attention import THRESHOLD, Maps, basis, path_of
+from mdkd.attention import Maps, basis, path_of
+from mdkd.metrics import THRESHOLD
 from mdkd.reporting import cells, plots
 from mdkd.reporting.tables import GAP
 from mdkd.results import Results, State

@@ -120,12 +120,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         panel(axis, artefact, frame[frame["column"] == column])
         axis.set_title(column, fontsize=9)
         axis.set_xlabel(f"{metric} ({SELECTABLE[metric].unit})")
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=2,
-        frameon=False,
-    )
+    plots.legend(figure, axes.flat, ncols=2)
     legend = "dots are runs, diamonds their mean, whiskers one standard deviation"
     plots.caption(figure, artefact, legend)
     return figure

@@ -142,13 +142,14 @@ def _measure(artefact: Artefact, column: int, results: Results, options: Context
         if predictions is None or chosen is None:
             return None
         summary.check_images(path, predictions, chosen.ids)
-        return judge(predictions, chosen)
+        numbers = judge(predictions, chosen)
+        return {key: NOTHING if math.isnan(x) else x for key, x in numbers.items()}
 
     keys: list[Key] = [(name, "", "") for name in NAMES]
     if test and chosen:
         pairs = [(test.classes[a], test.classes[b]) for a, b in chosen.pairs]
         keys += [(name, a, b) for a, b in pairs for name in (WITH, WITHOUT)]
-    return Measure(dict.fromkeys(keys), judged, NOTHING)
+    return Measure(dict.fromkeys(keys), judged)
 
 
 def _notes(frame: pd.DataFrame, options: Context) -> list[str]:

@@ -154,12 +154,11 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         comparison.panel(right, artefact, test[test["column"] == column])
         unit = SELECTABLE[metric].unit
         right.set_xlabel(f"{metric} on the test split after the last epoch ({unit})")
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=6,
-        frameon=False,
-    )
+    # In the right panel, the student is a line of another look.
+    marks = {"teacher": "", "student": " (right panel)"}
+    baselines = [row for row in reversed(artefact.rows) if row.role in marks]
+    names = {str(row.role): row.label + marks[row.role] for row in baselines}
+    plots.legend(figure, axes.flat, names=names)
     legend = "lines and diamonds are means, bands and whiskers one standard deviation, dots runs"
     plots.caption(figure, artefact, legend)
     return figure

@@ -16,6 +16,7 @@ MILLIONS_FROM = 1e6
 SPEED = "fastest_images_per_s"
 QUANTITIES = ("wall_s", SPEED, "peak_memory_bytes", "parameters", "connectors")
 OTHER_MACHINES = State("n/a", "trained on different machines")
+ELSEWHERE = "trained elsewhere"
 
 
 def table(artefact: Artefact, results: Results) -> Table:
@@ -43,7 +44,7 @@ def table(artefact: Artefact, results: Results) -> Table:
         title=cells.title(artefact),
         headings=[heading for heading, _, _ in columns],
         blocks=cells.blocks(artefact, entries),
-        notes=_notes(artefact, results),
+        notes=_notes(artefact, results, frame),
         frame=frame,
     )
 
@@ -51,9 +52,9 @@ def table(artefact: Artefact, results: Results) -> Table:
 def costs(artefact: Artefact, results: Results) -> pd.DataFrame:
     """`summary.over_seeds` by quantity, in the records' units, and machines.
 
-    The quantity ``cost_over_X`` is the mean of ``fastest_images_per_s`` of X over that of this row,
-    so 2 means twice the cost of an image. It is n/a unless all runs of both cells were trained on
-    one machine.
+    The quantity ``cost_over_X`` is the maximum of ``fastest_images_per_s`` over the seeds of X,
+    divided by that of this row, so 2 means twice the cost of an image. It is n/a unless all runs of
+    both cells were trained on one machine.
     """
 
     def quantities(path: str) -> Values | None:
@@ -97,25 +98,29 @@ def _record(path: str, results: Results) -> dict[str, Any] | None:
 
     The speed is that of the fastest epoch: other jobs on the machine only slow epochs down. If the
     run read stored logits, the time of its teacher is added, so that all methods can be compared.
+    A network that was trained elsewhere has no time, speed and memory of a training.
     """
     history = results.history(path)
-    if not history:
+    if history is None:
         return None
     record = results.record(path)
     sizes = record["parameters"]
-    seconds = 1 / max(epoch["images_per_s"] for epoch in history)
-    if speed := record.get("stored_logits_images_per_s"):
-        seconds += 1 / speed
-    return record | {
-        SPEED: 1 / seconds,
+    record |= {
         "parameters": sizes["backbone"] + sizes["head"],
         "connectors": sizes["connectors"],
     }
+    if not history:
+        return record | dict.fromkeys(("wall_s", SPEED, "peak_memory_bytes"), ELSEWHERE)
+    seconds = 1 / max(epoch["images_per_s"] for epoch in history)
+    if speed := record.get("stored_logits_images_per_s"):
+        seconds += 1 / speed
+    return record | {SPEED: 1 / seconds}
 
 
 def _found(row: Row, column: int, results: Results) -> list[dict[str, Any]]:
-    """The records of a cell's runs that are done."""
-    return [record for path in row.cells[column].runs if (record := _record(path, results))]
+    """The records of a cell's runs that were trained here and are done."""
+    records = [_record(path, results) for path in row.cells[column].runs]
+    return [record for record in records if record and record[SPEED] != ELSEWHERE]
 
 
 def _machines(row: Row, column: int, results: Results) -> set[str]:
@@ -149,11 +154,13 @@ def _entry(cell: dict[str, Any], unit: float) -> Entry:
     return Entry(f"{number}{cells.dagger(cell['state'])}")
 
 
-def _notes(artefact: Artefact, results: Results) -> list[str]:
+def _notes(artefact: Artefact, results: Results, frame: pd.DataFrame) -> list[str]:
     """What was measured, and on which machines."""
+    elsewhere = frame[[state.reason == ELSEWHERE for state in frame["state"]]]["row"].unique()
     return [
         *notes.of_runs(artefact, results),
-        "Mean ± standard deviation over seeds. Time: wall time of the training loop with its "
+        *(f"{row}: n/a: {ELSEWHERE}, so only its parameters are known." for row in elsewhere),
+        f"{notes.means(artefact).capitalize()}. Time: wall time of the training loop with its "
         "checkpoints, without the scoring of the test images. Other jobs on the machine affect "
         "these times. Do not rank methods by them.",
         "images/s: speed of each run's fastest epoch. In a distillation it includes the teacher's "

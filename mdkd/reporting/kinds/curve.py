@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import GAP, Block, Entry, Line, Table
@@ -84,8 +85,15 @@ def of_points(artefact: Artefact, results: Results) -> pd.DataFrame:
         key = artefact.options["x"]
         frame["place"] = [None if row.x is None else f"{key} = {row.x:g}" for row in points]
         frame["x"] = pd.Series([row.x for row in points], dtype=float)
-    frame["rank"] = summary.rank(frame, ["group", "metric", "place"])
-    return frame.merge(_differences(artefact, results), "left", ["row", "column", "metric"])
+    frame["rank"] = summary.rank_metrics(frame, ["group", "metric", "place"])
+    students: dict[float | None, Row] = {}  # by the point
+    for row in artefact.rows:
+        if row.role == "student":
+            students.setdefault(row.x, row)
+    methods = (row for row in artefact.rows if row.role == "method" and row.x in students)
+    compared = [(row, students[row.x]) for row in methods]
+    differences = summary.differences(artefact, frame, compared)
+    return frame.merge(differences, "left", ["row", "column", "metric"])
 
 
 def _over_teachers(artefact: Artefact) -> bool:
@@ -113,26 +121,6 @@ def _parameters(artefact: Artefact, column: int, results: Results) -> float:
 
 def _millions(count: float) -> str:
     return GAP if math.isnan(count) else f"{count / 1e6:.2f} M"
-
-
-def _differences(artefact: Artefact, results: Results) -> pd.DataFrame:
-    """The difference of every method to the student at the same point, seed by seed."""
-    students: dict[float | None, Row] = {}
-    for row in artefact.rows:
-        if row.role == "student":
-            students.setdefault(row.x, row)
-    lines = []
-    for row, (i, column) in product(artefact.rows, enumerate(artefact.columns)):
-        if row.role != "method" or row.x not in students:
-            continue
-        pairs = zip(row.cells[i].runs, students[row.x].cells[i].runs, strict=False)
-        scores = [(results.scores(run), results.scores(base)) for run, base in pairs]
-        for metric in artefact.metrics:
-            found = [a["metrics"][metric] - b["metrics"][metric] for a, b in scores if a and b]
-            values = pd.Series(found, dtype=float)
-            lines.append((row.label, column, metric, values.mean(), values.std()))
-    names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
-    return pd.DataFrame(lines, columns=list(names)).astype(names)
 
 
 def _note(artefact: Artefact) -> str:
@@ -168,15 +156,11 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         for axis in (left, right):
             _scale(axis, artefact, own.dropna(subset=["place", "x"]))
         left.set_title(group, fontsize=9)
-        left.set_ylabel(f"{artefact.metrics[0]} (%)")
+        unit = SELECTABLE[artefact.metrics[0]].unit
+        left.set_ylabel(f"{artefact.metrics[0]} ({unit})")
         right.set_title("difference to the student", fontsize=9)
-        right.set_ylabel("points")
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(),
-        loc="outside upper center",
-        ncols=6,
-        frameon=False,
-    )
+        right.set_ylabel("points" if unit == "%" else unit)
+    plots.legend(figure, axes[:, 0])
     legend = "points are means, whiskers one standard deviation over seeds"
     plots.caption(figure, artefact, legend)
     return figure

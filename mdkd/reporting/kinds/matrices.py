@@ -174,7 +174,8 @@ def _panel(axis: plt.Axes, artefact: Artefact, row: Row, strip: Strip, results: 
         axis.text(0.5, 0.5, text, ha="center", va="center", fontsize=8)
         return
     mean_LL = np.mean(found, axis=0)
-    axis.imshow(np.ma.masked_where(np.triu(mean_LL + 1) > 0, mean_LL), cmap="Blues", vmin=0, vmax=1)
+    upper_LL = np.triu(np.ones_like(mean_LL, bool))  # with the diagonal
+    axis.imshow(np.ma.masked_where(upper_LL, mean_LL), cmap="Blues", vmin=0, vmax=1)
     size = min(6.0, 26 / len(strip.labels))
     for k, label in enumerate(strip.labels):
         # the upper triangle is empty: room for the name of a row and of a column

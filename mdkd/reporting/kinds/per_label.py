@@ -55,13 +55,13 @@ def _of_labels(artefact: Artefact, results: Results) -> pd.DataFrame:
         scores = results.scores(path)
         if scores is None:
             return None
-        return {("AP", label): ap for label, ap in scores["average_precision"].items()}
+        found = {label: WITHOUT for label in scores["labels_without_positives"]}
+        return {("AP", label): x for label, x in (found | scores["average_precision"]).items()}
 
     measures = [
         Measure(
             dict.fromkeys(("AP", label) for label in classes(artefact, i, results)),
             precisions,
-            WITHOUT,
         )
         for i in range(len(artefact.columns))
     ]
@@ -76,11 +76,17 @@ def _mean(cell: dict) -> Entry:
 
 
 def _spread(cell: dict) -> Entry:
-    return Entry(cells.percent(cell["std"]) or cells.absent(cell["state"]))
+    """The standard deviation; empty for a single run, which has none."""
+    return Entry(cells.percent(cell["std"]) if cell["runs"] else cells.absent(cell["state"]))
 
 
 def _notes(frame: pd.DataFrame) -> list[str]:
     lines = [] if (frame["metric"] == "AP").any() else ["Labels are listed once a run is done."]
+    if (frame["runs"] > 1).any():
+        lines.append(
+            "Only the mAP has its standard deviation here, in the row ± mAP; it is empty where "
+            "there is one run. All other numbers are means, and the CSV has their deviations."
+        )
     if any(state.reason == WITHOUT for state in frame["state"]):
         lines.append("n/a: no test image has the label, so it has no average precision.")
     return lines

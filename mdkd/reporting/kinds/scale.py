@@ -17,7 +17,6 @@ from mdkd.reporting.tables import Block, Entry, Table
 from mdkd.results import Results
 
 if TYPE_CHECKING:
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -34,6 +33,7 @@ def table(artefact: Artefact, results: Results) -> Table:
     plain = comparison.of_frame(artefact, frame, results)
     ratios = gradient_ratios(artefact, results)
     states = plain.frame.drop_duplicates(["row", "column"]).set_index(["row", "column"])
+    units = plain.frame["metric"].map(lambda metric: SELECTABLE[metric].unit)
     blocks: list[Block] = []
     for column, block in zip(artefact.columns, plain.blocks, strict=True):
         lines = []
@@ -56,7 +56,7 @@ def table(artefact: Artefact, results: Results) -> Table:
             "seeds. BD and ID show the order with the largest ratio. 0: no such term. The CSV has "
             "every term, and means over the epochs in which they were measured.",
         ],
-        frame=pd.concat([plain.frame.assign(unit="%"), ratios.assign(unit="1")]),
+        frame=pd.concat([plain.frame.assign(unit=units), ratios.assign(unit="1")]),
     )
     return comparison.with_tests(made, artefact, frame, results) if artefact.against else made
 
@@ -126,13 +126,7 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         left.set_title(column, fontsize=9)
         left.set_xlabel(f"{metric} ({SELECTABLE[metric].unit})")
         right.set_xlabel("gradient of a term / gradient of the BCE")
-    drawn: dict[str, Artist] = {}
-    for axis in axes.flat:
-        handles, labels = axis.get_legend_handles_labels()
-        drawn |= dict(zip(labels, handles, strict=True))
-    figure.legend(
-        list(drawn.values()), list(drawn), loc="outside upper center", ncols=6, frameon=False
-    )
+    plots.legend(figure, axes.flat)
     legend = (
         "dots are runs, diamonds their mean, whiskers one standard deviation; gradients: "
         "norms at the last epoch, mean over seeds"

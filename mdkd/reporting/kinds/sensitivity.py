@@ -74,26 +74,11 @@ def of_points(artefact: Artefact, results: Results) -> pd.DataFrame:
     frame.insert(2, "value", pd.Series([rows[label].x for label in frame["row"]], dtype=float))
     points = frame.dropna(subset="value")
     frame["rank"] = summary.rank_metrics(points, ["column", "metric", "setting"])
-    return frame.merge(_differences(artefact, frame), "left", ["row", "column", "metric"])
-
-
-def _differences(artefact: Artefact, frame: pd.DataFrame) -> pd.DataFrame:
-    """The difference of every point to the method with all its defaults, seed by seed."""
-    points = [row for row in artefact.rows if row.panel is not None]
-    default = next((level for row in points if (level := _level(artefact, row))), None)
-    of_runs = frame.set_index(["row", "column", "metric"])["values"]
-    lines = []
-    for row, (i, column) in product(points, enumerate(artefact.columns)):
-        if default is None:
-            continue
-        pairs = list(zip(row.cells[i].runs, default.cells[i].runs, strict=True))
-        for metric in artefact.metrics:
-            own, other = (of_runs[r.label, column, metric] for r in (row, default))
-            found = [own[run] - other[base] for run, base in pairs if run in own and base in other]
-            values = pd.Series(found, dtype=float)
-            lines.append((row.label, column, metric, values.mean(), values.std()))
-    names = {"row": str, "column": str, "metric": str, "difference": float, "difference_std": float}
-    return pd.DataFrame(lines, columns=list(names)).astype(names)
+    varied = [row for row in artefact.rows if row.panel is not None]
+    default = next((level for row in varied if (level := _level(artefact, row))), None)
+    compared = [(row, default) for row in varied if default]
+    differences = summary.differences(artefact, frame, compared)
+    return frame.merge(differences, "left", ["row", "column", "metric"])
 
 
 def _grid(artefact: Artefact) -> tuple[list[str], list[float]]:
@@ -145,15 +130,8 @@ def figure(artefact: Artefact, results: Results) -> Figure:
             tops[0].set_title(
                 f"{column.replace('$', DOLLAR)}\n{setting}", fontsize=10, parse_math=True
             )
-    (levels, names), (metrics, more) = (a.get_legend_handles_labels() for a in axes[:2, 0])
-    figure.legend(
-        [*levels, *metrics],
-        [*names, *more],
-        title=artefact.columns[0] if len(artefact.columns) == 1 else None,
-        loc="outside upper center",
-        ncols=7,
-        frameon=False,
-    )
+    title = artefact.columns[0] if len(artefact.columns) == 1 else None
+    plots.legend(figure, axes.flat, title=title, ncols=7)
     legend = "dots are runs, whiskers and bands one standard deviation;\n"
     legend += "change: to the method with all its defaults, of runs with the same seed"
     plots.caption(figure, artefact, legend)

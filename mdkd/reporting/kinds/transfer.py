@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -257,16 +257,12 @@ def figure(artefact: Artefact, results: Results) -> Figure:
         if len(artefact.columns) > 1:
             line[0].set_ylabel(column, fontsize=8)
     for right, of_measure in enumerate((axes[:, 0], axes[:, 2])):
-        handles: dict[str, Any] = {}  # of all pairs, for the test labels are not in every one
-        for axis in of_measure:
-            handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        texts = sorted(handles, key=FLOOR.__eq__)  # the floor last
-        figure.legend(  # above the panels, because the caption is below them
-            [handles[text] for text in texts],
-            texts,
+        plots.legend(
+            figure,
+            of_measure,
+            last=FLOOR,
             loc="outside upper right" if right else "outside upper left",
-            ncols=len(texts),
-            frameon=False,
+            ncols=len(panels[2 * right].keys) + 1,
             fontsize=8,
             columnspacing=1,
             handletextpad=0.3,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from mdkd import tuning
+from mdkd.agreement import SELECTABLE
 from mdkd.artefacts import Artefact, Row
 from mdkd.reporting import cells, notes, plots, summary
 from mdkd.reporting.tables import Block, Entry, Line, Table
@@ -64,7 +65,7 @@ def of_points(artefact: Artefact, results: Results) -> pd.DataFrame:
     frame.insert(2, "point", [rows[label].x or math.nan for label in frame["row"]])
     frame.insert(3, "choice", [choices.get(label, "") for label in frame["row"]])
     compared = frame[frame["method"] != ""]
-    frame["rank"] = summary.rank(compared, ["column", "method", "metric"]).reindex(frame.index)
+    frame["rank"] = summary.rank_metrics(compared, ["column", "method", "metric"])
     return frame
 
 
@@ -131,21 +132,12 @@ def figure(artefact: Artefact, results: Results) -> Figure:
             _panel(axis, own, method)
             first = j == 0 and len(artefact.columns) > 1
             axis.set_title(f"{column}\n{method}" if first else method, fontsize=9)
-            axis.set_ylabel(f"val {metric} (%)" if j % across == 0 else "")
+            axis.set_ylabel(f"val {metric} ({SELECTABLE[metric].unit})" if j % across == 0 else "")
         for axis in strip[len(methods) :]:
             axis.set_visible(False)
     baselines = {str(row.role): row.label for row in artefact.rows if row.role != "method"}
-    handles: dict[str, Any] = {}
-    for axis in axes.flat:
-        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-    figure.legend(
-        list(handles.values()),
-        [baselines.get(name, name) for name in handles],
-        title=artefact.columns[0] if len(artefact.columns) == 1 else None,
-        loc="outside upper center",
-        ncols=4,
-        frameon=False,
-    )
+    title = artefact.columns[0] if len(artefact.columns) == 1 else None
+    plots.legend(figure, axes.flat, names=baselines, title=title, ncols=4)
     legend = "points in the order of the table;\nwhiskers are one standard deviation over seeds"
     plots.caption(figure, artefact, legend)
     return figure

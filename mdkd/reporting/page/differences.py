@@ -40,11 +40,16 @@ def differences(
                 np.stack([first[seed] for seed in seeds]),
                 np.stack([by_seed[j][seed] for seed in seeds]),
             )
-            halves = _hundredths(half_V)
+            halves = hundredths(half_V)
             there = any(half is not None for half in halves)
-            found.append([i, j, seeds, _hundredths(mean_V), halves if there else None])
+            found.append([i, j, seeds, hundredths(mean_V), halves if there else None])
     return found
 
 
-def _hundredths(values_V: np.ndarray) -> list[int | None]:
+def hundredths(values_V: np.ndarray) -> list[int | None]:
+    """Fractions in hundredths of a percent; None for NaN.
+
+    >>> hundredths(np.array([0.65432, np.nan]))
+    [6543, None]
+    """
     return [None if np.isnan(value) else round(1e4 * value) for value in values_V.tolist()]

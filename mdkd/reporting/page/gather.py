@@ -16,13 +16,14 @@ from mdkd.metrics import METRICS
 from mdkd.plan import Plan
 from mdkd.reporting import summary
 from mdkd.reporting.page import curves, matrices
-from mdkd.reporting.page.differences import MANY, differences
+from mdkd.reporting.page.differences import MANY, differences, hundredths
 from mdkd.reporting.statistics import FEWEST_SEEDS
 from mdkd.results import Results
 from mdkd.runpath import DEFAULT, SUPERVISED_METHOD, RunPath
 from mdkd.store import RunState
 
 Group = str  # the path of a run without its seed
+NO_TEACHER = "no teacher"  # how the page calls a student that learns from the targets alone
 
 
 @dataclass(frozen=True)
@@ -99,15 +100,6 @@ def group_of(path: str) -> Group:
     return path.rpartition("/")[0]
 
 
-def hundredths(value: float) -> int | None:
-    """A fraction in hundredths of a percent; None for NaN.
-
-    >>> hundredths(0.65432), hundredths(float("nan"))
-    (6543, None)
-    """
-    return None if np.isnan(value) else round(1e4 * float(value))
-
-
 def _finished(results: Results, pairs: list[PairOfNetworks]) -> Iterator[tuple[str, Finished]]:
     """The runs that are done: in the order of the pairs, and the seeds of a group in theirs."""
     groups = dict.fromkeys(group for pair in pairs for group in (pair.teacher, *pair.members))
@@ -147,8 +139,8 @@ def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
         "path": path,
         "seed": run.identity.seed,
         "protocol": record["run"]["protocol"],
-        "values": [hundredths(value) for value in run.values_V[: len(METRICS)]],
-        "epochs": record["run"]["recipe"]["epochs"],
+        "values": hundredths(run.values_V[: len(METRICS)]),
+        "epochs": record["run"]["recipe"]["epochs"] if speed else 0,
         "seconds": round(record["wall_s"], 1),
         "speed": speed and round(speed, 1),
         "memory": round(record["peak_memory_bytes"] / 1e6),
@@ -173,16 +165,16 @@ def _group(group: Group, runs: list[Finished], names: dict[Group, str]) -> dict[
         "method": identity.method,
         "variant": identity.variant,
         "label": names.get(group, identity.method),
-        "mean": [hundredths(value) for value in means_V[:count]],
-        "sd": [hundredths(value) for value in spread_V[:count]],
-        "ap": [hundredths(value) for value in means_V[count:]],
+        "mean": hundredths(means_V[:count]),
+        "sd": hundredths(spread_V[:count]),
+        "ap": hundredths(means_V[count:]),
     }
 
 
 def _names(plan: Plan) -> dict[Group, str]:
     """How tables call a group: the label of its row.
 
-    A point of a sensitivity study is called after its method and variant.
+    A point of a sensitivity study or a curve is called after its method and variant.
     """
     names: dict[Group, str] = {}
     methods: dict[str, str] = {}
@@ -190,16 +182,18 @@ def _names(plan: Plan) -> dict[Group, str]:
         for row in artefact.rows:
             for path in _paths(row.cells):
                 identity = RunPath.parse(path)
-                if row.role == "method" and row.x is None:
-                    names.setdefault(group_of(path), row.label)
-                    if identity.variant == DEFAULT:
-                        methods.setdefault(identity.method, row.label)
+                is_default = identity.variant == DEFAULT
+                if row.x is not None or (row.role != "method" and is_default):
+                    continue  # a network without a teacher may be the student or the teacher
+                names.setdefault(group_of(path), row.label)
+                if is_default:
+                    methods.setdefault(identity.method, row.label)
+    methods[SUPERVISED_METHOD] = NO_TEACHER
     for path in plan.runs:
         identity = RunPath.parse(path)
         label = methods.get(identity.method, identity.method)
-        supervised = identity.method == SUPERVISED_METHOD
-        name = "no teacher" if supervised else f"{label} ({identity.variant})"
-        names.setdefault(group_of(path), name)
+        plain = identity.method == SUPERVISED_METHOD and identity.variant == DEFAULT
+        names.setdefault(group_of(path), label if plain else f"{label} ({identity.variant})")
     return names
 
 
