@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 from dataclasses import fields
 from pathlib import Path
@@ -143,16 +144,15 @@ def test_the_page_names_every_setting():
     assert named == [field.name for field in fields(Execution)]
 
 
-def test_both_are_settings_of_the_user(bench):
-    edit_yaml(bench.spec.folder / "config.yaml", lambda c: c.update(deterministic=True))
-    result = python("-m", "mdkd", "train", STUDENT, "--config", bench.spec.folder, cwd=bench.base)
+def test_both_are_settings_of_the_user(bench, tmp_path):
+    config = shutil.copytree(bench.spec.folder, tmp_path / "own config")
+    edit_yaml(config / "config.yaml", lambda c: c.update(deterministic=True))
+    result = python("-m", "mdkd", "train", STUDENT, "--config", config, cwd=bench.base)
     assert result.returncode == 0, result.stderr
     record = records.read_json(bench.layout.run(STUDENT) / "run.json")
     assert record["environment"]["deterministic"] is True
-    result = python(
-        *("-m", "mdkd", "train", STUDENT, "--config", bench.spec.folder, "--set", "compile=fast"),
-        cwd=bench.base,
-    )
+    arguments = ("-m", "mdkd", "train", STUDENT, "--config", config, "--set", "compile=fast")
+    result = python(*arguments, cwd=bench.base)
     assert result.returncode == 2
     assert "compile: 'fast' is not valid" in result.stderr
 
