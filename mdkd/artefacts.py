@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, NamedTuple
 
-from mdkd import kinds, splits, tuned
+from mdkd import kinds, splits, tuned, weightnotes
 from mdkd.config import Split, named
 from mdkd.errors import UserError, nearest, show
 from mdkd.published import PUBLISHED
@@ -131,11 +131,13 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
         for label, seed in _teachers(spec, lines).items()
     ]
     weights, lacking = tuned.tuned_of(spec, experiment), tuned.lacking(spec, name, experiment)
+    made: list[weightnotes.Made] = []
     for entry, label, panel, x in lines:
         if label in [row.label for row in rows]:
             raise UserError(f"{where}: '{entry.method}' makes row '{label}' twice; remove one")
         is_student = entry.method == SUPERVISED_METHOD
         row = tuned.applied(weights, entry, spec.methods[entry.method])
+        made.append(weightnotes.Made(label, entry, row))
         published_here = [reported(pair, entry.reported or label) for pair in columns]
         reason = None if is_student or not lacking else NOT_TUNED
         cells = [
@@ -166,7 +168,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *_checkpoint_note(spec, columns),
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
-            *tuned.notes(spec, experiment, weights),
+            *weightnotes.notes(spec, experiment, weights, made),
         ],
         against=experiment.against,
         split=split,

@@ -40,6 +40,7 @@ class Specification:
 
     Attributes:
         methods: with the settings of this protocol.
+        method_files: the methods as their own files declare them.
         datasets: with the options of this protocol; see also `resolved`.
         resolved: the data sets as trainings see them.
         recipes: those of networks whose recipe the protocol changes; see also `recipe_of`.
@@ -56,7 +57,8 @@ class Specification:
         registry.use(self.user.plugins)
         self.protocol_file = self._file(f"protocols/{self.user.protocol}")
         self.protocol = self._protocol()
-        self.methods = methodfiles.read_all()
+        self.method_files = methodfiles.read_all()
+        self.methods = dict(self.method_files)
         self._change_methods()
         self.archs: dict[str, ArchEntry] = self._entries("architectures", ArchEntry)
         self.datasets: dict[str, DatasetEntry] = self._entries("datasets", DatasetEntry)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mdkd import kinds, methodfiles, registry
+from mdkd import kinds
 from mdkd.config import SEEDS, named, number, parse
 from mdkd.errors import UserError, nearest
 from mdkd.methodfiles import MethodFile
@@ -104,59 +104,6 @@ def applied(tuned: Tuned | None, entry: Entry, method: MethodFile) -> Entry:
     return replace(entry, set=chosen | entry.set)
 
 
-def notes(spec: Specification, experiment: Experiment, tuned: Tuned | None) -> list[str]:
-    """Whether the weights of a table are tuned, and which of its methods are."""
-    plain = [entry for entry in experiment.methods if entry.method != SUPERVISED_METHOD]
-    if kinds.get(experiment.kind).tunes:
-        methods = [spec.methods[name] for name in dict.fromkeys(entry.method for entry in plain)]
-        labels = "; ".join(method.label for method in methods if not method.tuning)
-        return [f"Not tuned, because `tuning` in its file is empty: {labels}."] if labels else []
-    if experiment.weights == "published":
-        as_they_are = [entry.method for entry in plain if not entry.set]
-        if not as_they_are:
-            return []
-        if len(as_they_are) == len(plain):
-            return [f"{_source(as_they_are)} weights, not tuned."]
-        source = _source(as_they_are).lower()
-        return [f"Weights are the {source} ones unless a row says otherwise. They are not tuned."]
-    if tuned is None:
-        return ["The weights have not been tuned yet."]
-    texts, untuned = [], []
-    for name in dict.fromkeys(entry.method for entry in plain):
-        method, choice = spec.methods[name], tuned.methods.get(name)
-        if choice is None:
-            untuned.append(name)
-            continue
-        checked = method.checked(choice.settings, name)
-        texts.append(f"{method.label} {in_words(changed(checked, method)) or 'as published'}")
-    pairs = "; ".join(_pair(spec, pair) for pair in tuned.pairs)
-    seeds = ", ".join(map(str, tuned.seeds))
-    seeds = f"seeds {seeds}" if len(tuned.seeds) > 1 else f"seed {seeds} alone"
-    lines = [
-        f"Weights: of {tuned.points} settings of each method, the one with the best mAP on "
-        f"validation images ({file_of(spec).as_posix()}): "
-        f"{'; '.join(texts) or 'none of these methods'}. They were tried on {pairs}, with {seeds}, "
-        "and are used for all pairs of networks. The test images had no part in the choice."
-    ]
-    labels = ", ".join(spec.methods[name].label for name in untuned)
-    return lines + ([f"{_source(untuned)} weights, not tuned: {labels}."] if untuned else [])
-
-
-def _pair(spec: Specification, pair: Pair) -> str:
-    """A pair of networks as tables name it; a name that has no entry here stays as it is."""
-    known = spec.datasets | spec.archs
-    dataset, teacher, student = (
-        known[name].label if name in known else name for name in pair.names()
-    )
-    return f"{dataset}: {teacher} → {student}"
-
-
-def _source(names: list[str]) -> str:
-    """Where the default settings of methods come from; a plug-in's need not be published."""
-    own = any(registry.plugin(methodfiles.PACKAGE, name) for name in names)
-    return "Default" if own else "Published"
-
-
 def changed(settings: Mapping[str, Any], method: MethodFile) -> dict[str, Any]:
     """The settings that differ from the defaults."""
     return {key: value for key, value in settings.items() if value != method.settings[key]}
@@ -179,7 +126,7 @@ def points(spec: Specification, name: str) -> list[tuple[Entry, str, str | None,
 
     The point with the default settings has no panel and the label of the method. If there is none,
     a row of the defaults comes first. It has no number and cannot be chosen. A method without any
-    points is left out; a note of the table says so (`notes`).
+    points is left out; a note of the table says so (`mdkd.weightnotes`).
 
     Raises:
         UserError: no method has points, or one has another number of them than the others.
