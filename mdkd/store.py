@@ -88,6 +88,14 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PluginCode:
+    """A part of a run that is not built in. The checksum is that of its file."""
+
+    name: str
+    sha256: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Record:
     """What ``run.json`` must hold, as far as it is read again."""
 
@@ -107,10 +115,13 @@ class Record:
     peak_memory_bytes: int = number(0)
     environment: dict[str, Any]
     left_out: list[str] = field(default_factory=list)  # files that the run was exported without
+    plugins: dict[str, dict[str, Any]] = field(default_factory=dict)  # by part; early: none
 
     def check(self) -> None:
         """Called by the loader."""
         parse_known(Environment, self.environment, "environment")
+        for part, facts in self.plugins.items():
+            parse_known(PluginCode, facts, f"plugins: {part}")
 
 
 def digests(record: Mapping[str, Any]) -> dict[str, str]:

@@ -48,11 +48,11 @@ def _untold(spec: Specification, rows: Sequence[Made]) -> list[str]:
     counts = Counter(row.entry.method for row in rows)
     lines = []
     for place, changes in places.items():
-        parts = [
-            f"{spec.methods[name].label if len(labels) == counts[name] else ', '.join(labels)}: "
-            f"{text}"
-            for (name, text), labels in changes.items()
-        ]
+        parts = []
+        for (name, text), labels in changes.items():
+            every = len(labels) == counts[name] > 1
+            who = f"all rows of {spec.methods[name].label}" if every else ", ".join(labels)
+            parts.append(f"{who}: {text}")
         lines.append(f"{'; '.join(parts)}{'; all' if len(parts) > 1 else ','} set {place}.")
     return lines
 

@@ -148,13 +148,6 @@ def test_notes_say_which_images_the_numbers_are_of(config):
     assert "Published weights, not tuned." in artefacts["whole"].notes
 
 
-def test_the_note_on_weights_is_true_of_rows_with_other_weights(config):
-    rows = ["vanilla", "mld", {"method": "mdkd", "label": "x 10", "set": {"bd2": 10}}]
-    experiment(config, kind="comparison", methods=rows)
-    (note,) = (n for n in make_plan(Specification(config)).artefacts["study"].notes if "eight" in n)
-    assert note == "Weights are the published ones unless a row says otherwise. They are not tuned."
-
-
 def test_a_plugin_has_default_weights_and_no_published_ones(config, monkeypatch):
     experiment(config, "whole", kind="comparison", pairs=[TEST_PAIR])
     monkeypatch.setattr(registry, "plugin", lambda package, name: "mine" if name == "mld" else None)

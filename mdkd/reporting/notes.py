@@ -9,7 +9,7 @@ from mdkd.agreement import SELECTABLE, no_to_all
 from mdkd.artefacts import Artefact, Row
 from mdkd.config import Split
 from mdkd.data.cache import read_meta
-from mdkd.reporting import differences, statistics
+from mdkd.reporting import differences, plugin_code, statistics
 from mdkd.reporting.cells import PARTIAL
 from mdkd.reporting.summary import any_run, teacher_runs
 from mdkd.reporting.tables import GAP
@@ -39,6 +39,7 @@ def of_runs(artefact: Artefact, results: Results) -> list[str]:
     ):
         lines += [f"{states.count(state)} {text}"] if state in states else []
     lines += _other_settings(artefact, results)
+    lines += plugin_code.notes(artefact, results)
     return lines + [text for row in artefact.rows for text in _impossible(artefact, row)]
 
 

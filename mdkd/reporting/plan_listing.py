@@ -11,6 +11,7 @@ from mdkd.errors import UserError, nearest
 from mdkd.logits import LEAST_RUNS
 from mdkd.plan import Plan
 from mdkd.rates import read_rates
+from mdkd.reporting import plugin_code
 from mdkd.results import Results
 
 RATES = Path("config/rates.yaml")
@@ -35,12 +36,14 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
         f"{time}: of the own runs that are still to train. disk: of all own runs and their caches.",
         _now(lines, estimator),
         *_not_tuned(plan),
+        *plugin_code.warnings(plan, results),
         *_stored_logits(estimator),
         *_assumptions(estimator, rates),
         *_unknown(estimator, rates),
     ]
     heading = f"Protocol {plan.protocol}: {len(plan.runs)} runs for {len(lines)} artefacts."
-    wrapped = (textwrap.fill(note, 100, subsequent_indent="  ") for note in notes)
+    options: dict[str, Any] = {"subsequent_indent": "  ", "break_on_hyphens": False}
+    wrapped = (textwrap.fill(note, 100, **options) for note in notes)
     return "\n".join([heading, "", *text, "", *wrapped])
 
 

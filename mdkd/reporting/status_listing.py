@@ -16,6 +16,7 @@ from mdkd.costs import Estimator, needed, stores_of
 from mdkd.faults import show, show_json
 from mdkd.plan import Plan
 from mdkd.rates import read_rates
+from mdkd.reporting import plugin_code
 from mdkd.reporting.plan_listing import RATES, TIMES, amount
 from mdkd.results import Results
 from mdkd.status import STATES, Status, statuses
@@ -82,6 +83,8 @@ def overview(
         for heading, shown in _sections(found.values()):
             lines = _lines([(status.path, status) for status in shown], now)
             parts += [[f"{heading}:", *lines]] if lines else []
+    for text in plugin_code.warnings(plan, results):
+        parts.append([textwrap.fill(text, 100, break_on_hyphens=False)])
     parts.append([_end(_left(plan, results, found, now, rates), found, now)])
     return "\n\n".join("\n".join(part) for part in parts)
 
