@@ -1,8 +1,9 @@
 """The notes under tables, in a comparison of known values."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
+from cache_case import cache_meta
 from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts, write_record
 from reporting_cases import REASON, artefact, markdown_row, path_of, planned, row
 
@@ -198,10 +199,10 @@ def test_epochs_and_images_are_named(tmp_path):
     epochs = results.runs[STUDENT[0]].recipe.epochs
     assert f"- Epochs: {epochs}; Long: 9.\n" in texts(made, results)["md"]
     dataset = results.runs[STUDENT[0]].dataset
-    counts = {"test": {"images": 48}, "train": {"images": 53}, "val": {"images": 11}}
-    meta = {"dataset": asdict(dataset), "classes": ["a"], "splits": counts}
+    meta = cache_meta(dataset, ["a"], test=48, train=53, val=11)
     records.write_json(results.cache(dataset.name) / "meta.json", meta)
     images = "Images of scenes: 53 for training, 11 for validation, 48 for the test."
     assert f"- Epochs: {epochs}; Long: 9. {images}\n" in texts(made, results)["md"]
-    records.write_json(results.cache(dataset.name) / "meta.json", meta | {"dataset": {}})
+    other = cache_meta(replace(dataset, image_size=64), ["a"], test=48, train=53)
+    records.write_json(results.cache(dataset.name) / "meta.json", other)
     assert "Images of" not in texts(made, results)["md"]  # of a cache with other settings
