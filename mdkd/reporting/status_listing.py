@@ -74,7 +74,10 @@ def overview(
     target: str | None = None,
     all_runs: bool = False,
 ) -> str:
-    """Totals by group of artefacts, or by artefact of a target, the runs that matter now, and when everything will be done."""
+    """Totals, the runs that matter now, and when everything will be done.
+
+    The totals are those of groups of artefacts, and of a ``target`` those of its artefacts.
+    """
     counts = Counter(status.state for status in found.values())
     totals = ", ".join(f"{counts[state]} {state}" for state in STATES)
     at = time.strftime("%H:%M:%S", time.localtime(now))
