@@ -173,6 +173,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
             *weightnotes.notes(spec, experiment, weights, made),
+            *([spec.protocol.note] if spec.protocol.note else []),
         ],
         against=experiment.against,
         split=split,
