@@ -88,7 +88,8 @@ def trained_network(entry: Entry, device: torch.device) -> Network:
 def _changed_module(run: Run, record: dict[str, Any]) -> str | None:
     """The module of the run's own network, if its file is not the one that was trained."""
     own, known = re.fullmatch(OWN_NET, run.net), record.get("plugins", {}).get("net")
-    place = plugins.locate(own["module"]) if own and known else None
-    if place is None or place.file is None or known["sha256"] == records.sha256(place.file):
+    if not own or not known:
         return None
-    return own["module"]
+    place = plugins.locate(own["module"])
+    is_same = place is None or place.file is None or records.sha256(place.file) == known["sha256"]
+    return None if is_same else own["module"]
