@@ -33,6 +33,7 @@ install: $(VENV)/.installed
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else "Python >= 3.11 is needed, $(PYTHON) is %d.%d; use make PYTHON=..." % v[:2])'
 	$(PYTHON) -m venv $(VENV)
+	@echo "installing the pinned dependencies: about 6 GB, which takes some minutes"
 	$(VENV)/bin/python -m pip install --quiet -r requirements.lock
 	$(VENV)/bin/python -m pip install --quiet --no-deps --editable .
 	@touch $@

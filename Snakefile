@@ -172,6 +172,10 @@ for target, artefacts in TARGETS.items():
         localrule: True
 
 
+if workflow.is_main_process and len(workflow.included_stack) == 1:  # no other workflow uses it
+    check_words()
+
+
 onstart:
     asked = PLAN.asked_by(workflow.dag_settings.targets)
     try:
@@ -190,7 +194,7 @@ onsuccess:
         if "all" not in targets:  # a job of `all` has just written it
             call("mdkd", "report", "page", "--plan", PLAN_FILE)
         call("mdkd", "report", "start", "--plan", PLAN_FILE)
-        # Each set of targets has its own report.
+        # Each set of targets has its own report. `mdkd report show` does not know its name.
         report_file = f"{RESULTS}/{'_'.join(['report', *sorted(targets - {'all'})])}.html"
         # A file keeps what was given on the command line as it is. A second --config would not:
         # Snakemake strips quotes, and reads what is left as YAML.
@@ -209,8 +213,10 @@ onsuccess:
             given,
         ]
         call(*command, log_file=f"logs/{PLAN.protocol}/report.log")
-    if "all" in targets:
+    if targets & {"all", *TARGETS}:
         call("mdkd", "report", "show", "--plan", PLAN_FILE)
+    if targets <= {"all", *TARGETS}:
+        print(f"report   {report_file}", flush=True)
 
 
 onerror:

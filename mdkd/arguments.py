@@ -19,6 +19,7 @@ COMPARING = (
     "that gain and lose. With one artefact or none: our numbers beside the published ones."
 )
 BEGUN = {"nargs": "?", "help": "name of the artefact, all that have begun if left out"}
+SHOWN = {"nargs": "?", "help": "a target, `default` (if left out), or `all`"}
 TARGET = {"nargs": "?", "help": "paper (if left out), another target, or `default`"}
 PART = "a target, `default` (what is made if no target is named), or `all`; all if left out"
 REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and target
@@ -30,7 +31,7 @@ REPORTS: dict[str, tuple[str, dict[str, Any] | None]] = {  # kind: help and targ
     "page": ("write one page to look at all runs, in a browser", None),
     "start": ("write what the workflow's report shows first", None),
     "partial": ("write and print what the runs that are done show", BEGUN),
-    "show": ("print the tables that are made by default, and where they are", None),
+    "show": ("print where tables and figures are, and the main tables", SHOWN),
 }
 
 

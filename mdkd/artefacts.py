@@ -78,8 +78,12 @@ class Artefact:
     @property
     def group(self) -> str:
         """The heading under which reports show the artefact."""
-        groups = [target for target in self.targets if target != DOCUMENT]
-        return (groups or ["further results" if self.targets else self.kind])[0].capitalize()
+        return (self.target or ("further results" if self.targets else self.kind)).capitalize()
+
+    @property
+    def target(self) -> str | None:
+        """The first group that it belongs to, apart from the group of everything."""
+        return next((target for target in self.targets if target != DOCUMENT), None)
 
     @property
     def reported(self) -> bool:
@@ -169,6 +173,7 @@ def make_artefact(spec: Specification, name: str, experiment: Experiment) -> Art
             *_stand_in_note(spec, columns),
             *splits.notes(spec, split, columns),
             *weightnotes.notes(spec, experiment, weights, made),
+            *([spec.protocol.note] if spec.protocol.note else []),
         ],
         against=experiment.against,
         split=split,

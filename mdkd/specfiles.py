@@ -76,6 +76,7 @@ class Protocol:
     # Changed keys of the recipe for one network, by its name; not those in `VIEWS`.
     recipes: dict[str, dict[str, Any]] = field(default_factory=dict)
     weights: str | None = location(None)  # "imagenet", or a file
+    note: str | None = printed(None)  # under every table
     teacher_seed: int = number(0, LARGEST_SEED, default=0)
     tuned: str | None = location(None)  # whose tuned weights are used: a protocol, or a file
     datasets: dict[str, dict[str, Any]] = field(default_factory=dict)  # changed options, val

@@ -169,6 +169,7 @@ def status(args: argparse.Namespace) -> None:
             given.results(plan),
             args.config / "rates.yaml",
             args.watch,
+            target=None if args.target == ALL else args.target,
             all_runs=args.all,
             as_line=args.line,
             as_json=args.json,

@@ -55,7 +55,31 @@ def test_every_verb_means_the_same_runs(printed, target):
     assert f"{len(runs)} runs: no finished epoch" in printed("curves", *words, status=2)
 
 
-@pytest.mark.parametrize("verb", ["plan", "plan --commands", "status", "report document"])
+@pytest.mark.parametrize(
+    "verb", ["plan", "plan --commands", "status", "report document", "report show"]
+)
 def test_an_unknown_target_is_named(printed, verb):
     error = printed(*verb.split(), "defalt", status=2)
     assert "did you mean 'default'?" in error
+
+
+@pytest.mark.parametrize(
+    ("target", "tables"), [(None, ["small"]), ("wide", ["wide"]), ("all", ["small"])]
+)
+def test_tables_are_shown_and_where_all_files_are(printed, tmp_path, target, tables):
+    """Those made by default, and that of a single artefact."""
+    folder = tmp_path / "results" / "smoke"
+    (folder / "tables").mkdir(parents=True)
+    for name in METHODS:
+        (folder / "tables" / f"{name}.md").write_text(f"table of {name}\n")
+    lines = printed("report", "show", *([target] if target else [])).splitlines()
+    assert [line for line in lines if line.startswith("table of")] == [
+        f"table of {name}" for name in tables
+    ]
+    names = [name for name in METHODS if name in EXPECTED[target or "default"]]
+    assert [line.split() for line in lines if line.startswith(("table  ", "figure"))] == [
+        [what, f"results/smoke/{what}s/{name}.{suffix}"]
+        for name in names
+        for what, suffix in (("table", "tex"), ("figure", "pdf"))
+    ]
+    assert lines[-1].split() == ["page", "results/smoke/explore.html"]

@@ -89,11 +89,18 @@ def report_partial(plan: Plan, results: Results, name: str | None = None) -> str
     return "\n".join(texts)
 
 
-def report_show(plan: Plan, results: Results, name: None = None) -> str:
-    """The tables that are made by default, and where all files lie."""
+def report_show(plan: Plan, results: Results, name: str | None = None) -> str:
+    """Where the files of a target lie, and the tables that are made by default.
+
+    Without a name: what the call of the workflow makes that has written the plan, or what is made
+    by default. The table of a single artefact is printed in any case.
+    """
     folder = results.results
-    texts = [_description(plan.artefacts[chosen], folder, True) for chosen in plan.selected]
-    files = {"numbers": "metrics.csv", "page": "explore.html", "report": "report.html"}
+    asked = plan.selected if plan.asked is None else plan.asked
+    names = plan.members(name) if name else asked
+    whole = {*plan.selected, *(names if len(names) == 1 else ())}
+    texts = [_description(plan.artefacts[chosen], folder, chosen in whole) for chosen in names]
+    files = {"numbers": "metrics.csv", "page": "explore.html"}
     texts += [f"{what:8} {folder / name}" for what, name in files.items()]
     return "\n".join(texts)
 
@@ -140,7 +147,7 @@ def _description(artefact: Artefact, folder: Path, whole: bool) -> str:
     outputs, lines = kind_of(artefact.kind).outputs, []
     if "table" in outputs:
         table = folder / "tables" / f"{artefact.name}.md"
-        lines += [f"\n{table.read_text(encoding='utf-8')}" if whole else ""]
+        lines += [f"\n{table.read_text(encoding='utf-8')}"] if whole else []
         lines += [f"table    {table.with_suffix('.tex')}"]
     if "figure" in outputs:
         lines.append(f"figure   {folder / 'figures' / artefact.name}.pdf")

@@ -139,6 +139,7 @@ def _front(artefacts: list[Artefact], plan: Plan, results: Results) -> list[str]
     done = [path for path in paths if results.state(path) == "done"]
     revisions = Counter(_revision(results.record(path)) for path in done)
     counts = ", ".join(f"{name} ({revisions[name]} runs)" for name in sorted(revisions))
+    counts += "; +: with local changes" if "+" in counts else ""
     lines = [
         f"Protocol {plan.protocol}, seed{'s' if len(seeds) > 1 else ''} "
         f"{', '.join(map(str, seeds))}: {len(done)} of {len(paths)} runs done.",

@@ -1,6 +1,7 @@
 """The notes under tables: what must be known to read the numbers rightly."""
 
 from collections import Counter
+from typing import Any
 
 import pandas as pd
 
@@ -80,6 +81,7 @@ def of_metrics(
     lines = [
         *of_runs(artefact, results),
         *_trainings(artefact, results),
+        *_chance(artefact, results),
         f"{_units(artefact)}: {means(artefact)}, after the last epoch. {_teacher(artefact)} "
         f"{ranked}, the best number is bold and the second is underlined. The teacher is not part "
         "of this ranking.",
@@ -116,15 +118,35 @@ def _trainings(artefact: Artefact, results: Results) -> list[str]:
     usual = max(rows, key=lambda epochs: len(rows[epochs]), default=None)
     others = [f"{', '.join(rows[epochs])}: {epochs}" for epochs in rows if epochs != usual]
     texts = [f"Epochs: {'; '.join([str(usual), *others])}."] if rows else []
-    datasets = {
-        run.dataset.name: run.dataset for run in map(results.runs.get, artefact.runs) if run
-    }
-    for name, dataset in datasets.items():
-        if meta := read_meta(dataset, results):
-            splits = meta["splits"]
-            counts = [f"{splits[s]['images']} {use}" for s, use in USES.items() if s in splits]
-            texts.append(f"Images of {artefact.labels.get(name, name)}: {', '.join(counts)}.")
+    for label, splits in _splits(artefact, results).items():
+        counts = [f"{splits[s]['images']} {use}" for s, use in USES.items() if s in splits]
+        texts.append(f"Images of {label}: {', '.join(counts)}.")
     return [" ".join(texts)] if texts else []
+
+
+def _chance(artefact: Artefact, results: Results) -> list[str]:
+    """The mAP of random scores. For one label it is the fraction of images that have the label."""
+    found = {}
+    for label, splits in _splits(artefact, results).items():
+        if "mAP" in artefact.metrics and (split := splits.get(artefact.split)):
+            ignored = split.get("ignored_per_label") or [0] * len(split["images_per_label"])
+            shares = [
+                positive / (split["images"] - skipped)
+                for positive, skipped in zip(split["images_per_label"], ignored, strict=True)
+                if positive
+            ]
+            if shares:
+                found[label] = f"{100 * sum(shares) / len(shares):.1f}"
+    texts = found.values() if len(found) == 1 else [f"{label} {found[label]}" for label in found]
+    return [f"mAP of random scores: about {', '.join(texts)}."] if found else []
+
+
+def _splits(artefact: Artefact, results: Results) -> dict[str, dict[str, Any]]:
+    """What is known of the splits of each data set whose cache is there, by its label."""
+    runs = filter(None, map(results.runs.get, artefact.runs))
+    datasets = {run.dataset.name: run.dataset for run in runs}
+    metas = {name: read_meta(dataset, results) for name, dataset in datasets.items()}
+    return {artefact.labels.get(name, name): m["splits"] for name, m in metas.items() if m}
 
 
 def _units(artefact: Artefact) -> str:

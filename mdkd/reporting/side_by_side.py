@@ -93,7 +93,7 @@ def of_runs(first: str, second: str, results: Results) -> Comparison:
     return Comparison(
         first=first,
         second=second,
-        where=f"{RunPath.parse(first).dataset}: {', '.join(networks)}",
+        where=f"{RunPath.parse(first).dataset}: {' and '.join(networks)}",
         basis=f"{RESAMPLES} resamples of the {len(ours.ids)} test images; other trainings of the "
         f"same settings would differ by more. {NOT_CORRECTED}",
         seeds=[],
@@ -187,7 +187,7 @@ def _networks(path: str, results: Results) -> str:
     if run.teacher:
         return f"{run.teacher} → {run.arch}"
     elsewhere = results.runs[path].checkpoint
-    return f"{run.arch}, {'trained elsewhere' if elsewhere else 'without a teacher'}"
+    return f"{run.arch} ({'trained elsewhere' if elsewhere else 'without a teacher'})"
 
 
 def _named(verb: str, shown: list[Difference], count: int) -> list[str]:

@@ -31,6 +31,7 @@ def watch(
     rates: Path,
     every_s: float | None,
     *,
+    target: str | None = None,
     all_runs: bool = False,
     as_line: bool = False,
     as_json: bool = False,
@@ -38,6 +39,7 @@ def watch(
     """Print the status once, or every ``every_s`` seconds until every run is done or failed.
 
     As JSON, each look is one line. With ``as_line`` it is one too; a terminal shows only the last.
+    ``target`` is what the plan is a part of, None if it is whole.
     """
     terminal = every_s is not None and sys.stdout.isatty()
     replaced = ""  # what takes the last look away
@@ -53,7 +55,7 @@ def watch(
                 replaced = ABOVE
             show(text)
         else:
-            text = overview(plan, results, found, now, rates, all_runs=all_runs)
+            text = overview(plan, results, found, now, rates, target=target, all_runs=all_runs)
             show(f"{CLEAR}{text}" if terminal else text)
         if every_s is None or {s.state for s in found.values()} <= {"done", "failed"}:
             return
@@ -69,9 +71,13 @@ def overview(
     now: float,
     rates: Path = RATES,
     *,
+    target: str | None = None,
     all_runs: bool = False,
 ) -> str:
-    """Totals by group of artefacts, the runs that matter now, and when everything will be done."""
+    """Totals, the runs that matter now, and when everything will be done.
+
+    The totals are those of groups of artefacts, and of a ``target`` those of its artefacts.
+    """
     counts = Counter(status.state for status in found.values())
     totals = ", ".join(f"{counts[state]} {state}" for state in STATES)
     at = time.strftime("%H:%M:%S", time.localtime(now))
@@ -79,7 +85,7 @@ def overview(
     if all_runs:
         parts.append(_lines([(f"{s.state:7}  {s.path}", s) for s in found.values()], now))
     else:
-        parts.append(_groups(plan, found))
+        parts.append(_totals(plan, found, target))
         for heading, shown in _sections(found.values()):
             lines = _lines([(status.path, status) for status in shown], now)
             parts += [[f"{heading}:", *lines]] if lines else []
@@ -148,15 +154,19 @@ def columns(rows: Iterable[Sequence[str]], align: str = "<") -> list[str]:
     return ["  ".join(formats).format(*row).rstrip() for row in table]
 
 
-def _groups(plan: Plan, found: dict[str, Status]) -> list[str]:
-    """One line per group: how many of the runs that it needs are in each state."""
-    groups: dict[str, set[str]] = {}
+def _totals(plan: Plan, found: dict[str, Status], target: str | None) -> list[str]:
+    """One line per group, or per artefact of a target: the states of the runs that it needs."""
+    lines: dict[str, set[str]] = {}
     for artefact in plan.artefacts.values():
-        groups.setdefault(artefact.group, set()).update(needed(artefact, plan))
+        name = artefact.name if target else artefact.target or artefact.name
+        lines.setdefault(name, set()).update(needed(artefact, plan))
+    if target is None:
+        lines["default: made if no target is named"] = set(plan.only(plan.selected).runs)
+        lines["all"] = set(found)
+    elif len(lines) > 1:
+        lines[f"target {target}"] = set(found)
     rows = [["", "runs", *STATES]]
-    selected = plan.only([name for name in plan.selected if name in plan.artefacts]).runs
-    totals = {"default: made if no target is named": set(selected), "all": set(found)}
-    for name, paths in (groups | totals).items():
+    for name, paths in lines.items():
         counts = Counter(found[path].state for path in paths)
         rows.append([name, str(len(paths)), *(str(counts[state]) for state in STATES)])
     return [f"  {line}" for line in columns(rows, ">")]

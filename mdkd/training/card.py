@@ -237,8 +237,18 @@ def _facts(run: Run, record: dict[str, Any], teacher: Entry | None) -> list[tupl
     return [
         *rows,
         ("Device", f"{environment['device']}, {environment['cpu']}"),
-        ("Code", environment["git_revision"] or "not known"),
+        ("Code", _code(environment["git_revision"])),
     ]
+
+
+def _code(revision: str | None) -> str:
+    """The commit of the code, in words.
+
+    >>> _code("1f+"), _code(None)
+    ('1f, with local changes', 'not known')
+    """
+    commit = (revision or "not known").removesuffix("+")
+    return f"{commit}, with local changes" if revision and revision.endswith("+") else commit
 
 
 def _settings(values: dict[str, Any]) -> str:

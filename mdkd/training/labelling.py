@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from mdkd import metrics, records
 from mdkd.config import Run, parse
@@ -30,6 +30,7 @@ from mdkd.training.networks import trained_network
 
 SHOWN = 5  # labels that are printed at least, whatever their probabilities are
 SMALLEST_MAP = 224  # pixels on a side of each half of a picture of attention
+CAPTION = 20  # pixels below them, for the label
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ def label(
 
             heat_BSS = grad_cam(network, split, order_BC[:, 0].tolist(), run.recipe, device)
         for i, file in enumerate(part):
-            if place := places[start + i]:
-                _draw(place, split.images_NSSC[i], heat_BSS[i])
             found = {classes[c]: float(scores_BC[i, c]) for c in order_BC[i]}
+            if place := places[start + i]:
+                name = classes[order_BC[i, 0]]
+                _draw(place, split.images_NSSC[i], heat_BSS[i], f"{found[name]:.3f}  {name}")
             yield Picture(file, found, place)
 
 
@@ -124,14 +126,19 @@ def _places(files: Sequence[Path], folder: Path) -> list[Path]:
     return list(places)
 
 
-def _draw(place: Path, image_SSC: np.ndarray, heat_SS: np.ndarray) -> None:
+def _draw(place: Path, image_SSC: np.ndarray, heat_SS: np.ndarray, caption: str) -> None:
     """Write a PNG: the picture as the network sees it, and with its attention from blue to red."""
     from pytorch_grad_cam.utils.image import show_cam_on_image
 
     shown_SSC = show_cam_on_image(np.float32(image_SSC) / 255, heat_SS, use_rgb=True)
     factor = -(-SMALLEST_MAP // len(image_SSC))
     both = np.concatenate([image_SSC, shown_SSC], axis=1).repeat(factor, 0).repeat(factor, 1)
+    height, width, _ = both.shape
+    drawn = Image.new("RGB", (width, height + CAPTION), "white")
+    drawn.paste(Image.fromarray(both))
+    font = ImageFont.load_default(12)
+    ImageDraw.Draw(drawn).text((4, height + 3), caption, "black", font)
     buffer = io.BytesIO()
-    Image.fromarray(both).save(buffer, "PNG")
+    drawn.save(buffer, "PNG")
     with records.atomic(place) as file:
         file.write(buffer.getbuffer())

@@ -1,12 +1,16 @@
 """Build the untrained network of a run, or load its trained network."""
 
 import dataclasses
+import re
+import textwrap
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from mdkd import plugins, records
 from mdkd.checkpoints import check_unchanged
-from mdkd.config import Run, parse
+from mdkd.config import OWN_NET, Run, parse
 from mdkd.data.cache import Cache
 from mdkd.errors import UserError
 from mdkd.models.build import WEIGHTS_FOLDER, Network, build_network, merged
@@ -63,7 +67,7 @@ def trained_network(entry: Entry, device: torch.device) -> Network:
     """Like `load_network`, for other images than those of the cache: it needs no cache.
 
     Raises:
-        UserError: the weights are missing or have another checksum.
+        UserError: the weights are missing, have another checksum, or do not fit the present code.
     """
     record, file = entry.record(), entry.file(WEIGHTS)
     run = parse(Run, record["run"], f"{entry.folder}: run")
@@ -72,7 +76,20 @@ def trained_network(entry: Entry, device: torch.device) -> Network:
     try:
         network.load_state_dict(read_state(file))
     except (UserError, RuntimeError) as error:
-        what = f"not the weights of {run.path} ({' '.join(str(error).split())[:200]})"
+        reason = textwrap.shorten(str(error), 200, placeholder=" ...")
         hint = f"delete {entry.folder} and train the run again"
-        raise UserError(f"{file}: {what}; {hint}") from None
+        if module := _changed_module(run, record):
+            reason = f"the code of {module} has changed since this training"
+            hint = "restore it, or give the network another name in architectures.yaml"
+        raise UserError(f"{file}: not the weights of {run.path} ({reason}); {hint}") from None
     return merged(network).requires_grad_(False)
+
+
+def _changed_module(run: Run, record: dict[str, Any]) -> str | None:
+    """The module of the run's own network, if its file is not the one that was trained."""
+    own, known = re.fullmatch(OWN_NET, run.net), record.get("plugins", {}).get("net")
+    if not own or not known:
+        return None
+    place = plugins.locate(own["module"])
+    is_same = place is None or place.file is None or records.sha256(place.file) == known["sha256"]
+    return None if is_same else own["module"]

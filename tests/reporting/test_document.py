@@ -206,7 +206,7 @@ def test_the_front_says_what_was_run_with_which_code(plan, results):
         records.write_json(results.run(path) / "run.json", record)
     source = text(plan, results)
     assert "2 of 3 runs done." in source
-    revisions = "0123456789ab+ (1 runs), unknown (1 runs)"
+    revisions = "0123456789ab+ (1 runs), unknown (1 runs); +: with local changes"
     assert rf"mdkd {__version__}; trained at revision {revisions}.\par" in source
     single = plan_of([replace(ARTEFACTS[0], seeds=[0])], results)
     assert "Protocol smoke, seed 0: " in text(single, results)

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from cache_case import cache_meta
 from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts, write_record
 from reporting_cases import REASON, artefact, markdown_row, path_of, planned, row
 
 from mdkd import records
 from mdkd.artefacts import Cell, Row
+from mdkd.data.cache import FORMAT
 from mdkd.metrics import METRICS
 from mdkd.reporting.notes import OTHER_SETTINGS, of_dependencies, of_runs
 
@@ -199,10 +199,36 @@ def test_epochs_and_images_are_named(tmp_path):
     epochs = results.runs[STUDENT[0]].recipe.epochs
     assert f"- Epochs: {epochs}; Long: 9.\n" in texts(made, results)["md"]
     dataset = results.runs[STUDENT[0]].dataset
-    meta = cache_meta(dataset, ["a"], test=48, train=53, val=11)
+    meta = meta_of(dataset, train=(53, [9, 9, 9]), val=(11, [1, 1, 1]), test=(48, [12, 0, 24]))
     records.write_json(results.cache(dataset.name) / "meta.json", meta)
     images = "Images of scenes: 53 for training, 11 for validation, 48 for the test."
-    assert f"- Epochs: {epochs}; Long: 9. {images}\n" in texts(made, results)["md"]
-    other = cache_meta(replace(dataset, image_size=64), ["a"], test=48, train=53)
-    records.write_json(results.cache(dataset.name) / "meta.json", other)
-    assert "Images of" not in texts(made, results)["md"]  # of a cache with other settings
+    text = texts(made, results)["md"]
+    assert f"- Epochs: {epochs}; Long: 9. {images}\n" in text
+    assert "- mAP of random scores: about 37.5.\n" in text  # (12 + 24) / 48 / 2; none has label 1
+    meta["splits"]["test"]["ignored_per_label"] = [0, 0, 16]
+    records.write_json(results.cache(dataset.name) / "meta.json", meta)
+    text = texts(made, results)["md"]
+    assert "- mAP of random scores: about 50.0.\n" in text  # 12 / 48 and 24 / 32
+    assert "random" not in texts(replace(made, metrics=["OF1"]), results)["md"]
+    meta["dataset"]["image_size"] += 1
+    records.write_json(results.cache(dataset.name) / "meta.json", meta)
+    text = texts(made, results)["md"]
+    assert "Images of" not in text and "random" not in text  # of a cache with other settings
+
+
+def meta_of(dataset, **splits):
+    """The record of a cache. A split is given by its images, in all and of each label."""
+    facts = {name: "0" for name in ("pixels_sha256", "labels_sha256", "ids_sha256")}
+    return {
+        "format": FORMAT,
+        "dataset": asdict(dataset),
+        "rule": {},
+        "classes": ["a", "b", "c"],
+        "splits": {
+            name: facts
+            | {"images": n, "images_per_label": counts, "labels_per_image": 1.0, "damaged": []}
+            for name, (n, counts) in splits.items()
+        },
+        "dropped": {},
+        "fingerprint": "0",
+    }

@@ -155,14 +155,14 @@ def test_a_network_without_a_teacher_is_named_alone(two_methods):
     write_record(results, teacher, {"mAP": 0.6}, {"cat": 0.6, "dog": 0.6, "cow": 0.6})
     own = side_by_side.of_methods(plan, "vanilla", "vanilla", results)
     assert [each.where for each in own] == [
-        "scenes: resnet8, without a teacher",
-        "scenes: resnet20, without a teacher",
+        "scenes: resnet8 (without a teacher)",
+        "scenes: resnet20 (without a teacher)",
     ]
-    assert side_by_side.text(own[0]).startswith("scenes: resnet8, without a teacher, seed 1\n")
+    assert side_by_side.text(own[0]).startswith("scenes: resnet8 (without a teacher), seed 1\n")
     checkpoint = Checkpoint(file="a.pth", sha256="ab" * 32)
     run = replace(results.runs[teacher], checkpoint=checkpoint)
     elsewhere = replace(results, runs={teacher: run})
-    assert side_by_side._networks(teacher, elsewhere) == "resnet20, trained elsewhere"
+    assert side_by_side._networks(teacher, elsewhere) == "resnet20 (trained elsewhere)"
 
 
 def test_an_unknown_name_is_answered_with_methods_and_not_with_every_variant(two_methods):

@@ -8,6 +8,7 @@ import termios
 
 import pytest
 import yaml
+from conftest import edit_yaml
 from cost_case import MLD_S, RATES, STUDENT_S, TEACHER, TEACHER_S, distilled, record
 from status_case import MLD, STUDENT, ago, fail, lock, progress, shown, small_plan
 
@@ -38,8 +39,8 @@ def test_the_overview(plan_and_results, config):
     table = [line.split() for line in text.splitlines()[2:7]]
     assert table == [
         ["runs", "done", "running", "failed", "waiting"],
-        ["First", "3", "1", "1", "1", "0"],
-        ["More", "3", "1", "1", "0", "1"],
+        ["first", "3", "1", "1", "1", "0"],
+        ["more", "3", "1", "1", "0", "1"],
         ["default:", "made", "if", "no", "target", "is", "named", "3", "1", "1", "1", "0"],
         ["all", "4", "1", "1", "1", "1"],
     ]
@@ -58,6 +59,24 @@ def test_the_overview(plan_and_results, config):
         [[STUDENT, "losses not finite"], [f"log: {place}"]],
         [[distilled("mdkd", 0), "epoch 1/2 + 33 %"]],
     ]
+
+
+@pytest.mark.parametrize(
+    ("target", "lines"),
+    [
+        ("wide", [["wide", "3"]]),  # an artefact: MLD, MDKD and their teacher
+        ("more", [["wide", "3"]]),
+        ("paper", [["small", "3"], ["wide", "3"], ["target", "paper", "4"]]),
+        ("default", [["small", "3"]]),
+    ],
+)
+def test_the_totals_of_a_target_are_those_of_its_artefacts(call, config, capsys, target, lines):
+    for name in ("small", "wide"):
+        file = config / "experiments" / f"{name}.yaml"
+        edit_yaml(file, lambda e: e.update(targets=["paper", *e["targets"]]))
+    assert call(target) == 0
+    table = capsys.readouterr().out.split("\n\n")[1].splitlines()[1:]
+    assert [line.split()[:-4] for line in table] == lines
 
 
 def test_all_lists_every_run(plan_and_results, config):

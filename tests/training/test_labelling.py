@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from use_case import LABELS, predictions_of
 
 from mdkd import metrics, records, store
@@ -71,8 +71,14 @@ def test_attention_of_the_most_likely_label_is_drawn(used, pictures, tmp_path, c
     assert picture.map == maps / "4.cam.png"
     assert str(picture.map) in picture.text()
     drawn = np.asarray(Image.open(picture.map)).astype(int)
-    assert drawn.shape == (224, 448, 3)
+    assert drawn.shape == (244, 448, 3)
+    drawn, caption = drawn[:224], drawn[224:]
     assert np.array_equal(drawn[::7, :224:7], read_image(file, 32))
+    name, value = next(iter(picture.probabilities.items()))
+    expected = Image.new("RGB", (448, 20), "white")
+    font = ImageFont.load_default(12)
+    ImageDraw.Draw(expected).text((4, 3), f"{value:.3f}  {name}", "black", font)
+    assert np.array_equal(caption, np.asarray(expected))
     added = drawn[::7, 224::7, 0] - drawn[::7, 224::7, 2]  # red where the network looks, else blue
     assert added[heat_SS > 0.9].mean() > added[heat_SS < 0.1].mean() + 50
 

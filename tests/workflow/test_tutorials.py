@@ -73,8 +73,12 @@ def trained(project):
 
 def test_a_method_of_a_plugin_is_in_the_table(project):
     experiment(project, "try_mine")
-    shell(project, "snakemake --cores all try_mine")
+    output = shell(project, "snakemake --cores all try_mine")
     assert compared(project, "try_mine")[-3:] == ["Student", "MLD", "Mine"]
+    table = project.results / "tables" / "try_mine.md"
+    assert table.read_text(encoding="utf-8").strip() in output
+    for file in ("tables/try_mine.tex", "figures/try_mine.pdf", "report_try_mine.html"):
+        assert f" results/smoke/{file}\n" in output
 
 
 def test_a_kind_and_a_source_of_a_plugin(project, tmp_path):

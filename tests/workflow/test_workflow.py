@@ -76,6 +76,15 @@ def test_a_mistake_stops_the_workflow_in_one_line(default):
     assert "Traceback" not in result.stdout + result.stderr
 
 
+def test_an_unknown_target_is_named_with_the_nearest(default):
+    result = default.run("snakemake", "-n", "comparison", "tabel4")
+    assert result.returncode != 0
+    assert "\ntabel4: not in the plan; did you mean 'table4'?\n" in result.stdout
+    assert "Traceback" not in result.stdout + result.stderr
+    for target in ("partial", "collect", "results/quick/figures/comparison.pdf"):
+        assert default.run("snakemake", "-n", target).returncode == 0, target
+
+
 @pytest.mark.parametrize("name", ["distill", "download_voc2007", "all"])
 def test_an_experiment_cannot_have_the_name_of_a_rule(default, name):
     """Neither as its own name nor as a target that it names."""

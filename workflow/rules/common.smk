@@ -3,7 +3,10 @@
 import re
 import subprocess
 
+from snakemake.cli import parse_args
+
 from mdkd import kinds
+from mdkd.errors import find
 from mdkd.layout import FIGURE_FORMATS, TABLE_FORMATS
 from mdkd.runpath import DISTILLED, SUPERVISED
 
@@ -99,6 +102,21 @@ def check_targets():
                 f"{CONFIG_FOLDER}/experiments/{name}.yaml: '{target}' is the name of a rule of the "
                 "workflow and cannot be the name of a target; choose another"
             )
+
+
+def check_words():
+    """Stop at a word that is no target, and say which target is the nearest.
+
+    Snakemake does so later, without a hint. It knows the targets only after it has read the rules.
+    """
+    if "snakemake" not in Path(sys.argv[0]).parts[-2:]:  # another program has called it
+        return
+    for word in parse_args(sys.argv[1:])[1].targets:
+        if not rules.has(word) and "/" not in word:  # a path may be the output of a rule
+            try:
+                find(TARGETS | {"all": PLAN.selected, "partial": []}, word)
+            except UserError as error:
+                raise WorkflowError(str(error)) from None
 
 
 def check_container():

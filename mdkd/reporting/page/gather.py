@@ -133,6 +133,7 @@ def _datasets(found: dict[str, Finished]) -> dict[str, dict[str, Any]]:
 
 def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
     record, environment = run.record, run.record["environment"]
+    revision = environment["git_revision"] or ""
     speed = record["images_per_s"]  # None: nothing was trained
     return {
         "group": group,
@@ -146,7 +147,7 @@ def _run(path: str, run: Finished, group: int) -> dict[str, Any]:
         "memory": round(record["peak_memory_bytes"] / 1e6),
         "device": environment["device"],
         "cpu": environment["cpu"],
-        "revision": (environment["git_revision"] or "")[:12],
+        "revision": revision[:12] + ("+" if revision.endswith("+") else ""),
     }
 
 

@@ -17,7 +17,7 @@ const FIELDS = [ // of a run, besides its metrics
     note: "The most memory that was used at a time." },
   { name: "device", value: (run) => run.device, choose: true },
   { name: "processor", value: (run) => run.cpu, ofRun: true },
-  { name: "revision", value: (run) => run.revision, ofRun: true, note: "The commit of the code." },
+  { name: "revision", value: (run) => run.revision, ofRun: true, note: "The commit of the code; +: it had local changes." },
 ];
 const HIDDEN = ["memory", "processor", "revision", "OF1_top3", "CF1_top3"]; // if nothing is chosen
 const ALWAYS = ["method"];
