@@ -10,7 +10,19 @@ from snakemake.exceptions import WorkflowError
 from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
-from mdkd import costs, devices, faults, keys, logits, precheck, records, runpath, slurm, store
+from mdkd import (
+    costs,
+    devices,
+    faults,
+    given,
+    keys,
+    logits,
+    precheck,
+    records,
+    runpath,
+    slurm,
+    store,
+)
 from mdkd.errors import UserError
 from mdkd.joblog import last_message
 from mdkd.artefacts import DOCUMENT
@@ -36,7 +48,7 @@ SETTINGS = dict(config)  # given on the command line, or by a workflow that uses
 CONFIG_FOLDER = Path(SETTINGS.pop("config_folder", "config"))
 
 try:
-    SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS)
+    SPEC = None if PLAN_OF_MAIN else Specification(CONFIG_FOLDER, SETTINGS, "--config")
     PLAN = Plan.read(Path(PLAN_OF_MAIN)) if PLAN_OF_MAIN else make_plan(SPEC)
     PLAN.refuse_broken(sys.argv)
     LAYOUT = PLAN.layout()
@@ -88,7 +100,17 @@ FINISHED = []
 if workflow.is_main_process:
     for line in PLAN.left_out():
         print(f"left out: {line}", file=sys.stderr)
-    only_looks = workflow.output_settings.dryrun or LOOKS & {a.partition("=")[0] for a in sys.argv}
+    looks = LOOKS & {argument.partition("=")[0] for argument in sys.argv}
+    only_looks = workflow.output_settings.dryrun or looks
+    # Snakemake does not know its targets yet. A word may also be a file, as tables/NAME.md.
+    words = [Path(argument).name.partition(".")[0] for argument in sys.argv[1:]]
+    asked = PLAN.asked_by([word for word in words if word in TARGETS])
+    options = given.options(CONFIG_FOLDER, SETTINGS)
+    other = precheck.other_roots(PLAN, asked, LAYOUT, options)
+    if other and not looks:  # runs on other files would count as done
+        raise WorkflowError("\n".join(other))
+    for line in other:
+        print(line, file=sys.stderr)
     try:
         FINISHED = store.publish_all(PLAN.runs, LAYOUT, withdraw=not only_looks)
         if not only_looks:

@@ -23,7 +23,7 @@ from mdkd import (
     views,
 )
 from mdkd.arguments import parser
-from mdkd.config import Run
+from mdkd.config import Dataset, Run
 from mdkd.errors import UserError, find
 from mdkd.faults import show, show_json
 from mdkd.layout import Layout
@@ -54,7 +54,7 @@ def download(args: argparse.Namespace) -> None:
 
 def cache(args: argparse.Namespace) -> None:
     from mdkd.data.build import build
-    from mdkd.data.cache import is_complete, verify
+    from mdkd.data.cache import elsewhere, is_complete, verify
 
     if args.plan:
         plan = given.plan(args)
@@ -66,9 +66,13 @@ def cache(args: argparse.Namespace) -> None:
     folder = plan.layout().cache(dataset.name)
     if args.verify:
         verify(folder)
+        _refuse_other_files(args, dataset, plan.layout())
         return
-    if args.if_needed and is_complete(dataset, folder):
-        return
+    if args.if_needed:
+        if is_complete(dataset, folder, root):
+            return
+        if wrong := elsewhere(dataset, folder, root):
+            log.info("%s; it is made again", wrong)
     names = plan.selected if plan.asked is None else plan.asked
     check = partial(precheck.check_data, plan, names, dataset.name)
     build(dataset, root, folder, args.jobs, check)
@@ -76,6 +80,7 @@ def cache(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     run, layout, place = _chosen(args)
+    _refuse_other_files(args, run.dataset, layout)
     from mdkd.training import loop  # imports torch, which takes a second
 
     loop.train(
@@ -94,6 +99,7 @@ def logits(args: argparse.Namespace) -> None:
 
     plan = given.plan(args)
     run = plan.runs[find(stored.groups(plan), args.target)[0]]
+    _refuse_other_files(args, run.dataset, plan.layout())
     from mdkd.training import teacher  # imports torch, which takes a second
 
     device = args.device or plan.device
@@ -244,6 +250,18 @@ def _chosen(args: argparse.Namespace) -> tuple[Run, Layout, Plan | UserConfig]:
         spec = given.specification(args)
         user, run = spec.user, resolve_run(spec, args.target)
     return run, Layout(run.protocol, store_folder=user.store), user
+
+
+def _refuse_other_files(args: argparse.Namespace, dataset: Dataset, layout: Layout) -> None:
+    """Stop if the cache of a data set was made from another folder than the settings name.
+
+    A plan was checked when it was made; on another machine links may differ. A run file names no
+    folder.
+    """
+    if not args.plan and not args.target.endswith(runfiles.SUFFIXES):
+        root = resolve_root(given.specification(args), dataset.name)
+        if wrong := precheck.other_root(dataset, root, layout, given.options_of(args)):
+            raise UserError(wrong)
 
 
 def _finished(args: argparse.Namespace) -> tuple[store.Entry, Plan | UserConfig]:

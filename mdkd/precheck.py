@@ -4,9 +4,12 @@ The numbers of labels and images come from the cache, or from the source just be
 """
 
 from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
 
 from mdkd import store
-from mdkd.data.cache import read_meta
+from mdkd.config import Dataset
+from mdkd.data.cache import elsewhere, read_meta
 from mdkd.errors import UserError
 from mdkd.layout import Layout
 from mdkd.needs import problems, without_positives
@@ -75,3 +78,32 @@ def check_caches(plan: Plan, names: Iterable[str], layout: Layout) -> None:
             lines += error.args
     if lines:
         raise UserError(*lines)
+
+
+def other_root(dataset: Dataset, root: str | Path, layout: Layout, options: str = "") -> str | None:
+    """What to say if the cache of a data set was made from another folder than planned, or None.
+
+    No key of a run depends on the folder, so runs on other files would count as done.
+
+    Args:
+        options: what `mdkd cache` needs to find these settings, with a space before it.
+
+    Raises:
+        UserError: the cache is damaged.
+    """
+    wrong = elsewhere(dataset, layout.cache(dataset.name), Path(root))
+    fix = f"run `mdkd cache {dataset.name}{options}` again"
+    return wrong and f"{wrong}; {fix}: trainings stay valid if the files are the same"
+
+
+def other_roots(plan: Plan, names: Iterable[str], layout: Layout, options: str = "") -> list[str]:
+    """`other_root` of all data sets of the artefacts ``names``, where there is something to say.
+
+    A cache that is damaged is left out: what reads it says so.
+    """
+    lines: list[str] = []
+    for name, dataset in plan.only(list(names)).datasets.items():
+        with suppress(UserError):
+            line = other_root(dataset, plan.roots[name], layout, options)
+            lines += [line] if line else []
+    return lines

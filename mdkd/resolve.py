@@ -18,15 +18,15 @@ SEED = "teacher_seed"
 SCRATCH = ("cifar:", "module:")
 
 
-def resolve_dataset(spec: Specification, name: str) -> Dataset:
-    """A data set by name, as trainings see it."""
-    spec.lookup("datasets", name)
+def resolve_dataset(spec: Specification, name: str, where: str | None = None) -> Dataset:
+    """A data set by name, as trainings see it; ``where`` it is named, for messages."""
+    spec.lookup("datasets", name, where or name)
     return spec.resolved[name]
 
 
 def resolve_root(spec: Specification, name: str) -> Path:
     """The folder that holds a data set's files."""
-    return Path(spec.user.data_root) / spec.lookup("datasets", name).root
+    return Path(spec.user.data_root) / spec.lookup("datasets", name, name).root
 
 
 def resolve_run(spec: Specification, path: str) -> Run:
@@ -47,7 +47,7 @@ def resolve_run(spec: Specification, path: str) -> Run:
     run = Run(
         path=path,
         protocol=spec.user.protocol,
-        dataset=resolve_dataset(spec, identity.dataset),
+        dataset=resolve_dataset(spec, identity.dataset, path),
         arch=identity.arch,
         net=net,
         stem=spec.protocol.stem,

@@ -37,6 +37,7 @@ class Specification:
     Args:
         folder: the configuration folder.
         overrides: keys of ``config.yaml`` that are given elsewhere, on the command line say.
+        given: where these are given, for messages.
 
     Attributes:
         methods: with the settings of this protocol.
@@ -51,9 +52,10 @@ class Specification:
         broken: what is wrong with other experiments, which are left out.
     """
 
-    def __init__(self, folder: Path, overrides: dict[str, Any] | None = None):
+    def __init__(self, folder: Path, overrides: dict[str, Any] | None = None, given: str = "--set"):
         self.folder = folder
-        self.user = read_user(self._file("config"), overrides or {})
+        self.overrides, self.given = overrides or {}, given
+        self.user = read_user(self._file("config"), self.overrides, given)
         registry.use(self.user.plugins)
         self.protocol_file = self._file(f"protocols/{self.user.protocol}")
         self.protocol = self._protocol()
@@ -70,7 +72,7 @@ class Specification:
         self.seeds = self._seeds()
         self.selected, where = self.protocol.experiments, self.protocol_file
         if self.user.experiments is not None:
-            self.selected, where = self.user.experiments, self._file("config")
+            self.selected, where = self.user.experiments, self._place_of("experiments")
         if not self.selected:
             raise UserError(f"{where}: experiments: name at least one")
         self.experiments: dict[str, Experiment] = {}
@@ -81,17 +83,21 @@ class Specification:
         for name in sorted(self._there()):
             self._add_if_right(name)
 
-    def lookup(self, table: str, name: str, where: object = None) -> Any:
-        """The entry ``name`` of ``methods``, ``archs`` or ``datasets``."""
+    def lookup(self, table: str, name: str, where: object) -> Any:
+        """The entry ``name`` of ``methods``, ``archs`` or ``datasets``, named at ``where``."""
         entries = getattr(self, table)
         if name not in entries:
             kind = {"methods": "method", "archs": "architecture", "datasets": "data set"}[table]
             hint = nearest(name, entries) + (f"; {plugins.HINT}" if table == "methods" else "")
-            raise UserError(f"{where or self.folder}: unknown {kind} '{name}'; {hint}")
+            raise UserError(f"{where}: unknown {kind} '{name}'; {hint}")
         return entries[name]
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.yaml"
+
+    def _place_of(self, key: str) -> Path:
+        """Where a key of the user's settings is set, for messages: a file, or the call."""
+        return Path(self.given) if key in self.overrides else self._file("config")
 
     def _there(self) -> list[str]:
         return [file.stem for file in (self.folder / "experiments").glob("*.yaml")]
@@ -139,7 +145,7 @@ class Specification:
         return self.recipes.get(arch or "", self.protocol.recipe)
 
     def _seeds(self) -> list[int]:
-        seeds, where = self.user.seeds, self._file("config")
+        seeds, where = self.user.seeds, self._place_of("seeds")
         if seeds is None:
             seeds, where = self.protocol.seeds, self.protocol_file
         if not seeds:

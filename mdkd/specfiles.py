@@ -165,8 +165,13 @@ class ArchEntry:
     checkpoint: str | None = location(None)
 
 
-def read_user(file: Path, overrides: dict[str, Any]) -> UserConfig:
-    """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere."""
+def read_user(file: Path, overrides: dict[str, Any], given: str = "--set") -> UserConfig:
+    """The checked content of ``config.yaml``; ``overrides`` are keys that are given elsewhere.
+
+    Args:
+        given: where they are given, for messages.
+    """
+    user_of({"protocol": "any"}, overrides, given)  # so a mistake in the call is said to be there
     return user_of(read_yaml(file), overrides, str(file))
 
 

@@ -145,13 +145,17 @@ def plan(args: argparse.Namespace) -> None:
     elif args.json:
         show_json(plan_listing.facts(part, results, rates))
     else:
-        show(plan_listing.overview(part, results, rates))
+        show(plan_listing.overview(part, results, rates, given.options_of(args)))
 
 
 def _print_commands(plan: Plan, part: Plan, args: argparse.Namespace) -> None:
     """Print the jobs of a part of the plan, after the plan file that they read is written."""
     from mdkd.reporting.commands import commands
 
+    if not args.plan and (
+        other := precheck.other_roots(plan, part.artefacts, plan.layout(), given.options_of(args))
+    ):
+        raise UserError(*other)
     file = args.plan or plan.layout().plan(plan.digest())
     if not args.plan:
         records.write_json(file, plan.to_json())

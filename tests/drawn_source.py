@@ -66,7 +66,8 @@ def random_images(n, size=12, seed=0):
 def offer(table):
     """Make any source's name stand for this table; returns what undoes it."""
     before = registry.load
-    registry.load = lambda *args: SimpleNamespace(Options=Options, load=lambda *args: table)
+    source = SimpleNamespace(Options=Options, load=lambda *args: table, DRAWN=True)
+    registry.load = lambda *args: source
     return lambda: setattr(registry, "load", before)
 
 

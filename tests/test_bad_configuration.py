@@ -309,10 +309,15 @@ SET = {
     "no equals sign": ("seeds", "--set seeds: expected KEY=VALUE"),
     "no key": ("=3", "--set =3: expected KEY=VALUE"),
     "no YAML": ("seeds=[", "--set seeds=[: '[' is not valid YAML; quote it"),
-    "unknown": ("sedes=1", "unknown key 'sedes'; did you mean 'seeds'?"),
-    "path": ("protocol=../x", "protocol: '../x': names are"),
-    "empty text": ("store=''", "store: expected the path of a folder"),
-    "infinite": ("checkpoint_minutes=.inf", "checkpoint_minutes: expected a number"),
+    "unknown": ("sedes=1", "error: --set: unknown key 'sedes'; did you mean 'seeds'?"),
+    "path": ("protocol=../x", "error: --set: protocol: '../x': names are"),
+    "empty text": ("store=''", "error: --set: store: expected the path of a folder"),
+    "infinite": ("checkpoint_minutes=.inf", "error: --set: checkpoint_minutes: expected a number"),
+    "no number": ("seeds=abc", "error: --set: seeds[0]: expected an integer, found 'abc'"),
+    "no seed": ("seeds=[]", "error: --set: seeds: give at least one integer"),
+    "no experiment": ("experiments=[]", "error: --set: experiments: name at least one"),
+    "no such one": ("experiments=x", "error: --set: experiments: no experiment 'x'"),
+    "no protocol": ("protocol=null", "error: --set: key 'protocol' is missing"),
 }
 
 
@@ -323,6 +328,22 @@ def test_settings_of_the_command_line(config, capsys, name):
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_a_mistake_is_said_to_be_where_it_is(config, capsys):
+    """In the file, also if the call has other settings; in --protocol; in the name of a run."""
+    given = ["--config", str(config)]
+    run = "supervised/scene/resnet8/seed0"
+    for words, message in (
+        (["plan", "--set", "seeds=0", "--protocol", "../x"], "error: --protocol: '../x': names"),
+        (["cache", "scene"], "error: scene: unknown data set 'scene'; did you mean 'scenes'?"),
+        (["train", run, "--set", "seeds=0"], f"error: {run}: unknown data set 'scene'; did you"),
+    ):
+        assert main([*words, *given]) == 2
+        assert message in capsys.readouterr().err
+    put("seeds", "abc")(config / "config.yaml")
+    assert main(["plan", *given, "--set", "device=cpu"]) == 2
+    assert f"error: {config / 'config.yaml'}: seeds[0]: " in capsys.readouterr().err
 
 
 def test_a_setting_twice_on_the_command_line(config, capsys):

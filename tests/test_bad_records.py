@@ -263,10 +263,10 @@ def test_a_damaged_record_of_a_cache_is_named(results, name):
     assert fragment in message
     assert message.endswith("then run `mdkd cache scenes --protocol smoke`")
     if name == "another format":
-        assert not is_complete(results.runs[RUN].dataset, file.parent)
+        assert not is_complete(results.runs[RUN].dataset, file.parent, file.parent)
     elif name != "nothing":
         with pytest.raises(UserError, match=r"meta\.json: "):
-            is_complete(results.runs[RUN].dataset, file.parent)
+            is_complete(results.runs[RUN].dataset, file.parent, file.parent)
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"[" * 100_000, b"\xff", b'{"entry": 1}'])

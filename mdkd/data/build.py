@@ -16,7 +16,7 @@ import numpy as np
 from mdkd import locks, records, registry
 from mdkd.config import Dataset, one_line, parse
 from mdkd.data import checks, contact_sheet, digests
-from mdkd.data.cache import FORMAT, SPLITS
+from mdkd.data.cache import FORMAT, SPLITS, kept_root
 from mdkd.data.decode import DAMAGED, DONE, PixelFile, Rows, available_cores, decode
 from mdkd.data.sources import Split, Table
 from mdkd.errors import UserError
@@ -66,14 +66,21 @@ def build(
         check(len(table.classes), len(splits["train"].ids))
     folder.mkdir(parents=True, exist_ok=True)
     busy = f"{folder}: another process is building this cache; wait for it or stop it"
+    made_from = None if getattr(source, "DRAWN", False) else kept_root(root)
     with locks.held(folder / "lock", busy):
-        _write(dataset, table, splits, folder, available_cores() if jobs is None else jobs)
+        cores = available_cores() if jobs is None else jobs
+        _write(dataset, table, splits, made_from, folder, cores)
 
 
 def _write(
-    dataset: Dataset, table: Table, splits: dict[str, Split], folder: Path, jobs: int
+    dataset: Dataset,
+    table: Table,
+    splits: dict[str, Split],
+    root: str | None,
+    folder: Path,
+    jobs: int,
 ) -> None:
-    """Write all files of the cache, ``meta.json`` last."""
+    """Write all files of the cache, ``meta.json`` last. ``root``: what it keeps of its origin."""
     facts = {
         "format": FORMAT,
         "dataset": asdict(dataset),
@@ -93,12 +100,14 @@ def _write(
         for name, split in splits.items()
     }
     work = {name: [split.ids, digests.labels(split.targets_NC)] for name, split in splits.items()}
-    decoded = Rows(folder / "progress.npz", digests.fingerprint(facts | {"work": work}), files)
+    made_from = {} if root is None else {"root": root}
+    begun = facts | {"work": work if root is None else [root, work]}  # not that of other files
+    decoded = Rows(folder / "progress.npz", digests.fingerprint(begun), files)
     decode(decoded, dataset.damaged == "drop", jobs)
 
     if any((state_N == DAMAGED).any() for state_N in decoded.states.values()):
         decoded.delete()  # _finish moves rows, so the saved row states become wrong
-    meta: dict = facts | {"splits": {}, "dropped": {}}
+    meta: dict = facts | made_from | {"splits": {}, "dropped": {}}
     rows: dict[str, list[bytes]] = {}  # a digest of the pixels of each image
     ids: dict[str, list[str]] = {}
     for name, split in splits.items():

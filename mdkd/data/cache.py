@@ -9,14 +9,15 @@ checked. A cache is a folder with these files:
   is ignored somewhere.
 - ``ids_{split}.json``: the names of the images.
 - ``contact_sheet.png``: a picture of the first training images, for a visual check.
-- ``meta.json``: settings, counts and checksums. It is written after all data: a cache is complete
-  if this file exists.
+- ``meta.json``: settings, counts, checksums, and the folder of the files that the images are from.
+  It is written after all data: a cache is complete if this file exists.
 - ``progress.npz``: only in an unfinished cache. The next build resumes from it.
 
 Shape key: N images, C labels, S pixels on a side.
 """
 
 import logging
+import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from mdkd.data import checks, digests
 from mdkd.data.reading import problem, read_json, reason_of
 from mdkd.errors import UserError, show
 from mdkd.layout import Layout
+from mdkd.plainvalues import clean
 
 FORMAT = 2  # increase it when the layout of the folder changes
 SPLITS = ("train", "val", "test")
@@ -88,6 +90,7 @@ class _Meta:
     splits: dict[str, _SplitFacts]
     dropped: dict[str, dict[str, int]]
     repeated: dict[str, int] = field(default_factory=dict)
+    root: str | None = None  # None: the images are drawn, or an earlier version made the cache
     fingerprint: str
 
 
@@ -120,8 +123,10 @@ def open_planned(dataset: Dataset, folder: Path) -> Cache:
     return cache
 
 
-def is_complete(dataset: Dataset, folder: Path) -> bool:
+def is_complete(dataset: Dataset, folder: Path, root: Path) -> bool:
     """Whether the cache at ``folder`` is complete and has the settings of ``dataset``.
+
+    It must not be made from another folder than ``root``, see `is_from_elsewhere`.
 
     Raises:
         UserError: its ``meta.json`` is damaged.
@@ -129,7 +134,8 @@ def is_complete(dataset: Dataset, folder: Path) -> bool:
     if not (folder / "meta.json").exists():
         return False
     try:
-        return _is_of(dataset, _read(folder)[1])
+        content = _read(folder)[1]
+        return _is_of(dataset, content) and not is_from_elsewhere(content, root)
     except OtherFormat:
         return False
 
@@ -140,11 +146,46 @@ def read_meta(dataset: Dataset, layout: Layout) -> dict[str, Any] | None:
     Raises:
         UserError: it is damaged, or the layout of the cache is that of another version.
     """
-    folder = layout.cache(dataset.name)
+    return _meta_of(dataset, layout.cache(dataset.name))
+
+
+def _meta_of(dataset: Dataset, folder: Path) -> dict[str, Any] | None:
     if not (folder / "meta.json").exists():
         return None
     _, content = _read(folder)
     return content if _is_of(dataset, content) else None
+
+
+def is_from_elsewhere(meta: dict[str, Any], root: Path) -> bool:
+    """Whether the folder ``root`` is there, and the cache was made from another one.
+
+    Nothing is compared if ``root`` is not there: the files are not needed once a cache is made.
+    """
+    made_from = meta.get("root")
+    return made_from is not None and os.path.isdir(root) and made_from != os.path.realpath(root)
+
+
+def kept_root(root: Path) -> str | None:
+    """The folder of the files as a cache keeps it: absolute, without links.
+
+    None if ``meta.json`` cannot hold its path, which is no valid Unicode, say.
+    """
+    try:
+        return clean(os.path.realpath(root), "root")
+    except UserError:
+        return None
+
+
+def elsewhere(dataset: Dataset, folder: Path, root: Path) -> str | None:
+    """What is wrong if the cache in ``folder`` has the planned settings and other files."""
+    try:
+        meta = _meta_of(dataset, folder)
+    except OtherFormat:
+        return None
+    if meta is None or not is_from_elsewhere(meta, root):
+        return None
+    made = f"the cache of '{dataset.name}' was made from {meta['root']}"
+    return f"{made}, and its root is {os.path.realpath(root)} now"
 
 
 def _read(folder: Path) -> tuple[_Meta, dict[str, Any]]:
@@ -246,4 +287,5 @@ def verify(folder: Path) -> None:
         reason = "does not match its fingerprint"
         raise UserError(f"{folder / 'meta.json'}: {reason}; {_anew(folder)}")
     counts = ", ".join(f"{name} {len(split.ids)}" for name, split in cache.splits.items())
-    log.info("cache is complete: %s images, fingerprint %s", counts, cache.fingerprint)
+    origin = f", made from {root}" if (root := cache.meta.get("root")) else ""
+    log.info("cache is complete: %s images, fingerprint %s%s", counts, cache.fingerprint, origin)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mdkd import records
 
+UNCOUNTED = ("fingerprint", "repeated", "root")
 MEASURED = ("missing", "damaged")  # reasons for leaving images out that no other fact implies
 
 
@@ -18,10 +19,11 @@ def fingerprint(facts: dict) -> str:
     """Hex digest of all facts of a cache, except those that follow from others.
 
     These are the fingerprint itself, the images that look the same, and the images that a rule of
-    the source leaves out. The facts are converted to JSON and back first, so that they are the same
-    as those read later from ``meta.json``. For example, tuples become lists.
+    the source leaves out. The folder with the files does not count either. The facts are converted
+    to JSON and back first, so that they are the same as those read later from ``meta.json``. For
+    example, tuples become lists.
     """
-    others = {k: fact for k, fact in facts.items() if k not in ("fingerprint", "repeated")}
+    others = {k: fact for k, fact in facts.items() if k not in UNCOUNTED}
     if "dropped" in others:
         others["dropped"] = {
             split: {reason: n for reason, n in counts.items() if reason in MEASURED}

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from mdkd import registry
 from mdkd.costs import Estimator, stores_of
+from mdkd.data.cache import elsewhere
 from mdkd.doctor import parse, trylock
 from mdkd.doctor.check import Check, ask_python, gigabytes
 from mdkd.errors import UserError
@@ -155,7 +156,10 @@ def data(estimator: Estimator, downloads: Path) -> Iterator[Check]:
     known = read_yaml(downloads) if downloads.exists() else {}
     for name, dataset in plan.datasets.items():
         root = Path(plan.roots[name])
-        if estimator.metas[name] is not None:
+        if other := elsewhere(dataset, plan.layout().cache(name), root):
+            fix = f"run `mdkd cache {name}` with these settings again"
+            yield Check("data", "problem" if name in default else "warning", other, fix)
+        elif estimator.metas[name] is not None:
             yield Check("data", "ok", f"{name}: {plan.layout().cache(name)} is complete")
         elif getattr(registry.load("mdkd.data.sources", dataset.source), "DRAWN", False):
             yield Check("data", "ok", f"{name} is drawn and needs no files")

@@ -27,7 +27,7 @@ def commands(plan: Plan, results: Results, file: Path, rates: Path) -> str:
     caches = [
         ["cache", name, "--if-needed"]
         for name, dataset in needed.items()
-        if not is_complete(dataset, results.cache(name))
+        if not is_complete(dataset, results.cache(name), Path(plan.roots[name]))
     ]
     teachers = {run.teacher for run in plan.runs.values()}
     trainings = [["train", path] for path in left]

@@ -19,8 +19,12 @@ TIMES = {"s": 1 / 3600, "min": 1 / 60, "h": 1}  # in hours
 SIZES = {"kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}  # in bytes
 
 
-def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
-    """A line per artefact, totals, what would run now, and where the numbers come from."""
+def overview(plan: Plan, results: Results, rates: Path = RATES, options: str = "") -> str:
+    """A line per artefact, totals, what would run now, and where the numbers come from.
+
+    Args:
+        options: what another command needs to have the same settings, with a space before it.
+    """
     estimator = Estimator(plan, read_rates(rates), results).learn(results)
     lines = costs(estimator)
     time = "GPU time" if estimator.on_gpu else "core time"
@@ -39,11 +43,13 @@ def overview(plan: Plan, results: Results, rates: Path = RATES) -> str:
         *plugin_code.warnings(plan, results),
         *_stored_logits(estimator),
         *_assumptions(estimator, rates),
-        *_unknown(estimator, rates),
+        *_unknown(estimator, rates, options),
     ]
     heading = f"Protocol {plan.protocol}: {len(plan.runs)} runs for {len(lines)} artefacts."
-    options: dict[str, Any] = {"subsequent_indent": "  ", "break_on_hyphens": False}
-    wrapped = (textwrap.fill(note, 100, **options) for note in notes)
+    whole = textwrap.TextWrapper(  # a command can be copied: no word of it is cut
+        100, subsequent_indent="  ", break_on_hyphens=False, break_long_words=False
+    )
+    wrapped = map(whole.fill, notes)
     return "\n".join([heading, "", *text, "", *wrapped])
 
 
@@ -136,7 +142,7 @@ def _assumptions(estimator: Estimator, rates: Path) -> list[str]:
     ]
 
 
-def _unknown(estimator: Estimator, rates: Path) -> list[str]:
+def _unknown(estimator: Estimator, rates: Path, options: str) -> list[str]:
     """Why hours or bytes are n/a, and the remedy."""
     plan, notes = estimator.plan, []
     slow = {
@@ -154,7 +160,8 @@ def _unknown(estimator: Estimator, rates: Path) -> list[str]:
         notes.append(f"n/a: no size of {', '.join(sorted(nets))}: extend {rates}.")
     for name, dataset in plan.datasets.items():
         if estimator.images(dataset) is None:
-            notes.append(f"n/a: the number of images of {name} is known after `mdkd cache {name}`.")
+            command = f"mdkd cache {name}{options}"
+            notes.append(f"n/a: the number of images of {name} is known after `{command}`.")
     return [*notes, "The totals leave out what is n/a."] if notes else []
 
 

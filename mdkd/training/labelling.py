@@ -20,8 +20,9 @@ from PIL import Image, ImageDraw, ImageFont
 from mdkd import metrics, records
 from mdkd.config import Run, parse
 from mdkd.data.cache import CachedSplit
-from mdkd.data.images import no_image, read_image
+from mdkd.data.images import read_image
 from mdkd.data.loader import Loader
+from mdkd.data.reading import problem
 from mdkd.errors import UserError
 from mdkd.metrics import THRESHOLD
 from mdkd.store import Entry
@@ -77,8 +78,9 @@ def label(
             attention maps. Whatever needs no network is checked first.
     """
     for file in files:
-        if (reason := no_image(file)) is not None:
-            raise UserError(f"{file}: {reason}; name pictures")
+        if (reason := problem(file)) is not None:
+            fix = "check the path" if reason == "no such file" else "name pictures"
+            raise UserError(f"{file}: {reason}; {fix}")
     places = _places(files, maps) if maps else [None] * len(files)
     torch.set_num_threads(1)  # the number of threads changes the last bits of the results
     record, device = entry.record(), torch.device(device_type)

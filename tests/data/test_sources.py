@@ -62,9 +62,9 @@ sys.path.insert(0, tests)
 import make_datasets
 from mdkd.config import Dataset
 from mdkd.data.build import build
-base = Path(base) / os.environ["PYTHONHASHSEED"]
+base = Path(base)  # of the files: both caches keep the same folder
 for source in sources:
-    cache, options = base / f"cache-{source}", {}
+    cache, options = base / os.environ["PYTHONHASHSEED"] / source, {}
     if source == "folder":
         options = {"test": "test"}
     if source == "scenes":

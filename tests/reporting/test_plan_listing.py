@@ -23,6 +23,7 @@ from cost_case import (
 )
 
 from mdkd import records
+from mdkd.cli import main
 from mdkd.costs import costs
 from mdkd.errors import UserError
 from mdkd.reporting.plan_listing import listing, overview
@@ -126,6 +127,22 @@ def test_uncounted_images_are_not_available(config, plan_and_results):
     assert table(text)["small"][-2:] == ["n/a", "n/a"]
     assert table(text)["total"][-2:] == ["0", "0"]
     assert "n/a: the number of images of scenes is known after `mdkd cache scenes`." in notes(text)
+
+
+def test_the_command_for_uncounted_images_has_the_settings_of_the_call(config, capsys, monkeypatch):
+    """It stands on lines of a hundred characters, and no word of it is cut."""
+    monkeypatch.chdir(config.parent)
+    entry = {"label": "Mine", "source": "folder", "root": "of-mine"}
+    pair = {"dataset": "mine", "teacher": "resnet8x2", "student": "resnet8"}
+    mine = {"kind": "comparison", "title": "Mine", "datasets": {"mine": entry}, "pairs": [pair]}
+    file = config / "experiments" / "mine.yaml"
+    file.write_text(yaml.safe_dump(mine | {"methods": ["vanilla"]}))
+    place = "where/" * 9 + "my-photos-of-this-year"
+    given = ["--protocol", "quick", "--set", f"data_root={place}", "--set", "experiments=[mine]"]
+    assert main(["plan", *given]) == 0
+    text = notes(capsys.readouterr().out)
+    command = f"""mdkd cache mine --set data_root={place} --set 'experiments=["mine"]'"""
+    assert f"is known after `{command} --protocol quick`." in text
 
 
 def test_the_list_of_runs(plan_and_results):

@@ -86,7 +86,7 @@ def test_attention_of_the_most_likely_label_is_drawn(used, pictures, tmp_path, c
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["none.png"], "none.png: no such image; name pictures"),
+        (["none.png"], "none.png: no such file; check the path"),
         (["."], "is a folder; name pictures"),
         (["labels.csv"], "labels.csv: cannot be decoded"),
         (["1.png", "again/1.png"], "the attention of both would be in"),
