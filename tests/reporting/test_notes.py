@@ -1,6 +1,6 @@
 """The notes under tables, in a comparison of known values."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from comparison_case import ARTEFACT, STUDENT, TEACHER, VALUES, of, scored, texts, write_record
