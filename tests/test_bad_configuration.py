@@ -330,22 +330,6 @@ def test_settings_of_the_command_line(config, capsys, name):
     assert printed.count("\n") == 1
 
 
-def test_a_mistake_is_said_to_be_where_it_is(config, capsys):
-    """In the file, also if the call has other settings; in --protocol; in the name of a run."""
-    given = ["--config", str(config)]
-    run = "supervised/scene/resnet8/seed0"
-    for words, message in (
-        (["plan", "--set", "seeds=0", "--protocol", "../x"], "error: --protocol: '../x': names"),
-        (["cache", "scene"], "error: scene: unknown data set 'scene'; did you mean 'scenes'?"),
-        (["train", run, "--set", "seeds=0"], f"error: {run}: unknown data set 'scene'; did you"),
-    ):
-        assert main([*words, *given]) == 2
-        assert message in capsys.readouterr().err
-    put("seeds", "abc")(config / "config.yaml")
-    assert main(["plan", *given, "--set", "device=cpu"]) == 2
-    assert f"error: {config / 'config.yaml'}: seeds[0]: " in capsys.readouterr().err
-
-
 def test_a_setting_twice_on_the_command_line(config, capsys):
     given = ["--set", "seeds=1", "--set", "seeds=2"]
     assert main(["plan", "--config", str(config), *given]) == 2

@@ -177,6 +177,22 @@ def test_given_keys_win_over_the_file(config):
         Specification(config, {"seed": 5})
 
 
+def test_a_mistake_is_said_to_be_where_it_is(config, capsys):
+    """In the file, also if the call has other settings; in --protocol; in the name of a run."""
+    given = ["--config", str(config)]
+    run = "supervised/scene/resnet8/seed0"
+    for words, message in (
+        (["plan", "--set", "seeds=0", "--protocol", "../x"], "error: --protocol: '../x': names"),
+        (["cache", "scene"], "error: scene: unknown data set 'scene'; did you mean 'scenes'?"),
+        (["train", run, "--set", "seeds=0"], f"error: {run}: unknown data set 'scene'; did you"),
+    ):
+        assert main([*words, *given]) == 2
+        assert message in capsys.readouterr().err
+    edit_yaml(config / "config.yaml", put("seeds", "abc"))
+    assert main(["plan", *given, "--set", "device=cpu"]) == 2
+    assert f"error: {config / 'config.yaml'}: seeds[0]: " in capsys.readouterr().err
+
+
 def test_optional_values_default_and_integers_become_numbers():
     recipe = parse(
         Recipe,
