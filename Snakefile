@@ -229,8 +229,8 @@ onsuccess:
             report_file,
             "--report-metadata",  # with it, the report starts with a text and not with the jobs
             str(START / "numbers.json"),
-            "--report-stylesheet",
-            str(Path(workflow.basedir) / "workflow" / "report" / "style.css"),
+            "--report-stylesheet",  # relative, because Snakemake expands $NAMES in this path
+            os.path.relpath(Path(workflow.basedir) / "workflow" / "report" / "style.css"),
             "--configfile",
             given,
         ]
