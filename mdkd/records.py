@@ -1,8 +1,10 @@
 """Records: small JSON files. Each is written completely or not at all, by a single process."""
 
+import glob
 import hashlib
 import json
 import os
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -18,13 +20,16 @@ PART = ".part"  # the end of the name of a file that is not complete yet
 def atomic(path: Path) -> Iterator[BinaryIO]:
     """Open a file for writing. It appears at ``path`` only when it is complete and on disk.
 
-    Several processes may write the same file at once; the last one that is complete stays.
+    Several processes may write the same file at once; the last one that is complete stays. What
+    killed processes of this machine have left of the file is deleted.
 
     Raises:
         OSError: it cannot be written; the error names the file, and an older file is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}{PART}")
+    for half in _abandoned(path):
+        half.unlink(missing_ok=True)
+    part = part_of(path, os.getpid())
     try:
         with faults.named(path), part.open("wb") as file:
             yield file
@@ -34,6 +39,26 @@ def atomic(path: Path) -> Iterator[BinaryIO]:
     finally:
         with suppress(OSError):  # the error that led here says more
             part.unlink()
+
+
+def part_of(path: Path, process: int) -> Path:
+    """The file that a process of this machine writes before it becomes ``path``."""
+    return path.with_name(f"{path.name}.{platform.node()}-{process}{PART}")
+
+
+def _abandoned(path: Path) -> Iterator[Path]:
+    """What processes of this machine that have ended have left of a file."""
+    ours = str(part_of(path, 0)).removesuffix(f"0{PART}")
+    for half in path.parent.glob(f"{glob.escape(path.name)}.*{PART}"):
+        process = str(half).removeprefix(ours).removesuffix(PART)
+        if not process.isdecimal():
+            continue  # of another machine
+        try:
+            os.kill(int(process), 0)  # sends nothing
+        except ProcessLookupError:
+            yield half
+        except OSError:
+            continue  # it runs, and belongs to another user
 
 
 def canonical(record: Any) -> str:

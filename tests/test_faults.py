@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import platform
 import shutil
 import subprocess
 import time
@@ -238,6 +239,18 @@ def file_in_place_of(folder):
     folder.write_text("")
 
 
+def test_halves_of_killed_processes_are_deleted_and_those_of_others_are_kept(tmp_path):
+    ended = subprocess.Popen("true")
+    ended.wait()
+    file, node = tmp_path / "a[1].json", platform.node()
+    names = [f"a[1].json.{writer}.part" for writer in (f"{node}-{os.getppid()}", "elsewhere-1")]
+    halves = [tmp_path / f"{file.name}.{node}-{ended.pid}.part", *map(tmp_path.joinpath, names)]
+    for half in halves:
+        half.write_bytes(b"{")
+    records.write_json(file, {})
+    assert {path.name for path in tmp_path.iterdir()} == {file.name, *names}
+
+
 def test_two_processes_may_write_a_file_at_once(tmp_path, monkeypatch):
     file = tmp_path / "a.json"
     with records.atomic(file) as first:
@@ -264,7 +277,7 @@ def gone(file):
     ("spoil", "place", "verb", "reason"),
     [
         (folder_in_place_of, PRINTED, TABLE, "a folder lies where"),
-        (folder_in_place_of, f"{PRINTED}.PID.part", TABLE, "a folder lies where"),
+        (folder_in_place_of, f"{PRINTED}.OWN.part", TABLE, "a folder lies where"),
         (file_in_place_of, "results", "report metrics", "move it away"),
         (file_in_place_of, "results/smoke/tables", TABLE, "move it away"),
         (file_in_place_of, "logs", "report metrics --log logs/a/b.log", "a file lies where"),
@@ -283,7 +296,7 @@ def gone(file):
     ],
 )  # fmt: skip
 def test_what_lies_in_the_way_is_named(call, bench, spoil, place, verb, reason):
-    spoil(bench.base / place.replace("PID", str(os.getpid())))
+    spoil(bench.base / place.replace("OWN", f"{platform.node()}-{os.getpid()}"))
     assert reason in only_error(call(*verb.split()))
 
 
