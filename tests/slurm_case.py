@@ -42,6 +42,8 @@ class SlurmProject(Project):
         for file in ("loop.py", "teacher.py"):
             code = self.folder / "mdkd/training" / file
             edit_text(code, "torch.device(device_type)", 'torch.device("cpu")')
+        check = self.folder / "mdkd/training/execution.py"
+        edit_text(check, "not torch.cuda.is_available()", "False")
         self.trace()
         with (self.folder / "Snakefile").open("a") as file:
             file.write(ASK_OFTEN)
