@@ -5,7 +5,7 @@ another cache are not used.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from mdkd import methodfiles, plugins
 from mdkd.artefacts import Artefact
@@ -23,18 +23,19 @@ WHAT = "Trained with different code of the plug-in"
 
 def notes(artefact: Artefact, results: Results) -> list[str]:
     """For each plug-in of several versions: which rows and seeds of a table have which one."""
-    texts = []
-    for (plugin, fix), versions in _several(artefact.runs, results).items():
-        runs = (f"({i}) {_rows(artefact, own)}" for i, own in enumerate(versions, 1))
-        texts.append(f"{WHAT} {plugin}: {'; '.join(runs)}. {fix}")
-    return texts
+    return _texts(artefact.runs, results, lambda own: _rows(artefact, own))
 
 
 def warnings(plan: Plan, results: Results) -> list[str]:
     """For each plug-in of several versions: how many runs of a plan have which one."""
+    return _texts(plan.runs, results, lambda own: f"{own[0]}{_more(own)}")
+
+
+def _texts(paths: Iterable[str], results: Results, named: Callable[[list[str]], str]) -> list[str]:
+    """One sentence for each plug-in of several versions; ``named`` says which runs have one."""
     texts = []
-    for (plugin, fix), versions in _several(plan.runs, results).items():
-        runs = (f"({i}) {own[0]}{_more(own)}" for i, own in enumerate(versions, 1))
+    for (plugin, fix), versions in _several(paths, results).items():
+        runs = (f"({i}) {named(own)}" for i, own in enumerate(versions, 1))
         texts.append(f"{WHAT} {plugin}: {'; '.join(runs)}. {fix}")
     return texts
 
