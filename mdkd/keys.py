@@ -1,10 +1,10 @@
 """The key of a run: one digest over everything that is planned and that its numbers depend on.
 
-Two runs with the same key are the same training, in whatever protocol they are planned. The name of
-a data set is not part of a key, and neither are the place of a file with initial weights and the
-device that `auto` finds. Facts that can only be
-measured (the cache's fingerprint, the digest of the teacher's weights) are not part of it either:
-they are in the record and are checked beside the key.
+Two runs with the same key are the same training, in whatever protocol they are planned. Three
+things are not part of a key: the name of a data set, the place of a file with initial weights, and
+the device that `auto` finds. Facts that can only be measured (the cache's fingerprint, the digest
+of the teacher's weights) are not part of it either: they are in the record and are checked beside
+the key.
 
 A field of `Head`, `Recipe` or of a source's options that has its default value is left out, so that
 a new field with a default changes no key. Whoever changes such a default changes numbers, and must
